@@ -1,0 +1,38 @@
+"""Ports where siblings meet: the store enciphers without knowing the vault."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+
+class RetentionClass(StrEnum):
+    """One key per case and class: each can be destroyed at its own time."""
+
+    DECISION = "decision"  # parties, reasons, proposals, decisions, letters
+    EVIDENCE = "evidence"  # inbox bodies, documents, their text, facts
+    EXCHANGE = "exchange"  # requests to models and their answers
+
+
+class Cipher(Protocol):
+    """Enciphers values of one scope (a case) under its keys; holds them in memory, does no I/O.
+
+    `context` names the place of the value (`table.column/row-id`) and is bound as associated data: a
+    ciphertext moved elsewhere does not open. Raises `Tampered` when it does not open.
+    """
+
+    def seal(self, retention: RetentionClass, context: str, plaintext: bytes) -> bytes: ...
+
+    def open(self, retention: RetentionClass, context: str, ciphertext: bytes) -> bytes: ...
+
+
+class Keyring(Protocol):
+    """Gives ciphers; does I/O with the vault, so never call it while a case's row is locked.
+
+    `cipher` creates the scope's keys durably when they do not exist. `token` is a keyed pseudonym
+    (HMAC-SHA-256, hex) of a folded value for exact search within a tenant. Both raise `Unavailable`.
+    """
+
+    async def cipher(self, tenant: str, scope: str) -> Cipher: ...
+
+    async def token(self, tenant: str, purpose: str, value: str) -> str: ...

@@ -1,0 +1,1 @@
+"""Postgres: the authority. Nothing in here commits; `Database.transaction` does, at the edge."""
