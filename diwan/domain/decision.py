@@ -26,7 +26,8 @@ class Assessment(BaseModel):
     """What the procedure's rules say of the facts: pure, repeatable, no model in it.
 
     `result` is None while something is undetermined (`unknown` facts, `conflicts`, `missing_pieces`).
-    `amount` is in whole units of the procedure's currency.
+    `amount` is in whole units of the procedure's currency. `declared_only` names facts that the result rests on
+    although only the applicant says so and a document or register could show them.
     """
 
     result: Result | None
@@ -37,6 +38,7 @@ class Assessment(BaseModel):
     conflicts: list[Conflict] = Field(default_factory=list[Conflict])
     missing_pieces: list[str] = Field(default_factory=list[str])
     unreadable_pieces: list[str] = Field(default_factory=list[str])
+    declared_only: list[str] = Field(default_factory=list[str])
 
 
 class Proposal(BaseModel):

@@ -27,7 +27,10 @@ class Evidence(BaseModel):
 
 
 class Fact(BaseModel):
-    """A named value of a case. `established_by` is an actor's subject or `form`."""
+    """A named value of a case. `established_by` is an actor's subject or `form`.
+
+    `by_person`: a person entered it after looking (a clerk's edit); it then counts over every other provenance.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,6 +39,7 @@ class Fact(BaseModel):
     provenance: Provenance
     as_of: date
     established_by: str
+    by_person: bool = False
     evidence: Evidence | None = None
 
 
