@@ -128,7 +128,7 @@ class EmbeddedPostgres:
         if not (self.data_dir / "PG_VERSION").exists():
             self._initdb()
         self._clear_stale_pid()
-        self.port = self.port or ports.free_port()
+        self.port = ports.claim(self.port, "DIWAN_POSTGRES_PORT")
 
     def command(self) -> list[str]:
         """The command that becomes the server; ends cleanly (SIGINT) when the calling process ends."""
