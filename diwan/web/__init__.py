@@ -1,0 +1,1 @@
+"""The HTTP side: intake, worklists and reading; authentication; problems as RFC 9457."""

@@ -1,0 +1,72 @@
+"""The outermost layer: refuses by headers, catches what nothing else caught, sets security headers, logs accesses.
+
+Nothing of an address but the route's template, nothing of a body and no header is ever logged.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from fastapi import Request
+from fastapi_problem.handler import ExceptionHandler
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from diwan.web.api.bodies import check_headers
+from diwan.web.limits import Limits
+from diwan.web.problems import respond, route_of
+
+log = structlog.get_logger()
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_QUIET = frozenset({"/healthz", "/readyz"})
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """ASGI middleware; `handler` makes problems of errors."""
+
+    def __init__(self, app: ASGIApp, *, handler: ExceptionHandler, limits: Limits) -> None:
+        self._app = app
+        self._handler = handler
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request, began = Request(scope), time.monotonic()
+        status = 0
+
+        async def guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            check_headers(request, self._limits.largest_body)
+            await self._app(scope, receive, guarded)
+        except Exception as error:  # whatever it is: the caller gets a problem and the log no personal data
+            response = respond(self._handler, request, error)
+            if status == 0:
+                await response(scope, receive, guarded)
+        self._log(request, status, time.monotonic() - began)
+
+    @staticmethod
+    def _log(request: Request, status: int, seconds: float) -> None:
+        route = route_of(request)
+        write = log.debug if route in _QUIET else log.info
+        method = request.method if request.method in _METHODS else "other"
+        write("http.answered", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
