@@ -1,0 +1,214 @@
+"""Client of one vLLM engine: one request, one answer, bounded in time and size, no retries of its own.
+
+Speaks OpenAI's chat completions as vLLM has them. Who retries, and where, is Temporal's business and the pool's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import httpx
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from agents import strict_json
+from agents.parse import BODY_LIMIT
+from agents.usage import Usage, usage_of
+from diwan.domain.errors import Unavailable
+from diwan.pool.errors import EngineBusy, EngineJunk, EngineRejected
+
+_MAX_SMALL_BYTES = 256 * 1024
+_CONNECT_SECONDS = 3.0
+_SMALL_SECONDS = 5.0
+_CHUNK = 64 * 1024
+
+
+class EngineAnswer(BaseModel):
+    """`request` and `body` are the exact bytes sent and received: personal data, stored sealed, never logged.
+
+    `model` and `fingerprint` are what the engine says of itself in the body; empty where it does not.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    status: int
+    request: bytes = Field(repr=False)
+    body: bytes = Field(repr=False)
+    usage: Usage
+    model: str
+    fingerprint: str
+
+
+class EngineInfo(BaseModel):
+    """What an engine serves: its version, and per model name the context length in tokens (0: it does not say)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    models: dict[str, int]
+
+
+def wire_request(request: dict[str, JsonValue], *, cache_salt: str, request_id: str) -> bytes:
+    """The exact bytes to send, so that they can be stored first.
+
+    `cache_salt` is a tenant's own, or another tenant could probe what is in the prefix cache by timing. Token ids
+    are asked for because an audit can hash them; `request_id` is the call's key and appears in the engine's log.
+    """
+    return orjson.dumps({**request, "cache_salt": cache_salt, "request_id": request_id, "return_token_ids": True})
+
+
+class EngineClient:
+    """`base_url` is a loopback or perimeter address without path; `room` bounds the calls in flight.
+
+    Use as an async context manager, or `aclose` it. Proxies of the environment are not used.
+    """
+
+    def __init__(
+        self, base_url: str, *, seconds: float = 300.0, room: int = 8, api_key: str = "", max_bytes: int = BODY_LIMIT
+    ) -> None:
+        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers={**headers, "accept-encoding": "identity"},
+            timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=room + 2),
+            trust_env=False,
+            follow_redirects=False,
+        )
+        self._seconds = seconds
+        self._max_bytes = max_bytes
+        self._room = asyncio.Semaphore(room)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def chat(self, request: bytes, *, traceparent: str = "") -> EngineAnswer:
+        """Send the bytes of `wire_request`, give back the bytes of the answer.
+
+        Raises `EngineBusy` (503, 429), `Unavailable` (no connection, a broken one, 5xx, no answer in time),
+        `EngineRejected` (other 4xx, redirects), `EngineJunk` (not JSON; endless: past the size limit, or still
+        dribbling at the time limit).
+        """
+        headers = {"content-type": "application/json"}
+        if traceparent:
+            headers["traceparent"] = traceparent
+        async with self._room:
+            status, body = await self._exchange("POST", "/v1/chat/completions", request, headers)
+        if status != 200:
+            raise _failure(status, body)
+        said = _object(body)
+        return EngineAnswer(
+            status=status,
+            request=request,
+            body=body,
+            usage=usage_of(said),
+            model=_text(said, "model"),
+            fingerprint=_text(said, "system_fingerprint"),
+        )
+
+    async def healthy(self) -> bool:
+        """True where /health answers 200 within five seconds. Never raises."""
+        try:
+            status, _ = await self._small("/health")
+        except (Unavailable, EngineJunk):
+            return False
+        return status == 200
+
+    async def info(self) -> EngineInfo:
+        """Version and models. Raises as `chat` does."""
+        version = _object(await self._ok("/version"))
+        listed = _object(await self._ok("/v1/models")).get("data")
+        models: dict[str, int] = {}
+        for item in listed if isinstance(listed, list) else []:
+            if isinstance(item, dict) and isinstance(name := item.get("id"), str):
+                length = item.get("max_model_len")
+                models[name] = length if isinstance(length, int) else 0
+        return EngineInfo(version=_text(version, "version"), models=models)
+
+    async def _ok(self, path: str) -> bytes:
+        status, body = await self._small(path)
+        if status != 200:
+            raise _failure(status, body)
+        return body
+
+    async def _small(self, path: str) -> tuple[int, bytes]:
+        return await self._exchange("GET", path, b"", {}, seconds=_SMALL_SECONDS, limit=_MAX_SMALL_BYTES)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        content: bytes,
+        headers: dict[str, str],
+        *,
+        seconds: float | None = None,
+        limit: int | None = None,
+    ) -> tuple[int, bytes]:
+        limit = limit or self._max_bytes
+        received = bytearray()
+        try:
+            async with (
+                asyncio.timeout(seconds or self._seconds),
+                self._http.stream(method, path, content=content, headers=headers) as response,
+            ):
+                # Raw: an answer that is compressed unasked stays what it is, and cannot unfold in memory.
+                async for chunk in response.aiter_raw(_CHUNK):
+                    received += chunk
+                    if len(received) > limit:
+                        raise EngineJunk(
+                            "engine.too_long",
+                            "The engine's answer is too long.",
+                            body=bytes(received[:limit]),
+                            endless=True,
+                        )
+                return response.status_code, bytes(received)
+        except (TimeoutError, httpx.TimeoutException):
+            if received:
+                message = "The engine's answer did not end in time."
+                raise EngineJunk("engine.too_slow", message, body=bytes(received), endless=True) from None
+            raise Unavailable("engine.timed_out", "The engine did not answer in time.", "Look at its load.") from None
+        except httpx.HTTPError:
+            # The cause is dropped: it can hold what was sent.
+            raise Unavailable("engine.unreachable", "The engine cannot be reached.", "Check that it runs.") from None
+
+
+def _failure(status: int, body: bytes) -> EngineBusy | EngineRejected | Unavailable:
+    """By status; of the body only a known phrase is looked at, for it may repeat the prompt."""
+    if status in (429, 503):
+        return EngineBusy("engine.busy", "The engine has no room now.", "Try again later.")
+    if status >= 500:
+        return Unavailable("engine.failed", f"The engine failed ({status}).", "Look at its log.")
+    if status == 400 and (b"context length" in body or b"max_model_len" in body):
+        return EngineRejected(
+            "engine.context_exceeded", "The dossier is longer than the model's context.", "A person examines it."
+        )
+    if status == 404:
+        return EngineRejected("engine.unknown_model", "The engine does not serve this model.", "Check the registry.")
+    if status in (401, 403):
+        return EngineRejected("engine.credential_refused", "The engine refused our credential.", "Check its API key.")
+    return EngineRejected("engine.request_rejected", f"The engine refused the request ({status}).", "Look at its log.")
+
+
+def _object(body: bytes) -> dict[str, JsonValue]:
+    try:
+        value = strict_json.loads(body, limit=BODY_LIMIT)
+    except strict_json.NotStrict:
+        value = None
+    if not isinstance(value, dict):
+        raise EngineJunk("engine.not_json", "The engine's answer is not a JSON object.", body=body)
+    return value
+
+
+def _text(said: dict[str, JsonValue], key: str) -> str:
+    value = said.get(key)
+    return value[:200] if isinstance(value, str) else ""
