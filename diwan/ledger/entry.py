@@ -1,0 +1,182 @@
+"""One ledger entry: the header that is hashed, its canonical encoding, and salted commitments.
+
+A header is public in the sense that it holds no personal data: persons are pseudonyms, values are salted
+commitments. Its bytes are canonical JSON (RFC 8785) and are stored, hashed and handed out exactly as encoded here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+import rfc8785
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator
+
+from diwan.domain.errors import Final, Tampered
+
+MAX_HEADER_BYTES = 4096
+SALT_BYTES = 32
+HASH_BYTES = 32
+LEAF_PREFIX = b"\x00"  # RFC 6962, section 2.1: leaf hashes are separated from node hashes
+
+Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Kind = Annotated[str, Field(pattern=r"^[a-z][a-z_]*:[a-z][a-z_]*:[a-z][a-z_]*$", max_length=80)]
+Small = Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]  # what RFC 8785 can carry exactly
+Scalar = bool | Small | Annotated[str, Field(max_length=400)]
+Name = Annotated[str, Field(max_length=200)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class EntryActor(_Part):
+    """Who acted: `subject` is a pseudonym of the issuer's or the name of a rule, an agent or a part."""
+
+    kind: Name
+    subject: Name
+    roles: tuple[Name, ...] = ()
+    authentication: Name = ""
+
+
+class EntryModel(_Part):
+    """Which model answered. `sampling` holds the parameters as sent; fractions are strings (`"0.2"`)."""
+
+    name: Name
+    weights_digest: Name = ""
+    engine: Name = ""
+    sampling: dict[str, Scalar] = Field(default_factory=dict[str, Scalar])
+    seed: Small | None = None
+
+
+class EntryApproval(_Part):
+    """What a person was shown (digest), what was recommended, what was decided, and whether they differ."""
+
+    shown: Name
+    recommended: Name = ""
+    decided: Name
+    overridden: bool = False
+
+
+class EntryHeader(_Part):
+    """The fields of an entry; empty ones are left out of the encoding.
+
+    `seq` starts at 1; `prev` is the hash (hex) of entry `seq - 1`, absent in the first. `case` and `case_seq`
+    name the case version that the entry made; entries outside a case have neither.
+    """
+
+    v: int = Field(default=1, ge=1, le=1)
+    tenant: Name
+    chain: Name
+    seq: int = Field(ge=1, le=2**53 - 1)
+    prev: Hex32 | None = None
+    at: datetime
+    kind: Kind
+    actor: EntryActor
+    case: Name = ""
+    case_seq: int = Field(default=0, ge=0, le=2**53 - 1)
+    step: Name = ""
+    visit: int = Field(default=0, ge=0)
+    workflow_run: Name = ""
+    attempt: int = Field(default=0, ge=0)
+    code_version: Name = ""
+    procedure_hash: Name = ""
+    model: EntryModel | None = None
+    commitments: dict[str, Hex32] = Field(default_factory=dict[str, Hex32])
+    approval: EntryApproval | None = None
+    legal_basis: Name = ""
+    purpose: Name = ""
+    trace_id: Name = ""
+    detail: dict[str, Scalar] = Field(default_factory=dict[str, Scalar])
+
+    @field_validator("at")
+    @classmethod
+    def _aware(cls, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            raise ValueError("an instant needs its zone")
+        return value.astimezone(UTC)
+
+    @field_serializer("at")
+    def _fixed_width(self, value: datetime) -> str:
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def encode(header: EntryHeader) -> bytes:
+    """Canonical bytes of a header (RFC 8785), at most 4,096.
+
+    Raises `Final` (`entry.too_large`) beyond that: the caller put into the header what belongs in the sealed body.
+    """
+    encoded = rfc8785.dumps(_without_empty(header.model_dump()))
+    if len(encoded) > MAX_HEADER_BYTES:
+        raise Final(
+            "entry.too_large",
+            f"A ledger header of {len(encoded)} bytes exceeds {MAX_HEADER_BYTES}.",
+            "Put the values into the sealed body and commit to them.",
+        )
+    return encoded
+
+
+def entry_hash(header: bytes) -> bytes:
+    """SHA-256(0x00 || header): the leaf hash of RFC 6962, 32 bytes."""
+    return hashlib.sha256(LEAF_PREFIX + header).digest()
+
+
+def digest_of(value: bytes) -> bytes:
+    """What a commitment is made over: SHA-256 of the value, so that large values need not be kept twice."""
+    return hashlib.sha256(value).digest()
+
+
+def commit(salt: bytes, value: bytes) -> str:
+    """Salted commitment to a value, hex: HMAC-SHA-256 keyed by a 32 byte salt over SHA-256 of the value.
+
+    Without the salt nothing can be learnt of the value, by guessing either; with it, only this value opens it.
+    """
+    return commit_digest(salt, digest_of(value))
+
+
+def commit_digest(salt: bytes, digest: bytes) -> str:
+    """As `commit`, from the value's SHA-256. A salt of another length would not bind (HMAC pads and hashes keys)."""
+    if len(salt) != SALT_BYTES or len(digest) != HASH_BYTES:
+        raise Final("entry.bad_commitment", "A commitment needs a salt and a digest of 32 bytes each.")
+    return hmac.new(salt, digest, hashlib.sha256).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785 bytes of a JSON value: the one form that is committed to, digested or sealed."""
+    return rfc8785.dumps(value)
+
+
+def check_header(header: bytes) -> EntryHeader:
+    """Parses stored header bytes and demands that they are the canonical encoding of what they say.
+
+    Raises `Tampered` with a code that says how they are not.
+    """
+    if len(header) > MAX_HEADER_BYTES:
+        raise Tampered("entry.too_large", "The header is longer than any header may be.")
+    try:
+        parsed = EntryHeader.model_validate(orjson.loads(header))
+        again = encode(parsed)
+    except (ValidationError, orjson.JSONDecodeError, rfc8785.CanonicalizationError):
+        raise Tampered("entry.not_a_header", "The header is not a valid ledger header.") from None
+    if again != header:
+        raise Tampered("entry.not_canonical", "The header's bytes are not its canonical encoding.")
+    return parsed
+
+
+def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out empty fields of the header and of its parts; values inside open maps stay as they are."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        if name in ("actor", "model", "approval") and value is not None:
+            kept[name] = _without_empty(value)
+        elif name in ("commitments", "detail", "sampling"):
+            if value:
+                kept[name] = value
+        elif isinstance(value, bool) or (name == "seed" and value is not None):
+            kept[name] = value
+        elif value not in (None, "", 0, ()):
+            kept[name] = list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownArgumentType]
+    return kept

@@ -1,0 +1,290 @@
+"""The only way to change a case: lock its row, change, write the entry, raise the version. All or nothing.
+
+Lock order, everywhere: the case's row first (FOR NO KEY UPDATE), then its children, then chains outside cases, then
+numbering. One case and one version a transaction. No vault, HTTP or model call while the row is locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Unpack, cast
+
+import orjson
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.actor import Actor
+from diwan.domain.case import CaseState, CaseStatus, StepKind
+from diwan.domain.errors import Conflict, Final, NotFound
+from diwan.ledger.entry import canonical
+from diwan.store.entries import INSERT_ENTRY, EntryDraft, EntryFields, Place, build_entry
+
+
+@dataclass(frozen=True, slots=True)
+class CaseRow:
+    """A case's row without the relay's columns. `state` is a copy: changing it changes nothing stored."""
+
+    tenant: str
+    id: str
+    number: str
+    source: str
+    reference: str
+    procedure: str
+    procedure_version: str
+    procedure_hash: str
+    status: CaseStatus
+    language: str
+    version: int
+    head: bytes
+    state: CaseState
+    inbox_last: int
+    inbox_cursor: int
+    kind: StepKind
+    wake_at: datetime | None
+    blocked: str
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+_COLUMNS = ", ".join(column.name for column in fields(CaseRow))
+SELECT_CASE = f"SELECT {_COLUMNS} FROM case_file"  # noqa: S608 - names of our own columns
+
+
+def case_row(row: RowMapping) -> CaseRow:
+    """A row of `SELECT_CASE` as a value."""
+    values = dict(row)
+    values["state"] = CaseState.model_validate(values["state"])
+    values["status"] = CaseStatus(values["status"])
+    values["kind"] = StepKind(values["kind"])
+    return CaseRow(**cast(dict[str, Any], values))
+
+
+class Change:
+    """A case under its lock. What is set here is written, with one entry, when the block ends.
+
+    Exactly one of `record` and `unchanged` is called: a change without an entry, or two, cannot be.
+    """
+
+    def __init__(self, conn: AsyncConnection, case: CaseRow, now: datetime) -> None:
+        self.conn = conn
+        self.case = case
+        self.now = now
+        self.state = case.state.model_copy(deep=True)
+        self.status = case.status
+        self.cursor = case.inbox_cursor
+        self.blocked = case.blocked
+        self._kind = case.kind
+        self._wake_at = case.wake_at
+        self._closed_at = case.closed_at
+        self._inbox_last = case.inbox_last
+        self._draft: EntryDraft | None = None
+        self._unchanged = False
+
+    @property
+    def version(self) -> int:
+        """The version that this change makes."""
+        return self.case.version + 1
+
+    def plan(self, kind: StepKind, wake_at: datetime | None) -> None:
+        """What comes next: how the workflow carries out `state.step`, and when a date falls due."""
+        self._kind = kind
+        self._wake_at = wake_at
+
+    def closed(self, at: datetime) -> None:
+        """The case ends here. `state.result` says how."""
+        self.status = CaseStatus.CLOSED
+        self._closed_at = at
+
+    def next_inbox_seq(self) -> int:
+        """The number of an event that is stored in this change."""
+        self._inbox_last += 1
+        return self._inbox_last
+
+    def record(self, kind: str, actor: Actor, **said: Unpack[EntryFields]) -> None:
+        """The entry of this change; `EntryFields` says what it may hold. Raises `Final` when called twice."""
+        if self._draft is not None or self._unchanged:
+            raise Final("change.recorded_twice", "A change has one ledger entry.", "Say everything in one draft.")
+        self._draft = EntryDraft(kind, actor, **said)
+
+    def unchanged(self) -> None:
+        """There was nothing to do after all (it was done before): no version, no entry, no child changed."""
+        if self._draft is not None:
+            raise Final("change.recorded_twice", "A recorded change is not unchanged.")
+        self._unchanged = True
+
+    async def _write(self) -> None:
+        if self._unchanged:
+            return
+        draft = self._draft
+        if draft is None:
+            raise Final("change.not_recorded", "A change without a ledger entry.", "Call `record` or `unchanged`.")
+        case = self.case
+        if draft.cipher is not None:
+            states = {"state_before": canonical(standing(case)), "state_after": canonical(self._standing())}
+            draft = replace(draft, commitments={**states, **draft.commitments})
+        place = Place(
+            *(case.tenant, case.id, self.version, case.head, case.id),
+            procedure_hash=case.procedure_hash,
+            step=case.state.step,
+            visit=case.state.visit,
+        )
+        built = build_entry(draft, place, self.now)
+        written = await self.conn.execute(
+            _WRITE,
+            {
+                **built.parameters,
+                "version": case.version,
+                "status": self.status.value,
+                "state": orjson.dumps(self.state.model_dump(mode="json")).decode(),
+                "inbox_last": self._inbox_last,
+                "inbox_cursor": self.cursor,
+                "kind": self._kind.value,
+                "wake_at": self._wake_at,
+                "blocked": self.blocked,
+                "closed_at": self._closed_at,
+            },
+        )
+        if written.rowcount != 1:
+            raise Conflict("case.changed", "The case has changed meanwhile.", "Read it again and retry.")
+
+    def _standing(self) -> dict[str, Any]:
+        return _standing(
+            self.state, self.status, self._kind, self._wake_at, self._inbox_last, self.cursor, self.blocked
+        )
+
+
+# Entry and version in one statement: one round trip, and neither without the other.
+_WRITE = text(
+    f"WITH recorded AS ({INSERT_ENTRY}) "  # noqa: S608 - a constant of ours
+    "UPDATE case_file SET version = :version + 1, head = :e_hash, status = :status, state = cast(:state AS jsonb), "
+    "inbox_last = :inbox_last, inbox_cursor = :inbox_cursor, kind = :kind, wake_at = :wake_at, blocked = :blocked, "
+    "closed_at = :closed_at WHERE tenant = :e_tenant AND id = :e_chain AND version = :version"
+)
+_LOCK = text(f"{SELECT_CASE} WHERE tenant = :tenant AND id = :id FOR NO KEY UPDATE")
+
+
+def standing(case: CaseRow) -> dict[str, Any]:
+    """What an entry's `state_before` and `state_after` commit to, as JSON."""
+    return _standing(case.state, case.status, case.kind, case.wake_at, case.inbox_last, case.inbox_cursor, case.blocked)
+
+
+def _standing(
+    state: CaseState,
+    status: CaseStatus,
+    kind: StepKind,
+    wake_at: datetime | None,
+    inbox_last: int,
+    cursor: int,
+    blocked: str,
+) -> dict[str, Any]:
+    return {
+        "state": state.model_dump(mode="json"),
+        "status": status.value,
+        "kind": kind.value,
+        "wake_at": wake_at.isoformat() if wake_at else None,
+        "inbox_last": inbox_last,
+        "cursor": cursor,
+        "blocked": blocked,
+    }
+
+
+@asynccontextmanager
+async def change_case(conn: AsyncConnection, tenant: str, case_id: str, *, now: datetime) -> AsyncGenerator[Change]:
+    """Locks the case, gives it to be changed, writes entry and row at the end; on an error nothing is written.
+
+    Must be the first thing in its transaction that locks anything, and the only case in it. Raises `NotFound` for no
+    such case (of this tenant), `Final` where the block forgot its entry.
+    """
+    change = Change(conn, await _locked(conn, tenant, case_id), now)
+    yield change
+    await change._write()  # pyright: ignore[reportPrivateUsage]
+
+
+async def _locked(conn: AsyncConnection, tenant: str, case_id: str) -> CaseRow:
+    _one_case_only(conn, tenant, case_id)
+    row = (await conn.execute(_LOCK, {"tenant": tenant, "id": case_id})).mappings().one_or_none()
+    if row is None:
+        raise NotFound("case.unknown", "There is no such case.", "Check its number.")
+    return case_row(row)
+
+
+def _one_case_only(conn: AsyncConnection, tenant: str, case_id: str) -> None:
+    """Two cases in one transaction could be locked in either order, and then deadlock with another transaction."""
+    transaction = conn.sync_connection and conn.sync_connection.get_transaction()
+    held = conn.info.get("diwan.case")
+    if held is not None and held[0] is transaction and held[1] != (tenant, case_id):
+        raise Final("change.second_case", "A transaction changes one case.", "Use a transaction for each.")
+    conn.info["diwan.case"] = (transaction, (tenant, case_id))
+
+
+@dataclass(frozen=True, slots=True)
+class NewCase:
+    """What a case is opened with. `id` has no slash; `number` is given later in the same transaction."""
+
+    id: str
+    source: str
+    reference: str
+    procedure: str
+    procedure_version: str
+    procedure_hash: str
+    language: str
+    state: CaseState
+    kind: StepKind
+    wake_at: datetime | None = None
+    status: CaseStatus = CaseStatus.OPEN
+    inbox_last: int = 1
+
+
+async def create_case(
+    conn: AsyncConnection, tenant: str, new: NewCase, draft: EntryDraft, *, now: datetime
+) -> CaseRow | None:
+    """Version 1 with its entry, locked for this transaction; None where (source, reference) has its case already.
+
+    Waits for another transaction that is opening the same case. Until `number_case` the number is the id.
+    """
+    _one_case_only(conn, tenant, new.id)
+    case = CaseRow(
+        *(tenant, new.id, new.id, new.source, new.reference, new.procedure, new.procedure_version, new.procedure_hash),
+        *(new.status, new.language, 1, b"", new.state, new.inbox_last, 0, new.kind, new.wake_at, "", now, None),
+    )
+    if draft.cipher is not None:
+        draft = replace(draft, commitments={"state_after": canonical(standing(case)), **draft.commitments})
+    place = Place(tenant, new.id, 1, None, new.id, new.procedure_hash, new.state.step, new.state.visit)
+    built = build_entry(draft, place, now)
+    case = replace(case, head=built.hash)
+    values = {name: getattr(case, name) for name in _COLUMNS.split(", ")}
+    values["state"] = orjson.dumps(new.state.model_dump(mode="json")).decode()
+    values["status"], values["kind"] = new.status.value, new.kind.value
+    inserted = await conn.execute(_INSERT_CASE, values)
+    if inserted.rowcount == 0:
+        return None
+    await conn.execute(_INSERT_ENTRY, built.parameters)
+    return case
+
+
+_INSERT_CASE = text(
+    f"INSERT INTO case_file ({_COLUMNS}) VALUES "  # noqa: S608 - names of our own columns
+    f"({', '.join('cast(:state AS jsonb)' if name == 'state' else f':{name}' for name in _COLUMNS.split(', '))}) "
+    "ON CONFLICT DO NOTHING"
+)
+_INSERT_ENTRY = text(INSERT_ENTRY)
+
+
+async def number_case(conn: AsyncConnection, tenant: str, case_id: str, series: str) -> str:
+    """Gives a case that this transaction opened the next number of a series (`DW-2026` gives DW-2026-000142).
+
+    The series stays locked until the commit, so this comes last: openings take turns only from here on.
+    """
+    row = (await conn.execute(_NUMBER, {"tenant": tenant, "id": case_id, "series": series})).one()
+    return str(row.number)
+
+
+_NUMBER = text(
+    "WITH taken AS (INSERT INTO numbering (tenant, series, last) VALUES (:tenant, :series, 1) "
+    "ON CONFLICT (tenant, series) DO UPDATE SET last = numbering.last + 1 RETURNING last) "
+    "UPDATE case_file SET number = :series || '-' || lpad(taken.last::text, 6, '0') FROM taken "
+    "WHERE tenant = :tenant AND id = :id RETURNING number"
+)

@@ -1,0 +1,117 @@
+"""Connections and transactions: one commit at the edge, the tenant set in it, nothing inside commits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from diwan.domain.errors import Final, Unavailable
+
+_SET_TENANT = text("select set_config('diwan.tenant', :tenant, true)")
+
+# A statement or a forgotten transaction never holds a case's row for long.
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "lock_timeout": "10s",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+# What a second try may cure: the server went away, shut down, or chose us as a deadlock's victim.
+_PASSING = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.AdminShutdown,
+    psycopg.errors.CrashShutdown,
+    psycopg.errors.CannotConnectNow,
+    psycopg.errors.TooManyConnections,
+)
+
+
+def driver_url(url: str) -> str:
+    """A libpq URL (`postgresql://…`) as SQLAlchemy wants it, with psycopg 3 as driver."""
+    _, separator, rest = url.partition("://")
+    return f"postgresql+psycopg{separator}{rest}"
+
+
+class Database:
+    """A pool of connections of one role. `transaction` is the only way to the tables."""
+
+    def __init__(self, engine: AsyncEngine, role: str) -> None:
+        self._engine = engine
+        self.role = role
+
+    @classmethod
+    def connect(cls, url: str, *, role: str, pool_size: int = 8) -> Database:
+        """A pool for `url` (libpq URL) whose user must be `role`; connects when first used.
+
+        A connection whose user is another, or skips row security, is refused (`Final`).
+        """
+        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+        engine = create_async_engine(
+            driver_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=30,
+            hide_parameters=True,
+            connect_args={"options": options, "application_name": role, "connect_timeout": 10},
+        )
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def demand_role(connection: Any, _record: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+            cursor = connection.cursor()
+            cursor.execute("select rolname, rolsuper or rolbypassrls from pg_roles where rolname = current_user")
+            user, skips = cursor.fetchone()
+            cursor.close()
+            connection.rollback()
+            if user != role or skips:
+                raise Final(
+                    "database.wrong_role",
+                    f"This process must connect as {role}, a role that row security holds for.",
+                    "Give it the URL of its own role.",
+                )
+
+        return cls(engine, role)
+
+    @asynccontextmanager
+    async def transaction(self, tenant: str | None) -> AsyncGenerator[AsyncConnection]:
+        """One transaction (READ COMMITTED) that sees and writes the rows of `tenant` only; commits at exit.
+
+        None sets no tenant: only what a role sees of all tenants is there then. Raises `Unavailable` where trying
+        again may help: nothing of the transaction has happened then, but for a connection lost at commit, when
+        idempotency keys tell.
+        """
+        try:
+            async with self._engine.begin() as connection:
+                if tenant is not None:
+                    await connection.execute(_SET_TENANT, {"tenant": tenant})
+                yield connection
+        except DBAPIError as error:
+            if _may_pass(error):
+                raise Unavailable(
+                    "database.unavailable", "The database could not do this now.", "Try again."
+                ) from error
+            raise
+        except PoolTimeout as error:
+            raise Unavailable("database.busy", "No database connection was free in time.", "Try again.") from error
+
+    async def dispose(self) -> None:
+        """Closes all connections."""
+        await self._engine.dispose()
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    if isinstance(error.orig, _PASSING) or error.connection_invalidated:
+        return True
+    # Without a SQLSTATE nothing came from the server: the connection failed or broke.
+    return isinstance(error, OperationalError | InterfaceError) and getattr(error.orig, "sqlstate", None) is None

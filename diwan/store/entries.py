@@ -1,0 +1,243 @@
+"""Writes ledger entries: builds header and sealed body from a draft, and keeps the chains outside cases.
+
+Entries of a case are written by change.py only, in the transaction of the case's version.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypedDict, Unpack
+
+import orjson
+from pydantic import JsonValue
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+import diwan
+from diwan.domain.actor import Actor
+from diwan.domain.errors import Final
+from diwan.domain.ports import Cipher, RetentionClass
+from diwan.ledger.entry import (
+    SALT_BYTES,
+    EntryActor,
+    EntryApproval,
+    EntryHeader,
+    EntryModel,
+    Scalar,
+    canonical,
+    commit_digest,
+    digest_of,
+    encode,
+    entry_hash,
+)
+
+
+class EntryFields(TypedDict, total=False):
+    """What an entry may say beside its kind and actor.
+
+    `body` is sealed and committed to under the name `body`. `commitments` are values (bytes) that the entry commits
+    to without keeping them: only salt and SHA-256 of each are sealed with the body. Both need `cipher`, that of the
+    case. `step` and `visit` are the case's own unless given.
+    """
+
+    body: Mapping[str, JsonValue] | None
+    cipher: Cipher | None
+    commitments: Mapping[str, bytes]
+    approval: EntryApproval | None
+    model: EntryModel | None
+    detail: Mapping[str, Scalar]
+    step: str | None
+    visit: int | None
+    workflow_run: str
+    attempt: int
+    legal_basis: str
+    purpose: str
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryDraft:
+    """An entry to be: kind, actor and `EntryFields`."""
+
+    kind: str
+    actor: Actor
+    body: Mapping[str, JsonValue] | None = None
+    cipher: Cipher | None = None
+    commitments: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    approval: EntryApproval | None = None
+    model: EntryModel | None = None
+    detail: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    step: str | None = None
+    visit: int | None = None
+    workflow_run: str = ""
+    attempt: int = 0
+    legal_basis: str = ""
+    purpose: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEntry:
+    """An entry ready to be stored; `parameters` are the bind values of `INSERT_ENTRY`."""
+
+    hash: bytes
+    parameters: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an entry goes: the next number of a chain. `case` is the chain itself where it is a case's."""
+
+    tenant: str
+    chain: str
+    seq: int
+    prev: bytes | None
+    case: str = ""
+    procedure_hash: str = ""
+    step: str = ""
+    visit: int = 0
+
+
+INSERT_ENTRY = (
+    "INSERT INTO entry (tenant, chain, seq, hash, prev_hash, header, body_sealed, kind, at) VALUES "
+    "(:e_tenant, :e_chain, :e_seq, :e_hash, :e_prev_hash, :e_header, :e_body_sealed, :e_kind, :e_at)"
+)
+_INSERT = text(INSERT_ENTRY)
+
+
+def body_context(chain: str, seq: int) -> str:
+    """The associated data that binds a sealed body to its entry."""
+    return f"entry.body_sealed/{chain}/{seq}"
+
+
+def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
+    """Encodes, seals and hashes. Raises `Final` where the draft says more than a header may hold or has no cipher."""
+    commitments, sealed = _commit(draft, place)
+    header = EntryHeader(
+        tenant=place.tenant,
+        chain=place.chain,
+        seq=place.seq,
+        prev=place.prev.hex() if place.prev else None,
+        at=now,
+        kind=draft.kind,
+        actor=EntryActor(
+            kind=draft.actor.kind.value,
+            subject=draft.actor.subject,
+            roles=tuple(sorted(role.value for role in draft.actor.roles)),
+            authentication=draft.actor.authentication,
+        ),
+        case=place.case,
+        case_seq=place.seq if place.case else 0,
+        step=place.step if draft.step is None else draft.step,
+        visit=place.visit if draft.visit is None else draft.visit,
+        workflow_run=draft.workflow_run,
+        attempt=draft.attempt,
+        code_version=diwan.__version__,
+        procedure_hash=place.procedure_hash,
+        model=draft.model,
+        commitments=commitments,
+        approval=draft.approval,
+        legal_basis=draft.legal_basis,
+        purpose=draft.purpose,
+        trace_id=draft.trace_id,
+        detail=dict(draft.detail),
+    )
+    encoded = encode(header)
+    hashed = entry_hash(encoded)
+    return BuiltEntry(
+        hashed,
+        {
+            "e_tenant": place.tenant,
+            "e_chain": place.chain,
+            "e_seq": place.seq,
+            "e_hash": hashed,
+            "e_prev_hash": place.prev,
+            "e_header": encoded,
+            "e_body_sealed": sealed,
+            "e_kind": draft.kind,
+            "e_at": now,
+        },
+    )
+
+
+def _commit(draft: EntryDraft, place: Place) -> tuple[dict[str, str], bytes | None]:
+    digests = {name: digest_of(value) for name, value in draft.commitments.items()}
+    if draft.body is not None:
+        digests["body"] = digest_of(canonical(draft.body))
+    if not digests:
+        return {}, None
+    if draft.cipher is None:
+        raise Final("entry.no_cipher", "A body and commitments need the cipher of their case.", "Pass `cipher`.")
+    salts = {name: secrets.token_bytes(SALT_BYTES) for name in digests}
+    sealed: dict[str, object] = {
+        "committed": {name: [_b64(salts[name]), _b64(digest)] for name, digest in digests.items()}
+    }
+    if draft.body is not None:
+        sealed["body"] = draft.body
+    ciphertext = draft.cipher.seal(
+        RetentionClass.DECISION, body_context(place.chain, place.seq), orjson.dumps(sealed, option=orjson.OPT_SORT_KEYS)
+    )
+    return {name: commit_digest(salts[name], digest) for name, digest in digests.items()}, ciphertext
+
+
+def _b64(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+async def append_entry(
+    conn: AsyncConnection,
+    tenant: str,
+    chain: str,
+    kind: str,
+    actor: Actor,
+    *,
+    now: datetime,
+    **said: Unpack[EntryFields],
+) -> int:
+    """Adds an entry to a chain outside cases, e.g. `refusals/<subject>`, and gives its number.
+
+    A chain's name has a slash in it, which no case's has. Writers of one chain take turns on an advisory lock, which
+    is taken after any case's row (docs/data.md, lock order).
+    """
+    if "/" not in chain:
+        raise Final("entry.not_a_chain", "A chain outside cases has a slash in its name.", "Name it `kind/subject`.")
+    await conn.execute(_TAKE_TURN, {"turn": f"{tenant}\x1f{chain}"})
+    last = (await conn.execute(_LAST, {"tenant": tenant, "chain": chain})).one_or_none()
+    seq, prev = (last.seq + 1, last.hash) if last else (1, None)
+    built = build_entry(EntryDraft(kind, actor, **said), Place(tenant, chain, seq, prev), now)
+    await conn.execute(_INSERT, built.parameters)
+    return int(seq)
+
+
+_TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended(:turn, 0))")
+_LAST = text("SELECT seq, hash FROM entry WHERE tenant = :tenant AND chain = :chain ORDER BY seq DESC LIMIT 1")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """An entry as it is shown: `header` is the canonical JSON as hashed."""
+
+    chain: str
+    seq: int
+    hash: bytes
+    kind: str
+    at: datetime
+    header: bytes
+
+
+async def entries_of(
+    conn: AsyncConnection, tenant: str, chain: str, *, after: int = 0, limit: int = 500
+) -> Sequence[EntryRow]:
+    """Entries of a chain in order, those with a number above `after`."""
+    rows = await conn.execute(_OF_CHAIN, {"tenant": tenant, "chain": chain, "after": after, "limit": limit})
+    return [EntryRow(r.chain, r.seq, r.hash, r.kind, r.at, r.header) for r in rows]
+
+
+_OF_CHAIN = text(
+    "SELECT chain, seq, hash, kind, at, header FROM entry "
+    "WHERE tenant = :tenant AND chain = :chain AND seq > :after ORDER BY seq LIMIT :limit"
+)
