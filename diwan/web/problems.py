@@ -120,7 +120,11 @@ def _http_error(_: ExceptionHandler, __: Request, error: HTTPException) -> Probl
 def _validation_error(_: ExceptionHandler, __: Request, error: RequestValidationError) -> Problem:
     # FastAPI's errors repeat the input; only the place and pydantic's sentence go out.
     errors = [
-        {"parameter": "/".join(map(str, found["loc"][1:])), "in": str(found["loc"][0]), "detail": found["msg"]}
+        {
+            "parameter": str(found["loc"][-1]),
+            "in": str(found["loc"][0]),
+            "detail": f"{found['loc'][-1]}: {found['msg']}",
+        }
         for found in error.errors()
     ]
     return Problem(
