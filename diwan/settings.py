@@ -1,0 +1,250 @@
+"""Every setting of Diwan, in one place. Only `diwan.cli` imports this module.
+
+In this order: `DIWAN_…` variables, the TOML file (DIWAN_CONFIG, else `diwan.toml` in DIWAN_HOME), what a stack
+that runs in DIWAN_HOME wrote down about itself, the defaults. A secret may be given as a file instead:
+`DIWAN_VAULT_TOKEN_FILE=/run/secrets/vault_token`. deploy/settings.md is made from this class.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from diwan.domain.errors import InvalidInput
+
+PREFIX = "DIWAN_"
+STACK_FILE = "run/stack.json"
+
+DatabaseRole = Literal["owner", "web", "worker", "pool", "relay", "auditor"]
+
+
+def default_home() -> Path:
+    """Where the embedded stack keeps its data when nothing is said: root's is reachable for the database's user."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/diwan")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "diwan"
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """One frozen value; `load` builds it. `Field.description` is what operators read in deploy/settings.md."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    home: Path = Field(default_factory=default_home, description="Folder of the embedded stack's data.")
+    url: str = Field(default="http://127.0.0.1:8080", description="The service that a client command speaks to.")
+    token: SecretStr | None = Field(default=None, description="Access token of client commands.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address that `diwan web` listens on.")
+    port: Port = Field(default=8080, description="Port that `diwan web` listens on; 0 takes a free one.")
+    health_port: Port = Field(
+        default=0, description="Port of /healthz and /readyz of worker, pool and relay (on DIWAN_HOST); 0: none."
+    )
+    postgres_port: Port = Field(default=0, description="Port of the embedded Postgres; 0 takes a free one.")
+    temporal_port: Port = Field(default=0, description="Port of the embedded Temporal; 0 takes a free one.")
+    issuer_port: Port = Field(default=0, description="Port of the embedded token issuer; 0 takes a free one.")
+    engine_port: Port = Field(default=0, description="Port of the demo engine; 0 takes a free one.")
+
+    database_url_owner: SecretStr | None = Field(
+        default=None, description="libpq URL of role diwan_owner: migrations only."
+    )
+    database_url_web: SecretStr | None = Field(default=None, description="libpq URL of role diwan_web.")
+    database_url_worker: SecretStr | None = Field(default=None, description="libpq URL of role diwan_worker.")
+    database_url_pool: SecretStr | None = Field(default=None, description="libpq URL of role diwan_pool.")
+    database_url_relay: SecretStr | None = Field(default=None, description="libpq URL of role diwan_relay.")
+    database_url_auditor: SecretStr | None = Field(
+        default=None, description="libpq URL of role diwan_auditor: verification."
+    )
+    database_pool_size: int = Field(default=8, ge=1, le=200, description="Database connections of each process.")
+
+    temporal_address: str = Field(default="127.0.0.1:7233", description="host:port of Temporal's frontend.")
+    temporal_namespace: str = Field(default="diwan", description="Temporal namespace.")
+    temporal_tls: bool = Field(default=False, description="Whether the way to Temporal is TLS.")
+    temporal_tls_ca: Path | None = Field(
+        default=None, description="PEM file of the authority of Temporal's certificate."
+    )
+    temporal_tls_cert: Path | None = Field(default=None, description="PEM file of our certificate for Temporal.")
+    temporal_tls_key: Path | None = Field(default=None, description="PEM file of that certificate's key.")
+
+    vault_socket: Path | None = Field(
+        default=None, description="Unix socket of the vault (served there, called there)."
+    )
+    vault_dir: Path | None = Field(
+        default=None, description="Folder of the vault's own files; default: vault in DIWAN_HOME."
+    )
+    vault_token: SecretStr | None = Field(
+        default=None, description="Token by which this process is known to the vault."
+    )
+
+    issuer_url: str = Field(default="", description="OIDC issuer whose access tokens are accepted.")
+    audience: str = Field(default="diwan", description="Audience (`aud`) that access tokens must name.")
+
+    engine_url: str = Field(default="", description="The engine beside this pool worker (vLLM's OpenAI protocol).")
+    engine_model: str = Field(default="", description="Model that this pool worker's engine serves, as registered.")
+    engine_room: int = Field(default=4, ge=1, le=512, description="Calls that the engine takes at once.")
+    engine_timeout_s: int = Field(default=300, ge=1, le=3600, description="Seconds that one model call may take.")
+    models: dict[str, list[str]] = Field(
+        default_factory=dict[str, list[str]], description="Capability to models in order, as JSON or a TOML table."
+    )
+    agent_patience_s: int = Field(
+        default=900,
+        ge=1,
+        le=86_400,
+        description="Seconds that a model call may wait for a free engine before a person takes over.",
+    )
+
+    webhook_secrets: Path | None = Field(
+        default=None, description="Folder with one file for each webhook secret, by its name."
+    )
+    webhook_timeout_s: int = Field(
+        default=10, ge=1, le=120, description="Seconds that a webhook's receiver has to answer."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = _home()
+        config = os.environ.get(f"{PREFIX}CONFIG")
+        toml = TomlConfigSettingsSource(settings_cls, Path(config) if config else home / "diwan.toml")
+        stack = JsonConfigSettingsSource(settings_cls, home / STACK_FILE)
+        environment = {key.lower(): value for key, value in os.environ.items()}
+        variables = {key.removeprefix(PREFIX.lower()): value for key, value in environment.items()}
+        return (
+            init_settings,
+            env_settings,
+            _SecretFiles(settings_cls, variables, only_files=True),
+            _SecretFiles(settings_cls, toml()),
+            _SecretFiles(settings_cls, stack()),
+        )
+
+    def secret(self, name: str) -> str:
+        """The secret `name`, or `InvalidInput` that says how to give it."""
+        value = cast("SecretStr | None", getattr(self, name))
+        if value is None:
+            raise InvalidInput(
+                "settings.missing",
+                f"{PREFIX}{name.upper()} is not set.",
+                f"Set it, or {PREFIX}{name.upper()}_FILE to a file that holds it. On one machine: diwan up.",
+            )
+        return value.get_secret_value()
+
+    def database_url(self, role: DatabaseRole) -> str:
+        """libpq URL for `role`. Raises `InvalidInput` when it is not set."""
+        return self.secret(f"database_url_{role}")
+
+    def text(self, name: str) -> str:
+        """A setting that this process cannot do without. Raises `InvalidInput` when it is empty."""
+        value = getattr(self, name)
+        if not value:
+            raise InvalidInput("settings.missing", f"{PREFIX}{name.upper()} is not set.", _SEE)
+        return str(value)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a setting may be given as a file, and is never shown."""
+    return SecretStr in get_args(Settings.model_fields[name].annotation)
+
+
+def load() -> Settings:
+    """The settings of this process. Raises `InvalidInput` that names the setting and repeats no value."""
+    config = os.environ.get(f"{PREFIX}CONFIG")
+    if config and not Path(config).is_file():
+        raise InvalidInput("settings.no_file", f"{PREFIX}CONFIG: there is no file {config}.", "Check the path.")
+    try:
+        return Settings(home=_home())
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = "_".join(str(part) for part in first["loc"][:1])
+        raise InvalidInput("settings.invalid", f"{PREFIX}{field.upper()}: {first['msg']}.", _SEE) from None
+    except (SettingsError, ValueError) as error:  # neither text is repeated: both may hold a value
+        raise InvalidInput(
+            "settings.unreadable", f"The settings cannot be read ({type(error).__name__}).", "Check TOML and JSON."
+        ) from None
+    except OSError as error:
+        raise InvalidInput(
+            "settings.unreadable", f"{error.filename} cannot be read: {error.strerror}.", "Check its owner and mode."
+        ) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """`DIWAN_…` variables that no setting has: likely misspelt."""
+    named = (key for key in environment if key.startswith(PREFIX))
+    return sorted(key for key in named if key != f"{PREFIX}CONFIG" and not _known(key.removeprefix(PREFIX).lower()))
+
+
+_SEE = "See deploy/settings.md."
+
+
+def _home() -> Path:
+    return Path(os.environ.get(f"{PREFIX}HOME") or default_home()).expanduser().absolute()
+
+
+def _known(name: str) -> bool:
+    return name in Settings.model_fields or _secret_of(name) is not None
+
+
+def _secret_of(key: str) -> str | None:
+    """The secret that `key` names a file of, if it does."""
+    stem = key.removesuffix("_file")
+    return stem if stem != key and stem in Settings.model_fields and is_secret(stem) else None
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Values of a source in which `NAME_file` of a secret stands for what that file holds."""
+
+    def __init__(
+        self, settings_cls: type[BaseSettings], values: Mapping[str, Any], *, only_files: bool = False
+    ) -> None:
+        super().__init__(settings_cls)
+        self._values = values
+        self._only_files = only_files
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in self._values.items():
+            secret = _secret_of(key)
+            if secret is not None and value:
+                found[secret] = _content(key, Path(str(value)))
+            elif not self._only_files:
+                found.setdefault(key, value)
+        return found
+
+
+def _content(key: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInput(
+            "settings.secret_unreadable",
+            f"{PREFIX}{key.upper()}: {path} cannot be read.",
+            "Check that it exists and that this user may read it.",
+        ) from None
