@@ -1,0 +1,179 @@
+"""The vault's client: gives ciphers and pseudonyms to the processes that need them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from diwan.domain.errors import (
+    DiwanError,
+    InvalidInput,
+    NeedsPerson,
+    NotFound,
+    Tampered,
+    TooLarge,
+    Unavailable,
+)
+from diwan.vault import address, pseudonym
+from diwan.vault.cipher import CaseCipher
+from diwan.vault.protocol import KeysAnswer, KeysRequest, Problem, PseudonymAnswer, PseudonymRequest
+
+# Together 1.5 s: as long as a restart of the vault takes. Whoever calls retries for longer, or tells a person.
+_PAUSES_S = (0.1, 0.2, 0.4, 0.8)
+_TIMEOUT_S = 5.0
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+log = structlog.get_logger()
+
+_PASSED_ON: dict[str, type[DiwanError]] = {
+    kind.__name__: kind for kind in (NotFound, InvalidInput, TooLarge, Tampered, NeedsPerson)
+}
+
+
+@dataclass(frozen=True)
+class _Cached:
+    cipher: CaseCipher
+    until: float
+
+
+class VaultKeyring:
+    """Implements `diwan.domain.ports.Keyring` against a vault process.
+
+    `location` is a unix socket's path or a loopback URL (address.py). Keys stay in this process's memory, at most
+    `capacity` scopes for `ttl` seconds each: that is also how long a destroyed key can still be used here.
+    Not for use by several event loops.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        token: str,
+        *,
+        capacity: int = 2048,
+        ttl: float = 600.0,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        where = address.parse(location)
+        self._http = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(where.socket) if where.socket else None, trust_env=False),
+            base_url=where.url,
+            headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+        )
+        self._capacity = capacity
+        self._ttl = ttl
+        self._clock = clock
+        self._pause = pause
+        self._ciphers: OrderedDict[tuple[str, str], _Cached] = OrderedDict()
+
+    async def cipher(self, tenant: str, scope: str) -> CaseCipher:
+        """The scope's cipher; its keys are durable. Raises `Unavailable` when the vault does not answer.
+
+        `NotFound` when there are no keys and this caller may not create any; `Tampered` or `NeedsPerson` when
+        the vault cannot read what it stored.
+        """
+        name = (tenant, scope)
+        cached = self._ciphers.get(name)
+        if cached is not None and cached.until > self._clock():
+            self._ciphers.move_to_end(name)
+            return cached.cipher
+        answer = await self._ask("/v1/keys", KeysRequest, KeysAnswer, tenant=tenant, scope=scope)
+        cipher = CaseCipher(tenant, scope, answer.keys)
+        self._remember(name, cipher)
+        return cipher
+
+    async def token(self, tenant: str, purpose: str, value: str) -> str:
+        """Pseudonym of `value` within the tenant, 64 hex digits; only a digest of it travels. Raises as `cipher`."""
+        digest = pseudonym.digest_of(tenant, purpose, value).hex()
+        answer = await self._ask(
+            "/v1/pseudonyms", PseudonymRequest, PseudonymAnswer, tenant=tenant, purpose=purpose, digest=digest
+        )
+        return answer.pseudonym
+
+    async def ready(self) -> None:
+        """Raises `Unavailable` unless the vault answers and can read its database. Does not retry."""
+        answer = await self._exchange("GET", "/readyz", b"")
+        if answer.status_code != 200:
+            raise _error_of(answer)
+
+    async def aclose(self) -> None:
+        self._ciphers.clear()
+        await self._http.aclose()
+
+    def _remember(self, name: tuple[str, str], cipher: CaseCipher) -> None:
+        now = self._clock()
+        for stale in [key for key, cached in self._ciphers.items() if cached.until <= now]:
+            del self._ciphers[stale]
+        self._ciphers[name] = _Cached(cipher, now + self._ttl)
+        while len(self._ciphers) > self._capacity:
+            self._ciphers.popitem(last=False)
+
+    async def _ask(self, path: str, request: type[BaseModel], expected: type[Answer], **fields: str) -> Answer:
+        """POST, repeated while the vault is away: every request is idempotent."""
+        try:
+            body = request(**fields).model_dump_json()
+        except ValidationError:
+            raise InvalidInput(
+                "vault.name_unusable",
+                "Tenant, scope and purpose are 1 to 255 printable ASCII characters without spaces.",
+                "Use the identifier, not the title.",
+            ) from None
+        pauses = iter(_PAUSES_S)
+        while True:
+            try:
+                answer = await self._exchange("POST", path, body.encode())
+                return _read(answer, expected)
+            except Unavailable as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    log.error("vault.unavailable", code=error.code)
+                    raise
+                await self._pause(pause)
+
+    async def _exchange(self, method: str, path: str, body: bytes) -> httpx.Response:
+        try:
+            return await self._http.request(method, path, content=body)
+        except httpx.TransportError as error:
+            raise Unavailable(
+                "vault.not_answering",
+                f"The vault does not answer ({type(error).__name__}).",
+                "See that `diwan vault` runs and that this process has its address; then try again.",
+            ) from None
+
+
+def _read(answer: httpx.Response, expected: type[Answer]) -> Answer:
+    if answer.status_code != 200:
+        raise _error_of(answer)
+    try:
+        return expected.model_validate_json(answer.content)
+    except ValidationError:  # from None: the answer holds keys
+        raise _not_a_vault() from None
+
+
+def _error_of(answer: httpx.Response) -> DiwanError:
+    """The vault's own error; what is wrong between it and us is `Unavailable`, never our caller's fault."""
+    try:
+        problem = Problem.model_validate_json(answer.content)
+    except ValidationError:
+        return _not_a_vault()
+    kind = _PASSED_ON.get(problem.error, Unavailable)
+    return kind(problem.code, problem.message, problem.remedy)
+
+
+def _not_a_vault() -> Unavailable:
+    return Unavailable(
+        "vault.answer_unexpected",
+        "What answers at the vault's address does not speak its protocol.",
+        "Check the address, and that both sides are of one version.",
+    )

@@ -1,0 +1,110 @@
+"""Serves the vault on a unix socket (and a loopback port where asked) until the process is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Generator
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from diwan.domain.errors import Conflict, InvalidInput
+from diwan.vault import setup
+from diwan.vault.address import checked_socket
+from diwan.vault.server import create_app
+from diwan.vault.setup import VaultFiles
+
+log = structlog.get_logger()
+
+_BACKLOG = 128
+
+
+def serve(files: VaultFiles, path: Path, *, port: int | None = None, mode: int = 0o600) -> None:
+    """Run the vault until SIGTERM or SIGINT; answers running requests first.
+
+    `path` is the socket's; `mode` its permissions (0o660 lets callers of the same group in). `port` adds
+    127.0.0.1:port. Raises `NeedsPerson` as `setup.open_vault` does, `InvalidInput` for an unusable path or port,
+    `Conflict` when another vault listens there. uvicorn raises the signal again at the end.
+    """
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(_unix_listener(path, mode))]
+        if port is not None:
+            listeners.append(stack.enter_context(_loopback_listener(port)))
+        store, hashes = setup.open_vault(files)
+        stack.callback(store.close)
+        config = uvicorn.Config(
+            create_app(store, hashes),
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            lifespan="off",
+        )
+        log.info("vault.started", socket=str(path), port=port)
+        uvicorn.Server(config).run(sockets=listeners)
+
+
+@contextlib.contextmanager
+def _unix_listener(path: Path, mode: int) -> Generator[socket.socket, None, None]:
+    """A bound, listening socket; the lock beside it says whether a file left there is in use."""
+    checked_socket(path)
+    with _locked(Path(f"{path}.lock"), path):
+        path.unlink(missing_ok=True)  # ours, and stale: whoever made it no longer holds the lock
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            mask = os.umask(0o177)  # never, not even for a moment, open to others
+            try:
+                listener.bind(str(path))
+            finally:
+                os.umask(mask)
+            os.chmod(path, mode)
+            listener.listen(_BACKLOG)
+            yield listener
+        finally:
+            listener.close()
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(lock: Path, path: Path) -> Generator[None, None, None]:
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InvalidInput(
+            "vault.socket_folder_unusable",
+            f"The folder of {path} cannot be written ({os.strerror(error.errno or 0)}).",
+            "Make the folder, owned by the user that the vault runs as.",
+        ) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Conflict(
+            "vault.running_already", f"Another vault listens on {path}.", "Stop it, or give this one its own socket."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _loopback_listener(port: int) -> Generator[socket.socket, None, None]:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise InvalidInput(
+            "vault.port_unusable",
+            f"Port {port} of 127.0.0.1 cannot be used ({os.strerror(error.errno or 0)}).",
+            "Choose another port for the vault, or none.",
+        ) from None
+    try:
+        yield listener
+    finally:
+        listener.close()

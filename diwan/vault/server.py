@@ -1,0 +1,117 @@
+"""The vault's HTTP application: authenticates callers, gives keys and pseudonyms. Never logs either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import structlog
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from diwan.domain.errors import DiwanError, InvalidInput, Refused, TooLarge, Unauthenticated
+from diwan.vault import callers, pseudonym
+from diwan.vault.callers import RIGHTS, Caller, Right, TokenHashes
+from diwan.vault.keystore import KeyStore
+from diwan.vault.protocol import (
+    MAX_BODY_BYTES,
+    KeysAnswer,
+    KeysRequest,
+    Problem,
+    PseudonymAnswer,
+    PseudonymRequest,
+)
+
+log = structlog.get_logger()
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def create_app(store: KeyStore, hashes: TokenHashes, *, clock: Callable[[], datetime] | None = None) -> Starlette:
+    """The application over an open key store; protocol.py has its routes. `hashes`: caller -> SHA-256 hex of token."""
+    vault = _Vault(store, hashes, clock or (lambda: datetime.now(UTC)))
+    return Starlette(
+        routes=[
+            Route("/v1/keys", vault.keys, methods=["POST"]),
+            Route("/v1/pseudonyms", vault.pseudonyms, methods=["POST"]),
+            Route("/healthz", _healthy, methods=["GET"]),
+            Route("/readyz", vault.ready, methods=["GET"]),
+        ],
+        exception_handlers={DiwanError: _problem},
+    )
+
+
+class _Vault:
+    """Handlers. The store blocks on the disk, so it is called in a thread."""
+
+    def __init__(self, store: KeyStore, hashes: TokenHashes, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._hashes = hashes
+        self._clock = clock
+
+    async def keys(self, request: Request) -> Response:
+        caller = self._authenticate(request, Right.GET)
+        asked = await _body(request, KeysRequest)
+        create = Right.CREATE in RIGHTS[caller]
+        keys = await asyncio.to_thread(self._store.keys, asked.tenant, asked.scope, create=create, now=self._clock())
+        return _answer(KeysAnswer.model_construct(keys=dict(keys)))
+
+    async def pseudonyms(self, request: Request) -> Response:
+        caller = self._authenticate(request, Right.PSEUDONYM)
+        asked = await _body(request, PseudonymRequest)
+        create = Right.CREATE in RIGHTS[caller]
+        key = await asyncio.to_thread(self._store.pseudonym_key, asked.tenant, create=create, now=self._clock())
+        token = pseudonym.token_of(key, asked.purpose, bytes.fromhex(asked.digest))
+        return _answer(PseudonymAnswer(pseudonym=token))
+
+    async def ready(self, request: Request) -> Response:
+        await asyncio.to_thread(self._store.check)
+        return await _healthy(request)
+
+    def _authenticate(self, request: Request, right: Right) -> Caller:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        caller = callers.identify(token.strip(), self._hashes) if scheme.lower() == "bearer" else None
+        if caller is None:
+            log.warning("vault.caller.refused", path=request.url.path)
+            raise Unauthenticated(
+                "vault.token_unknown", "The vault does not know this token.", "Give the process its own token file."
+            )
+        if right not in RIGHTS[caller]:
+            log.warning("vault.right.refused", caller=caller.value, right=right.value)
+            raise Refused("vault.not_allowed", f"A {caller.value} may not ask the vault for this.", "Use another role.")
+        return caller
+
+
+async def _healthy(_: Request) -> Response:
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+async def _body(request: Request, model: type[Model]) -> Model:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise TooLarge("vault.request_too_large", f"A request has at most {MAX_BODY_BYTES} bytes.", "")
+    try:
+        return model.model_validate_json(bytes(content))
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, item["loc"])) or "body" for item in error.errors()}))
+        raise InvalidInput("vault.request_malformed", f"Not a valid {model.__name__}: {fields}.", "") from None
+
+
+def _answer(message: BaseModel) -> Response:
+    return Response(message.model_dump_json(), media_type="application/json", headers={"cache-control": "no-store"})
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    if not isinstance(error, DiwanError):
+        raise error
+    if error.status >= 500:
+        log.error("vault.request.failed", code=error.code)
+    problem = Problem(error=type(error).__name__, code=error.code, message=error.message, remedy=error.remedy)
+    return Response(problem.model_dump_json(), error.status, media_type="application/json")

@@ -1,0 +1,65 @@
+"""The vault's files, and their first making."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diwan.domain.errors import Conflict
+from diwan.vault import callers, keyfile, secretfile
+from diwan.vault.callers import Caller, TokenHashes
+from diwan.vault.keystore import KeyStore
+
+
+@dataclass(frozen=True)
+class VaultFiles:
+    """`key` is backed up apart from `database`: either alone opens nothing. `callers` holds digests of tokens."""
+
+    key: Path
+    database: Path
+    callers: Path
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> VaultFiles:
+        return cls(key=folder / "kek.json", database=folder / "vault.sqlite", callers=folder / "callers.json")
+
+
+def is_initialised(files: VaultFiles) -> bool:
+    """True once `initialise` finished: the key file is made last."""
+    return files.key.exists()
+
+
+def initialise(files: VaultFiles, tokens: Mapping[Caller, Path]) -> None:
+    """Make an empty database, a token file for each caller and the key file, in folders that exist.
+
+    Can be repeated after a crash half-way. Raises `Conflict` when the vault was initialised before, or when its
+    database has keys already: a new key file could never open them.
+    """
+    if is_initialised(files):
+        raise Conflict("vault.initialised_before", f"{files.key} exists already.", "Start the vault with it.")
+    if not files.database.exists():
+        KeyStore.create(files.database)
+    _refuse_keys_of_another(files)
+    for path in tokens.values():
+        if not path.exists():
+            secretfile.create(path, callers.new_token().encode() + b"\n")
+    if not files.callers.exists():
+        hashes = {caller: callers.hash_of(callers.read_token(path)) for caller, path in tokens.items()}
+        callers.write_hashes(files.callers, hashes)
+    keyfile.create(files.key)
+
+
+def open_vault(files: VaultFiles) -> tuple[KeyStore, TokenHashes]:
+    """What the server needs. Raises `NeedsPerson` with a remedy when a file is missing, exposed or damaged."""
+    hashes = callers.load_hashes(files.callers)
+    return KeyStore.open(files.database, keyfile.load(files.key)), hashes
+
+
+def _refuse_keys_of_another(files: VaultFiles) -> None:
+    if not KeyStore.is_unused(files.database):
+        raise Conflict(
+            "vault.key_file_lost",
+            f"{files.database} holds keys, but {files.key} is missing.",
+            "Restore the key file from its own backup; a new one cannot open what is there.",
+        )
