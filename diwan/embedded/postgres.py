@@ -117,7 +117,7 @@ class EmbeddedPostgres:
     # --- what a supervisor needs ---------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make folders and secrets, choose a port, initdb an empty folder, clear away a dead run's pid file."""
+        """Make folders and secrets, choose a port, initdb an empty folder, clear a misleading pid file."""
         if self.account is not None:
             accounts.make_passable(self.place.parent)
         accounts.make_private(self.place, self.account)
@@ -127,7 +127,7 @@ class EmbeddedPostgres:
             self._make_password(role)
         if not (self.data_dir / "PG_VERSION").exists():
             self._initdb()
-        self._clear_stale_pid()
+        self.clear_stale_pid()
         self.port = ports.claim(self.port, "DIWAN_POSTGRES_PORT")
 
     def command(self) -> list[str]:
@@ -178,12 +178,23 @@ class EmbeddedPostgres:
     def running_pid(self) -> int | None:
         """The pid of a live server on this data, whoever started it."""
         pid = self._recorded_pid()
-        if pid is None:
-            return None
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/cwd").resolve() == self.data_dir.resolve():
-                return pid
-        return None
+        return pid if pid in self._processes_on_data() else None
+
+    def clear_stale_pid(self) -> None:
+        """Postgres refuses to start while the recorded pid belongs to any process of its user, even a stranger.
+
+        The file is removed in that case only: it also tells Postgres which shared memory to wait for after a
+        crash, so while a process of the old server lives, two servers would share one data folder without it.
+        """
+        pid, processes = self._recorded_pid(), self._processes_on_data()
+        if pid is not None and pid in processes:
+            raise Conflict(
+                "postgres.running",
+                f"A Postgres server (pid {pid}) already runs on {self.data_dir}.",
+                "Stop the other `diwan up` first.",
+            )
+        if pid is not None and not processes and Path(f"/proc/{pid}").exists():
+            (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -237,15 +248,16 @@ class EmbeddedPostgres:
         except (FileNotFoundError, ValueError):
             return None
 
-    def _clear_stale_pid(self) -> None:
-        """Postgres refuses to start while the recorded pid belongs to any process of its user, even a stranger."""
-        if self.running_pid() is not None:
-            raise Conflict(
-                "postgres.running",
-                f"A Postgres server already runs on {self.data_dir}.",
-                "Stop the other `diwan up` first.",
-            )
-        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+    def _processes_on_data(self) -> set[int]:
+        """Server and backends work in the data folder itself."""
+        data = os.fsencode(self.data_dir.resolve())
+        found: set[int] = set()
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if os.fsencode(os.readlink(process / "cwd")) == data:
+                        found.add(int(process.name))
+        return found
 
 
 def _short(wanted: Path) -> Path:
