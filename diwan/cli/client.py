@@ -10,7 +10,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import quote, urlsplit
@@ -30,6 +30,7 @@ else:
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 PAUSES = (0.2, 0.6, 1.5)  # seconds before the second, third and fourth attempt
 _LONGEST_PAUSE = 2.0
+_PAGE = 200
 
 Json = dict[str, Any]
 
@@ -122,6 +123,18 @@ class Client:
                 f"Check that {self.url} is a Diwan service.",
             )
         return cast("Json", body)
+
+
+def pages(client: Client, path: str, params: Mapping[str, str | int], *, limit: int) -> Generator[Json]:
+    """The items of a paged list, at most `limit`, over as many pages as it takes."""
+    cursor, left = "", limit
+    while left:
+        page = client.get(path, {**params, "limit": min(left, _PAGE), "cursor": cursor})
+        items = cast("list[Json]", page.get("items") or [])[:left]
+        yield from items
+        cursor, left = str(page.get("next") or ""), left - len(items)
+        if not cursor or not items:
+            return
 
 
 def _body(response: httpx.Response) -> object:

@@ -1,0 +1,86 @@
+"""`diwan case`: find cases, read one with its story, save its letters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Group, RenderableType
+
+from diwan.cli import pictures
+from diwan.cli.client import Client, pages, segment
+from diwan.cli.credentials import AsOption, AsRole, connect
+from diwan.cli.following import read_case
+from diwan.cli.lazy import command_group
+from diwan.cli.output import Output, OutputOption, emit, say
+from diwan.domain.errors import Final
+
+Json = dict[str, Any]
+
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most, newest first.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = command_group("List cases, show one with its story, save its letters.")
+    group.command("list")(list_)
+    group.command("show")(show)
+    app.add_typer(group, name="case")
+
+
+def list_(
+    status: Annotated[str, typer.Option("--status", help="open, suspended or closed.")] = "",
+    procedure: Annotated[str, typer.Option("--procedure", help="Only cases of this procedure.")] = "",
+    limit: LimitOption = 50,
+    role: AsOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List cases."""
+    with connect(role, AsRole.CLERK) as client:
+        items = list(pages(client, "/v1/cases", {"status": status, "procedure": procedure}, limit=limit))
+    emit(output, items, lambda width: pictures.cases(items, width))
+
+
+def show(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="Number or id.")],
+    story: Annotated[bool, typer.Option("--story", help="Also every entry of the ledger about it.")] = False,
+    letters: Annotated[Path | None, typer.Option("--letters", metavar="DIR", help="Save its letters there.")] = None,
+    role: AsOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show a case: where it stands, documents, facts and where each comes from, what was proposed, decided and sent."""
+    with connect(role, AsRole.CLERK) as client:
+        view = read_case(client, case)
+        if story:
+            view["story"] = list(pages(client, f"/v1/cases/{segment(case)}/story", {}, limit=10_000))
+        saved = save_letters(client, view, letters) if letters is not None else []
+        if letters is not None:
+            view["saved"] = [str(path) for path in saved]
+    emit(output, view, lambda width: _picture(view, width))
+    if output is Output.TABLE:
+        for path in saved:
+            say(f"saved {path}")
+
+
+def _picture(view: Json, width: int) -> RenderableType:
+    parts = [pictures.case(view, width)]
+    if "story" in view:
+        parts.append(pictures.story(cast("list[Json]", view["story"]), width))
+    return Group(*parts)
+
+
+def save_letters(client: Client, view: Json, folder: Path) -> list[Path]:
+    """Each letter as a PDF, named by its place and kind: `1-receipt.pdf`. Raises Final when it cannot be written."""
+    saved: list[Path] = []
+    for place, letter in enumerate(cast("list[Json]", view.get("letters") or []), start=1):
+        path = folder / f"{place}-{letter['kind']}.pdf"
+        content = client.download(str(letter["address"]))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        except OSError as error:
+            raise Final(
+                "cli.cannot_write", f"{path} cannot be written: {error.strerror}.", "Choose another folder."
+            ) from None
+        saved.append(path)
+    return saved

@@ -1,0 +1,185 @@
+"""Owns how cases, tasks, facts and proposals look as tables. Input is the service's JSON, as in docs/api.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+from rich.tree import Tree
+
+from diwan.cli.output import Column, cell, isolated, record, table
+
+Json = Mapping[str, Any]
+
+CASES = (
+    Column("Number", "number"),
+    Column("Procedure", "procedure"),
+    Column("Status", "status"),
+    Column("Step", "step"),
+    Column("Result", "result"),
+    Column("Language", "language"),
+    Column("Opened", "opened_at"),
+    Column("Remarks", "remarks"),
+)
+TASKS = (
+    Column("Task", "id"),
+    Column("Case", "number"),
+    Column("Kind", "kind"),
+    Column("Status", "status"),
+    Column("For", "roles"),
+    Column("Assignee", "assignee"),
+    Column("Due", "due_at"),
+)
+_STORY = (
+    Column("#", "seq", right=True),
+    Column("At", "at"),
+    Column("What", "kind"),
+    Column("Who", "who"),
+    Column("Step", "place"),
+    Column("Detail", "detail"),
+)
+_FACTS = (
+    Column("Fact", "name"),
+    Column("Value", "value"),
+    Column("Provenance", "provenance"),
+    Column("By", "established_by"),
+    Column("Evidence", "evidence"),
+)
+_DOCUMENTS = (
+    Column("Document", "name"),
+    Column("Piece", "piece"),
+    Column("Pages", "pages", right=True),
+    Column("Status", "status"),
+    Column("Remarks", "remarks"),
+    Column("Id", "id"),
+)
+_LETTERS = (
+    Column("Letter", "kind"),
+    Column("Number", "number"),
+    Column("Language", "language"),
+    Column("Made", "made_at"),
+    Column("Notified", "notified"),
+)
+_TIMES = ("at", "opened_at", "closed_at", "due_at", "created_at", "completed_at", "made_at", "signed_at", "wake_at")
+
+
+def minute(instant: object) -> str:
+    """An RFC 3339 instant in UTC, to the minute."""
+    text = str(instant or "")
+    return f"{text[:10]} {text[11:16]}Z" if len(text) >= 16 else text
+
+
+def readable(item: Json) -> dict[str, Any]:
+    """A row as it is shown: instants to the minute."""
+    return {key: minute(value) if key in _TIMES and value else value for key, value in item.items()}
+
+
+def cases(items: Iterable[Json], width: int) -> RenderableType:
+    rows = [{**readable(item), "remarks": remarks(item)} for item in items]
+    return table(CASES, rows, width=width) if rows else Text("No cases.")
+
+
+def tasks(items: Iterable[Json], width: int) -> RenderableType:
+    rows = [readable(item) for item in items]
+    return table(TASKS, rows, width=width) if rows else Text("No tasks.")
+
+
+def remarks(item: Json) -> list[str]:
+    """What somebody should look at: flags, and why a case is blocked."""
+    blocked = str(item.get("blocked") or "")
+    return [*cast("list[str]", item.get("flags") or []), *([f"blocked: {blocked}"] if blocked else [])]
+
+
+def case(view: Json, width: int) -> RenderableType:
+    """A whole case: where it stands, who it concerns, what was received, held to be true, proposed, decided, sent."""
+    fields = ("procedure", "status", "step", "result", "language", "source", "reference", "opened_at", "closed_at")
+    shown = readable(view)
+    parts: list[RenderableType] = [
+        record(
+            [(name.replace("_", " "), shown.get(name)) for name in fields] + [("remarks", remarks(view))],
+            title=str(view.get("number") or view.get("id")),
+        )
+    ]
+    for title, columns, rows in (
+        ("Documents", _DOCUMENTS, [_document(item) for item in _list(view, "documents")]),
+        ("Facts", _FACTS, [fact(item) for item in _list(view, "facts")]),
+        ("Letters", _LETTERS, [readable(item) for item in _list(view, "letters")]),
+        ("Tasks", TASKS, [readable(item) for item in _list(view, "tasks")]),
+    ):
+        parts += section(title, table(columns, rows, width=width)) if rows else []
+    for title in ("parties", "proposal", "decision"):
+        parts += section(title.capitalize(), tree(view[title])) if view.get(title) else []
+    return Group(*parts)
+
+
+def story(lines: Sequence[Json], width: int) -> RenderableType:
+    rows = [
+        {
+            **readable(line),
+            "who": f"{line.get('actor_kind')} {line.get('actor')}",
+            "place": f"{line['step']} ({line.get('visit')})" if line.get("step") else "",
+        }
+        for line in lines
+    ]
+    return Group(*section("Story", table(_STORY, rows, width=width)))
+
+
+def fact(item: Json) -> dict[str, Any]:
+    evidence = cast("Json", item.get("evidence") or {})
+    quote = f"p. {evidence.get('page')}: {evidence.get('quote')}" if evidence else ""
+    return {**item, "evidence": quote}
+
+
+def _document(item: Json) -> dict[str, Any]:
+    said = [str(item.get("reason") or ""), str(item.get("remedy") or ""), *cast("list[str]", item.get("flags") or [])]
+    return {**item, "remarks": [text for text in said if text]}
+
+
+def task(view: Json, width: int) -> RenderableType:
+    """A task and everything that an act on it is bound to."""
+    fields = ("number", "kind", "status", "assignee", "roles", "proposer", "created_at", "due_at", "outcome", "digest")
+    shown = readable(view)
+    head = record([(name.replace("_", " "), shown.get(name)) for name in fields], title=str(view.get("id")))
+    return Group(head, *section("Shown", tree(view.get("shown") or {})))
+
+
+def section(title: str, body: RenderableType) -> list[RenderableType]:
+    return [Text(title, style="bold"), body, Text("")]
+
+
+def tree(value: object) -> RenderableType:
+    """Any JSON value, indented: nothing of what an act is bound to may be left out of what is shown."""
+    root = Tree("", hide_root=True, guide_style="dim")
+    _grow(root, value)
+    return root
+
+
+def _grow(node: Tree, value: object) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in cast("Json", value).items():
+            _branch(node, str(key), inner)
+    elif isinstance(value, list):
+        for number, inner in enumerate(cast("list[object]", value), start=1):
+            _branch(node, str(number), inner)
+    else:
+        node.add(cell(value))
+
+
+def _branch(node: Tree, name: str, value: object) -> None:
+    label = Text(f"{isolated(name)}: ", style="bold")
+    if not isinstance(value, Mapping | list) or _short(cast("object", value)):
+        node.add(Text.assemble(label, cell(cast("object", value))))
+    else:
+        _grow(node.add(label), cast("object", value))
+
+
+def _short(value: object) -> bool:
+    """Whether a list or mapping fits on the line of its name: an empty one, or a list of plain values."""
+    items = cast("list[object]", value) if isinstance(value, list) else [value] if value else []
+    return all(isinstance(item, str | int) for item in items)
+
+
+def _list(view: Json, name: str) -> list[Json]:
+    return cast("list[Json]", view.get(name) or [])
