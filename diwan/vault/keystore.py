@@ -190,7 +190,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection, None, None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import socket
+import threading
 from collections.abc import Generator
 from pathlib import Path
+from types import FrameType
 
 import structlog
 import uvicorn
@@ -28,7 +31,7 @@ def serve(files: VaultFiles, path: Path, *, port: int | None = None, mode: int =
 
     `path` is the socket's; `mode` its permissions (0o660 lets callers of the same group in). `port` adds
     127.0.0.1:port. Raises `NeedsPerson` as `setup.open_vault` does, `InvalidInput` for an unusable path or port,
-    `Conflict` when another vault listens there. uvicorn raises the signal again at the end.
+    `Conflict` when another vault listens there.
     """
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(_unix_listener(path, mode))]
@@ -44,8 +47,31 @@ def serve(files: VaultFiles, path: Path, *, port: int | None = None, mode: int =
             timeout_graceful_shutdown=5,
             lifespan="off",
         )
+        server = uvicorn.Server(config)
+        stack.enter_context(_stopping(server))
         log.info("vault.started", socket=str(path), port=port)
-        uvicorn.Server(config).run(sockets=listeners)
+        server.run(sockets=listeners)
+        log.info("vault.stopped")
+
+
+@contextlib.contextmanager
+def _stopping(server: uvicorn.Server) -> Generator[None, None, None]:
+    """Make SIGTERM and SIGINT end the server and nothing more.
+
+    uvicorn catches both, and raises them again when it has stopped: with the usual handlers the process would be
+    gone before its socket is removed and its database closed.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    numbers = (signal.SIGTERM, signal.SIGINT) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

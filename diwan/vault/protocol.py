@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, StringConstraints
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints
 
 from diwan.domain.ports import RetentionClass
 
 MAX_BODY_BYTES = 8 * 1024
 
 # Printable ASCII, no spaces: an empty scope or a NUL byte can never meet the tenant's own keys.
-Name = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,255}\Z")]
+Name = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,255}$")]
+
+Key = Annotated[Base64Bytes, Field(min_length=32, max_length=32)]
 
 
 class _Message(BaseModel):
@@ -32,7 +34,7 @@ class KeysRequest(_Message):
 
 
 class KeysAnswer(_Message):
-    keys: dict[RetentionClass, Base64Bytes | None]
+    keys: dict[RetentionClass, Key | None]
 
     def __repr__(self) -> str:
         return "KeysAnswer(…)"  # a key must not reach a log through a traceback or a debugger's line
@@ -43,7 +45,7 @@ class KeysAnswer(_Message):
 class PseudonymRequest(_Message):
     tenant: Name
     purpose: Name
-    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}\Z")]
+    digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class PseudonymAnswer(_Message):
