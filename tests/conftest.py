@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from diwan.embedded.postgres import EmbeddedPostgres
 from diwan.store.database import Database
-
 from tests.support.databases import TestDatabase, copy_of_template, drop, make_template
 from tests.support.keyring import MemoryKeyring
 

@@ -162,7 +162,8 @@ _WRITE = text(
     "UPDATE case_file SET version = :version + 1, head = :e_hash, status = :status, state = cast(:state AS jsonb), "
     "inbox_last = :inbox_last, inbox_cursor = :inbox_cursor, kind = :kind, wake_at = :wake_at, blocked = :blocked, "
     # A new event is rung for at once, whatever the relay's back-off had come to (doorbell.py).
-    "closed_at = :closed_at, rings = CASE WHEN inbox_last < :inbox_last THEN 0 ELSE rings END WHERE tenant = :e_tenant AND id = :e_chain AND version = :version"
+    "closed_at = :closed_at, rings = CASE WHEN inbox_last < :inbox_last THEN 0 ELSE rings END "
+    "WHERE tenant = :e_tenant AND id = :e_chain AND version = :version"
 )
 _LOCK = text(f"{SELECT_CASE} WHERE tenant = :tenant AND id = :id FOR NO KEY UPDATE")
 

@@ -41,7 +41,7 @@ class EntryFields(TypedDict, total=False):
 
     `body` is sealed and committed to under the name `body`. `commitments` are values (bytes) that the entry commits
     to without keeping them: only salt and SHA-256 of each are sealed with the body. Both need `cipher`, that of the
-    case. `step` and `visit` are the case's own unless given.
+    case. `step`, `visit` and `procedure_hash` are the case's own unless given.
     """
 
     body: Mapping[str, JsonValue] | None
@@ -52,6 +52,7 @@ class EntryFields(TypedDict, total=False):
     detail: Mapping[str, Scalar]
     step: str | None
     visit: int | None
+    procedure_hash: str
     workflow_run: str
     attempt: int
     legal_basis: str
@@ -73,6 +74,7 @@ class EntryDraft:
     detail: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     step: str | None = None
     visit: int | None = None
+    procedure_hash: str = ""
     workflow_run: str = ""
     attempt: int = 0
     legal_basis: str = ""
@@ -137,7 +139,7 @@ def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
         workflow_run=draft.workflow_run,
         attempt=draft.attempt,
         code_version=diwan.__version__,
-        procedure_hash=place.procedure_hash,
+        procedure_hash=draft.procedure_hash or place.procedure_hash,
         model=draft.model,
         commitments=commitments,
         approval=draft.approval,

@@ -209,7 +209,7 @@ inbox = Table(
     PrimaryKeyConstraint("tenant", "source", "event_id"),
     UniqueConstraint("tenant", "case_id", "inbox_seq"),
     _of_case(),
-)  # digest: keyed pseudonym (HMAC) of the canonical event; case_id null: matches no case; a task's act has source `task`
+)  # digest: keyed pseudonym (HMAC) of the canonical event; case_id null: no case; a task's act has source `task`
 
 document = Table(
     "document",
@@ -232,7 +232,7 @@ document = Table(
     PrimaryKeyConstraint("tenant", "id"),
     ForeignKeyConstraint(["tenant", "blob"], ["blob.tenant", "blob.hash"]),
     _of_case(),
-)  # status: staged (uploaded, no case yet) | accepted | unreadable | quarantined
+)  # event_id '': uploaded, no event yet; status: accepted | unreadable | quarantined
 
 blob = Table(
     "blob",
@@ -267,7 +267,7 @@ fact = Table(
     _instant("established_at"),
     PrimaryKeyConstraint("tenant", "case_id", "name", "provenance", "revision"),
     _of_case(),
-)  # fact_sealed: JSON of domain Fact; the highest revision counts
+)  # fact_sealed: JSON of domain Fact; provenance: its own, or `person`; the highest revision counts
 
 # --- agents --------------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import psycopg
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from diwan.store import migrate
-from diwan.store.tables import metadata
 from sqlalchemy import create_engine
 
+from diwan.store import migrate
+from diwan.store.tables import metadata
 from tests.support.databases import TestDatabase
 
 

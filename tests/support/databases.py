@@ -6,9 +6,10 @@ import secrets
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
+
 from diwan.embedded.postgres import EmbeddedPostgres
 from diwan.store.migrate import upgrade
-from psycopg import sql
 
 TEMPLATE = "diwan_template"
 

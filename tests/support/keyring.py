@@ -8,6 +8,7 @@ import secrets
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from diwan.domain.errors import Tampered
 from diwan.domain.ports import RetentionClass
 

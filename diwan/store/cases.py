@@ -1,0 +1,108 @@
+"""Reads cases: one by id or number, lists of them, what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.case import CaseStatus, Plan
+from diwan.domain.errors import InvalidInput, NotFound
+from diwan.store.change import SELECT_CASE, CaseRow, case_row
+
+
+async def get_case(conn: AsyncConnection, tenant: str, key: str) -> CaseRow:
+    """The case of this id or number, not locked. Raises `NotFound`."""
+    case = await find_case(conn, tenant, key)
+    if case is None:
+        raise NotFound("case.unknown", "There is no such case.", "Check its number.")
+    return case
+
+
+async def find_case(conn: AsyncConnection, tenant: str, key: str) -> CaseRow | None:
+    """As `get_case`, None where there is none."""
+    row = (await conn.execute(_BY_KEY, {"tenant": tenant, "key": key})).mappings().one_or_none()
+    return case_row(row) if row else None
+
+
+async def case_of_reference(conn: AsyncConnection, tenant: str, source: str, reference: str) -> CaseRow | None:
+    """The case that was opened under a source's own reference."""
+    parameters = {"tenant": tenant, "source": source, "reference": reference}
+    row = (await conn.execute(_BY_REFERENCE, parameters)).mappings().one_or_none()
+    return case_row(row) if row else None
+
+
+# A number never looks like an id (a UUID): at most one row.
+_BY_KEY = text(f"{SELECT_CASE} WHERE tenant = :tenant AND (id = :key OR number = :key)")
+_BY_REFERENCE = text(f"{SELECT_CASE} WHERE tenant = :tenant AND source = :source AND reference = :reference")
+
+
+@dataclass(frozen=True, slots=True)
+class CasePage:
+    """Cases, newest first; `next` is the cursor of the page after, empty on the last."""
+
+    cases: Sequence[CaseRow]
+    next: str
+
+
+async def list_cases(
+    conn: AsyncConnection,
+    tenant: str,
+    *,
+    status: CaseStatus | None = None,
+    procedure: str | None = None,
+    after: str = "",
+    limit: int = 50,
+) -> CasePage:
+    """A page of cases by time of opening; `after` is the `next` of the page before.
+
+    Raises `InvalidInput` for a cursor that is none of ours.
+    """
+    at, last = _read_cursor(after) if after else (None, None)
+    parameters = {
+        "tenant": tenant,
+        "status": status.value if status else None,
+        "procedure": procedure,
+        "at": at,
+        "last": last,
+        "limit": limit + 1,
+    }
+    found = [case_row(row) for row in (await conn.execute(_LIST, parameters)).mappings()]
+    cases = found[:limit]
+    more = len(found) > limit
+    return CasePage(cases, f"{cases[-1].opened_at.isoformat()}|{cases[-1].id}" if more else "")
+
+
+_LIST = text(
+    f"{SELECT_CASE} WHERE tenant = :tenant "
+    "AND (cast(:status AS text) IS NULL OR status = :status) "
+    "AND (cast(:procedure AS text) IS NULL OR procedure = :procedure) "
+    "AND (cast(:at AS timestamptz) IS NULL OR (opened_at, id) < (:at, :last)) "
+    "ORDER BY opened_at DESC, id DESC LIMIT :limit"
+)
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    at, _, last = cursor.partition("|")
+    try:
+        return datetime.fromisoformat(at), last
+    except ValueError:
+        raise InvalidInput(
+            "list.bad_cursor", "This is not a page's cursor.", "Take `next` of the page before."
+        ) from None
+
+
+def plan_of(case: CaseRow) -> Plan:
+    """What the workflow has to carry out now."""
+    return Plan(
+        version=case.version,
+        cursor=case.inbox_cursor,
+        step=case.state.step,
+        visit=case.state.visit,
+        kind=case.kind,
+        wake_at=case.wake_at,
+        blocked=case.blocked,
+    )

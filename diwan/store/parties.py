@@ -1,0 +1,85 @@
+"""Parties of a case: sealed, found again by keyed tokens of folded names and identity numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.fold import fold
+from diwan.domain.party import Party
+from diwan.domain.ports import Cipher, Keyring, RetentionClass
+from diwan.store.sealing import context, open_value, seal_value
+from diwan.store.tables import party
+
+
+@dataclass(frozen=True, slots=True)
+class PartyRow:
+    id: str
+    party: Party
+
+
+async def name_token(keyring: Keyring, tenant: str, name: str) -> str:
+    """What a name is searched by: equal for spellings that differ in case, accents, spaces or digits' script."""
+    return await keyring.token(tenant, "party.name", " ".join(fold(name).split()))
+
+
+async def identity_token(keyring: Keyring, tenant: str, number: str) -> str:
+    """As `name_token` for an identity number, written with or without spaces and dashes; empty for none."""
+    folded = "".join(char for char in fold(number) if char.isalnum())
+    return await keyring.token(tenant, "party.identity", folded) if folded else ""
+
+
+async def seal_parties(
+    keyring: Keyring, cipher: Cipher, tenant: str, case_id: str, parties: Sequence[Party]
+) -> list[dict[str, object]]:
+    """Rows for `insert_parties`. Speaks with the vault: call it before the case is locked."""
+    rows: list[dict[str, object]] = []
+    for position, person in enumerate(parties, 1):
+        id_ = f"{case_id}.{position}"
+        rows.append(
+            {
+                "tenant": tenant,
+                "id": id_,
+                "case_id": case_id,
+                "role": person.role.value,
+                "language": person.language.value,
+                "party_sealed": seal_value(cipher, RetentionClass.DECISION, context("party.party_sealed", id_), person),
+                "name_token": await name_token(keyring, tenant, person.name),
+                "identity_token": await identity_token(keyring, tenant, person.identity_number),
+            }
+        )
+    return rows
+
+
+async def insert_parties(conn: AsyncConnection, rows: list[dict[str, object]]) -> None:
+    if rows:
+        await conn.execute(insert(party), rows)
+
+
+async def parties_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[PartyRow]:
+    """The parties of a case in the order they were given."""
+    rows = await conn.execute(
+        select(party.c.id, party.c.party_sealed).where(party.c.tenant == tenant, party.c.case_id == case_id)
+    )
+    found = [
+        PartyRow(
+            row.id,
+            open_value(cipher, RetentionClass.DECISION, context("party.party_sealed", row.id), row.party_sealed, Party),
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda row: int(row.id.rpartition(".")[2]))
+
+
+async def cases_of_person(conn: AsyncConnection, tenant: str, *, token: str) -> list[str]:
+    """Ids of cases with a party of this name or identity token (`name_token`, `identity_token`)."""
+    rows = await conn.execute(
+        select(party.c.case_id)
+        .where(party.c.tenant == tenant, or_(party.c.name_token == token, party.c.identity_token == token))
+        .distinct()
+        .limit(200)
+    )
+    return list(rows.scalars())

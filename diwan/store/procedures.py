@@ -1,0 +1,117 @@
+"""Published procedures: versions of a file, kept as published, found by name or by hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Row, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.actor import Actor
+from diwan.domain.errors import Conflict, NotFound
+from diwan.procedures.load import hash_of, load_procedure
+from diwan.procedures.schema import Procedure
+from diwan.store.entries import append_entry
+from diwan.store.tables import procedure_version
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version as published: `body` is the YAML, `hash` its SHA-256 (hex)."""
+
+    name: str
+    version: str
+    hash: str
+    body: str
+    published_at: datetime
+    published_by: str
+
+    @property
+    def procedure(self) -> Procedure:
+        """The file read; each hash is read once a process."""
+        return _read(self.hash, self.body)
+
+
+@lru_cache(maxsize=64)
+def _read(_hash: str, body: str) -> Procedure:
+    return load_procedure(body)
+
+
+_COLUMNS = [procedure_version.c[name] for name in Published.__dataclass_fields__]
+
+
+async def publish(conn: AsyncConnection, tenant: str, text: str, actor: Actor, *, now: datetime) -> Published:
+    """Publishes a procedure file; new cases are opened under it from now on. On the ledger of the procedure.
+
+    The same text again gives what was published. Raises `InvalidInput` for a file that does not load, `Conflict` for
+    a version whose text differs.
+    """
+    procedure = load_procedure(text)
+    made = Published(procedure.name, procedure.version, hash_of(text), text, now, actor.subject)
+    found = await conn.execute(
+        select(*_COLUMNS).where(
+            procedure_version.c.tenant == tenant,
+            procedure_version.c.name == made.name,
+            procedure_version.c.version == made.version,
+        )
+    )
+    row = found.one_or_none()
+    if row is not None:
+        if row.hash == made.hash:
+            return Published(*row)
+        raise Conflict(
+            "procedure.version_differs",
+            f"Version {made.version} of {made.name} was published with another text.",
+            "Raise the version in the file.",
+        )
+    values = {name: getattr(made, name) for name in Published.__dataclass_fields__}
+    await conn.execute(insert(procedure_version).values(tenant=tenant, **values))
+    await append_entry(
+        conn,
+        tenant,
+        f"procedures/{made.name}",
+        "procedure:version:published",
+        actor,
+        now=now,
+        procedure_hash=made.hash,
+        detail={"name": made.name, "version": made.version},
+    )
+    return made
+
+
+async def published(conn: AsyncConnection, tenant: str, name: str) -> Published:
+    """The version of a procedure that was published last. Raises `NotFound`."""
+    found = await conn.execute(
+        select(*_COLUMNS)
+        .where(procedure_version.c.tenant == tenant, procedure_version.c.name == name)
+        .order_by(procedure_version.c.published_at.desc(), procedure_version.c.version.desc())
+        .limit(1)
+    )
+    return _found(found.one_or_none())
+
+
+async def published_by_hash(conn: AsyncConnection, tenant: str, hash_: str) -> Published:
+    """The version that a case was opened under. Raises `NotFound`."""
+    found = await conn.execute(
+        select(*_COLUMNS).where(procedure_version.c.tenant == tenant, procedure_version.c.hash == hash_)
+    )
+    return _found(found.one_or_none())
+
+
+async def list_published(conn: AsyncConnection, tenant: str) -> list[Published]:
+    """All versions, by name, the newest first."""
+    found = await conn.execute(
+        select(*_COLUMNS)
+        .where(procedure_version.c.tenant == tenant)
+        .order_by(procedure_version.c.name, procedure_version.c.published_at.desc())
+    )
+    return [Published(*row) for row in found]
+
+
+def _found(row: Row[Any] | None) -> Published:
+    if row is None:
+        raise NotFound("procedure.unknown", "No procedure of this name is published.", "See `diwan procedure list`.")
+    return Published(*row)
