@@ -86,11 +86,12 @@ class Settings(BaseSettings):
     temporal_tls_cert: Path | None = Field(default=None, description="PEM file of our certificate for Temporal.")
     temporal_tls_key: Path | None = Field(default=None, description="PEM file of that certificate's key.")
 
-    vault_socket: Path | None = Field(
-        default=None, description="Unix socket of the vault (served there, called there)."
+    vault_address: str = Field(
+        default="", description="Where the vault listens and is called: unix:/path/vault.sock or http://127.0.0.1:PORT."
     )
-    vault_dir: Path | None = Field(
-        default=None, description="Folder of the vault's own files; default: vault in DIWAN_HOME."
+    vault_dir: Path | None = Field(default=None, description="Folder of the vault's database and callers' digests.")
+    vault_key: Path | None = Field(
+        default=None, description="The vault's key file, backed up apart; default: kek.json in DIWAN_VAULT_DIR."
     )
     vault_token: SecretStr | None = Field(
         default=None, description="Token by which this process is known to the vault."

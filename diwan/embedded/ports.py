@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import socket
 import tempfile
 from pathlib import Path
 
-from diwan.domain.errors import Conflict
+from diwan.domain.errors import Conflict, Unavailable
+
+_FIRST, _LAST = 20_000, 32_767  # below the range that Linux gives to outgoing connections
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody listens on now, and that no outgoing connection is given meanwhile."""
+    for _ in range(200):
+        port = _FIRST + secrets.randbelow(_LAST - _FIRST + 1)
+        if is_free(port):
+            return port
+    raise Unavailable("port.none_free", "No free port was found on 127.0.0.1.", "Try again.")
 
 
 def claim(port: int, setting: str) -> int:

@@ -82,7 +82,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + timeout
         while not self.ready():
             if self._process.poll() is not None:
-                raise _why_not_started(_tail(log), self.port)
+                raise self.why_not_started(_tail(log))
             if time.monotonic() > deadline:
                 self.stop()
                 raise Unavailable("postgres.slow", f"Postgres was not ready after {timeout:.0f} s.", f"See {log}.")
@@ -196,6 +196,21 @@ class EmbeddedPostgres:
         if pid is not None and not processes and Path(f"/proc/{pid}").exists():
             (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
+    def why_not_started(self, output: str) -> DiwanError:
+        """Turn what initdb or the server said into an error with a remedy."""
+        if "No space left on device" in output or "File too large" in output:
+            return Final(
+                "disk.full", "The disk is full: Postgres could not write its files.", "Free some space (df -h)."
+            )
+        if "Address already in use" in output:
+            return Conflict(
+                "port.taken",
+                f"Port {self.port} on 127.0.0.1 is taken.",
+                "Stop what uses it or set DIWAN_POSTGRES_PORT.",
+            )
+        reasons = [line for line in output.splitlines() if "FATAL" in line or "error:" in line]
+        return Final("postgres.failed", "Postgres did not start: " + (reasons or ["no reason given"])[-1].strip(), "")
+
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _as_account(self, on_parent_death: signal.Signals, program: Path, *arguments: str) -> list[str]:
@@ -239,7 +254,7 @@ class EmbeddedPostgres:
             )
         if done.returncode != 0:
             shutil.rmtree(unfinished, ignore_errors=True)
-            raise _why_not_started((done.stdout + done.stderr).decode(errors="replace"), self.port)
+            raise self.why_not_started((done.stdout + done.stderr).decode(errors="replace"))
         unfinished.rename(self.data_dir)
 
     def _recorded_pid(self) -> int | None:
@@ -269,15 +284,3 @@ def _short(wanted: Path) -> Path:
 
 def _tail(log: Path) -> str:
     return log.read_bytes()[-4000:].decode(errors="replace")
-
-
-def _why_not_started(output: str, port: int) -> DiwanError:
-    """Turn what initdb or the server said into an error with a remedy."""
-    if "No space left on device" in output or "File too large" in output:
-        return Final("disk.full", "The disk is full: Postgres could not write its files.", "Free some space (df -h).")
-    if "Address already in use" in output:
-        return Conflict(
-            "port.taken", f"Port {port} on 127.0.0.1 is taken.", "Stop what uses it or set DIWAN_POSTGRES_PORT."
-        )
-    reasons = [line for line in output.splitlines() if "FATAL" in line or "error:" in line]
-    return Final("postgres.failed", "Postgres did not start: " + (reasons or ["no reason given"])[-1].strip(), "")
