@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema import ValidationError as SchemaError
-from jsonschema.validators import extend
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from diwan.domain.facts import Fact, Provenance
@@ -90,6 +89,15 @@ def check_answers(procedure: Procedure, answers: Mapping[str, JsonValue]) -> lis
     return sorted(errors, key=lambda error: order.index(name) if (name := error.pointer[1:]) in order else -1)
 
 
+def _required(
+    _validator: object, names: list[str], instance: object, _schema: Mapping[str, Any]
+) -> Iterator[SchemaError]:
+    if isinstance(instance, Mapping):
+        for name in names:
+            if name not in instance:
+                yield SchemaError("required", path=[name])
+
+
 def _pattern(_validator: object, pattern: str, instance: object, _schema: Mapping[str, Any]) -> Iterator[SchemaError]:
     if isinstance(instance, str) and not matches(pattern, instance):
         yield SchemaError("pattern")
@@ -107,51 +115,37 @@ def _is_day(text: str) -> bool:
         return False
 
 
-# jsonschema with our two keywords: patterns in linear time, and `date` checked, not only announced.
-_Validator = cast("type[Draft202012Validator]", extend(Draft202012Validator, {"pattern": _pattern, "format": _format}))
+# jsonschema with three keywords of ours: what is missing has a path, patterns take linear time, a date is checked.
+_KEYWORDS = {"required": _required, "pattern": _pattern, "format": _format}
+_Validator = cast("type[Draft202012Validator]", validators.extend(Draft202012Validator, _KEYWORDS))
 
 
 def _translate(error: SchemaError) -> FieldError:
     """Our words for jsonschema's, which repeat the answer."""
     pointer = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in error.absolute_path)
     limit = error.validator_value
-    match error.validator:
+    match str(error.validator):
         case "required":
-            name = _missing_name(error)
-            return FieldError(
-                pointer=f"/{name}", code="answer.missing", message="This answer is required.", remedy="Give it."
-            )
+            message, remedy = "This answer is required.", "Give it."
         case "additionalProperties":
-            known = ", ".join(cast("Mapping[str, Any]", error.schema)["properties"])
-            return FieldError(
-                pointer=pointer,
-                code="answer.unknown",
-                message="There are answers that the form does not ask for.",
-                remedy=f"It asks for: {known}.",
-            )
+            message = "There are answers that the form does not ask for."
+            remedy = f"It asks for: {', '.join(cast('Mapping[str, Any]', error.schema)['properties'])}."
         case "type":
             message, remedy = f"The answer has to be of type {limit}.", "Numbers and true or false go without quotes."
         case "format":
             message, remedy = "The answer has to be a day.", "Write it as 2023-05-14."
         case "enum":
-            message, remedy = (
-                "This is not one of the choices.",
-                f"Choices: {', '.join(map(str, cast('list[Any]', limit)))}.",
-            )
+            choices = ", ".join(cast("list[str]", limit))
+            message, remedy = "This is not one of the choices.", f"Choices: {choices}."
         case "minimum" | "maximum":
             message, remedy = f"The answer is beyond the {error.validator}, {limit}.", "Check the number."
-        case "minLength" | "maxLength":
-            message, remedy = f"The text has to have 1 to {limit} characters.", "Shorten or complete it."
+        case "minLength":
+            message, remedy = "The answer is empty.", "Give it, or leave it out where it is not required."
+        case "maxLength":
+            message, remedy = f"The text has more than {limit} characters.", "Shorten it."
         case _:
             message, remedy = "The answer is not written as the form asks.", f"It has to match {limit}."
     return FieldError(pointer=pointer, code=f"answer.{error.validator}", message=message, remedy=remedy)
-
-
-def _missing_name(error: SchemaError) -> str:
-    given = cast("Mapping[str, Any]", error.instance)
-    return next(
-        name for name in cast("list[str]", error.validator_value) if name not in given and f"'{name}'" in error.message
-    )
 
 
 def declared_facts(procedure: Procedure, answers: Mapping[str, JsonValue], as_of: date) -> list[Fact]:
