@@ -6,6 +6,7 @@ Nothing of an address but the route's template, nothing of a body and no header 
 from __future__ import annotations
 
 import time
+from urllib.parse import unquote_plus
 
 import structlog
 from fastapi import Request
@@ -13,7 +14,9 @@ from fastapi_problem.handler import ExceptionHandler
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from diwan.domain.errors import InvalidInput
 from diwan.web.api.bodies import check_headers
+from diwan.web.api.strict_json import unprintable
 from diwan.web.limits import Limits
 from diwan.web.problems import respond, route_of
 
@@ -56,6 +59,7 @@ class Guard:
             await send(message)
 
         try:
+            _check_address(request)
             check_headers(request, self._limits.largest_body)
             await self._app(scope, receive, guarded)
         except Exception as error:  # whatever it is: the caller gets a problem and the log no personal data
@@ -70,3 +74,10 @@ class Guard:
         write = log.debug if route in _QUIET else log.info
         method = request.method if request.method in _METHODS else "other"
         write("http.answered", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+
+
+def _check_address(request: Request) -> None:
+    """No name in an address has control characters, and the database refuses a NUL with an error of its own."""
+    query = bytes(request.scope["query_string"]).decode("latin-1")
+    if unprintable(str(request.scope["path"])) or unprintable(unquote_plus(query)):
+        raise InvalidInput("http.address_unprintable", "The address holds control characters.", "Remove them.")

@@ -135,6 +135,12 @@ async def test_a_parameter_of_the_wrong_type_is_named_not_repeated(client: httpx
     assert SECRET not in answer.text
 
 
+@pytest.mark.parametrize("path", ["/raise/%00", "/note?x=%00", "/raise/a%1Bb", "/note?a%7Fb=1"])
+async def test_control_characters_in_an_address_are_refused(client: httpx.AsyncClient, path: str):
+    answer = await client.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (422, "http.address_unprintable")
+
+
 @pytest.mark.parametrize("path", ["/raise/bug", "/raise/conflict", "/nowhere", "/note"])
 async def test_every_answer_has_the_security_headers(client: httpx.AsyncClient, path: str):
     answer = await client.get(path)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diwan.domain.errors import InvalidInput
-from diwan.web.api.multipart import read_parts
+from diwan.web.api.multipart import Part, read_parts
 from diwan.web.limits import Limits
 
 LIMITS = Limits(document_bytes=2000, json_bytes=1000, documents=3)
@@ -32,7 +32,14 @@ def encoded(parts: dict[str, bytes]) -> tuple[str, bytes]:
 )
 async def test_parts_come_out_as_they_were_sent(parts: dict[str, bytes], size: int):
     content_type, body = encoded(parts)
-    assert await read_parts(content_type, cut(body, size), LIMITS) == parts
+    read = await read_parts(content_type, cut(body, size), LIMITS)
+    assert {name: part.content for name, part in read.items()} == parts
+
+
+async def test_a_file_name_comes_with_its_part():
+    request = httpx.Request("POST", "http://x/", files=[("document", ("وعد بالبيع.pdf", b"x"))])
+    read = await read_parts(request.headers["content-type"], cut(request.read(), 50), LIMITS)
+    assert read == {"document": Part(b"x", "وعد بالبيع.pdf")}
 
 
 def part(header: str, content: str = "x") -> str:

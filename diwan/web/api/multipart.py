@@ -25,16 +25,25 @@ class MalformedMultipart(InvalidInput):
     status = 400
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part as sent; `filename` is empty where the sender gave none."""
+
+    content: bytes
+    filename: str = ""
+
+
 @dataclass
-class _Part:
+class _Arriving:
     headers: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     name: str = ""
+    filename: str = ""
     limit: int = 0
     data: bytearray = field(default_factory=bytearray)
 
 
-async def read_parts(content_type: str, chunks: AsyncIterator[bytes], limits: Limits) -> dict[str, bytes]:
-    """Part name → content, in the order sent.
+async def read_parts(content_type: str, chunks: AsyncIterator[bytes], limits: Limits) -> dict[str, Part]:
+    """Part name → part, in the order sent.
 
     Raises `MalformedMultipart` (400) for what is not such a body, `TooLarge` (413) for a part over its limit or
     more parts than documents are taken.
@@ -58,10 +67,10 @@ class _Reader:
     """Collects parts from the parser's callbacks; checks limits as bytes arrive, not afterwards."""
 
     def __init__(self, limits: Limits) -> None:
-        self.parts: dict[str, bytes] = {}
+        self.parts: dict[str, Part] = {}
         self.ended = False
         self._limits = limits
-        self._part = _Part()
+        self._part = _Arriving()
         self._field = self._value = b""
 
     def callbacks(self) -> MultipartCallbacks:
@@ -77,7 +86,7 @@ class _Reader:
         }
 
     def _begin(self) -> None:
-        self._part = _Part()
+        self._part = _Arriving()
 
     def _on_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -94,8 +103,8 @@ class _Reader:
         if headers.get(b"content-transfer-encoding", b"").strip().lower() not in _ENCODINGS:
             raise _malformed("a part has a Content-Transfer-Encoding; send the bytes as they are")
         disposition, options = parse_options_header(headers.get(b"content-disposition", b"").decode("latin-1"))
-        name = _text(options.get(b"name", b""))
-        if disposition != b"form-data" or not name or len(name) > _NAME_LENGTH or unprintable(name):
+        name, filename = _text(options.get(b"name", b"")), _text(options.get(b"filename", b""))
+        if disposition != b"form-data" or not name or not _usable(name) or not _usable(filename):
             raise _malformed("a part has no usable name in its Content-Disposition")
         if name in self.parts:
             raise _malformed("two parts have the same name")
@@ -105,7 +114,7 @@ class _Reader:
                 f"At most {self._limits.documents} documents are taken with one event.",
                 "Send the others with a follow-up event diwan.pieces.supplied.",
             )
-        self._part.name = name
+        self._part.name, self._part.filename = name, filename
         self._part.limit = self._limits.json_bytes if name == EVENT_PART else self._limits.document_bytes
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
@@ -119,8 +128,8 @@ class _Reader:
             )
 
     def _on_part(self) -> None:
-        self.parts[self._part.name] = bytes(self._part.data)
-        self._part = _Part()
+        self.parts[self._part.name] = Part(bytes(self._part.data), self._part.filename)
+        self._part = _Arriving()
 
     def _on_end(self) -> None:
         self.ended = True
@@ -131,6 +140,10 @@ def _text(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         raise _malformed("a part's name is not UTF-8") from None
+
+
+def _usable(name: str) -> bool:
+    return len(name) <= _NAME_LENGTH and not unprintable(name) and "\n" not in name and "\r" not in name
 
 
 def _malformed(what: str) -> MalformedMultipart:
