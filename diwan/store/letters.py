@@ -1,0 +1,176 @@
+"""Letters that went out, and their notification: sent, received, with proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.errors import NotFound
+from diwan.domain.ports import Cipher, RetentionClass
+from diwan.store.change import Change
+from diwan.store.documents import insert_blob, read_blob, seal_blob
+from diwan.store.sealing import context, open_json, seal_json
+from diwan.store.tables import letter, notification
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRow:
+    """`content` is the JSON that the PDF was set from; `blob` the address of the PDF's ciphertext."""
+
+    id: str
+    case_id: str
+    kind: str
+    language: str
+    number: str
+    template: str
+    blob: str
+    content: dict[str, Any]
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SealedLetter:
+    """A letter ready to be stored: sealing and setting happen before the case is locked."""
+
+    id: str
+    kind: str
+    language: str
+    number: str
+    template: str
+    address: str
+    pdf_sealed: bytes
+    content_sealed: bytes
+
+
+def seal_letter(
+    cipher: Cipher,
+    id_: str,
+    *,
+    kind: str,
+    language: str,
+    number: str,
+    template: str,
+    content: Mapping[str, JsonValue],
+    pdf: bytes,
+) -> SealedLetter:
+    """`id_` is the key of the step that issues it (domain `step_key`)."""
+    address, sealed = seal_blob(cipher, RetentionClass.DECISION, id_, pdf)
+    content_sealed = seal_json(cipher, RetentionClass.DECISION, context("letter.content_sealed", id_), content)
+    return SealedLetter(id_, kind, language, number, template, address, sealed, content_sealed)
+
+
+async def store_letter(change: Change, made: SealedLetter) -> bool:
+    """Stores a letter; False (nothing changed) where this step issued it before."""
+    await insert_blob(change.conn, change.case.tenant, made.address, made.pdf_sealed)
+    stored = await change.conn.execute(
+        postgresql.insert(letter)
+        .values(
+            tenant=change.case.tenant,
+            id=made.id,
+            case_id=change.case.id,
+            kind=made.kind,
+            language=made.language,
+            number=made.number,
+            blob=made.address,
+            content_sealed=made.content_sealed,
+            template=made.template,
+            made_at=change.now,
+        )
+        .on_conflict_do_nothing()
+    )
+    return stored.rowcount == 1
+
+
+async def letters_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[LetterRow]:
+    """The letters of a case, the first first."""
+    rows = await conn.execute(
+        select(letter)
+        .where(letter.c.tenant == tenant, letter.c.case_id == case_id)
+        .order_by(letter.c.made_at, letter.c.id)
+    )
+    return [_letter(row, cipher) for row in rows]
+
+
+async def read_letter(conn: AsyncConnection, tenant: str, letter_id: str, cipher: Cipher) -> tuple[LetterRow, bytes]:
+    """A letter and its PDF; `cipher` is its case's. Raises `NotFound`, `Tampered`."""
+    found = await conn.execute(select(letter).where(letter.c.tenant == tenant, letter.c.id == letter_id))
+    row = found.one_or_none()
+    if row is None:
+        raise NotFound("letter.unknown", "There is no such letter.", "Check its id.")
+    pdf = await read_blob(conn, tenant, row.blob, letter_id, RetentionClass.DECISION, cipher)
+    return _letter(row, cipher), pdf
+
+
+def _letter(row: Any, cipher: Cipher) -> LetterRow:
+    content = open_json(cipher, RetentionClass.DECISION, context("letter.content_sealed", row.id), row.content_sealed)
+    kept = {name: getattr(row, name) for name in LetterRow.__dataclass_fields__ if name != "content"}
+    return LetterRow(content=content, **kept)
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationRow:
+    """status: sent | received | returned."""
+
+    id: str
+    case_id: str
+    letter_id: str
+    channel: str
+    sent_at: datetime
+    received_at: datetime | None
+    status: str
+
+
+async def store_notification(change: Change, letter_id: str, *, channel: str) -> bool:
+    """A letter goes out by a channel (`portal`, `post`, `counter`); False where it had. The time to contest runs from
+    its receipt, not from here."""
+    stored = await change.conn.execute(
+        postgresql.insert(notification)
+        .values(
+            tenant=change.case.tenant,
+            id=f"{letter_id}/{channel}",
+            case_id=change.case.id,
+            letter_id=letter_id,
+            channel=channel,
+            sent_at=change.now,
+            status="sent",
+        )
+        .on_conflict_do_nothing()
+    )
+    return stored.rowcount == 1
+
+
+async def store_receipt_of(
+    change: Change, letter_id: str, *, received_at: datetime, proof: str, cipher: Cipher, returned: bool = False
+) -> int:
+    """A letter was received (or came back): when and by what proof. Gives how many notifications this completed."""
+    n = notification.c
+    place = context("notification.proof_sealed", letter_id)
+    done = await change.conn.execute(
+        update(notification)
+        .where(n.tenant == change.case.tenant, n.case_id == change.case.id, n.letter_id == letter_id)
+        .where(n.status == "sent")
+        .values(
+            received_at=None if returned else received_at,
+            proof_sealed=cipher.seal(RetentionClass.DECISION, place, proof.encode()),
+            status="returned" if returned else "received",
+        )
+    )
+    return done.rowcount
+
+
+async def notifications_of(conn: AsyncConnection, tenant: str, case_id: str) -> list[NotificationRow]:
+    """The notifications of a case, the first first."""
+    n = notification.c
+    rows = await conn.execute(
+        select(*(n[name] for name in NotificationRow.__dataclass_fields__))
+        .where(n.tenant == tenant, n.case_id == case_id)
+        .order_by(n.sent_at, n.id)
+    )
+    return [NotificationRow(*row) for row in rows]
