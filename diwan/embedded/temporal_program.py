@@ -1,7 +1,7 @@
 """Where the `temporal` program comes from: PATH, the user's cache, the SDK's download, or built by Go.
 
-`python -m diwan.embedded.temporal_program` finds or fetches it (`make setup`); it exits with 69 when only a Go
-tool chain is missing, which `make setup` can bring.
+`python -m diwan.embedded.temporal_program` finds or fetches it (`make setup`), silently when it is there; it exits
+with 69 when only a Go tool chain is missing, which `make setup` can bring.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def main() -> int:
         sys.stderr.write(line + "\n")
 
     try:
-        say(f"temporal: {provide(say)}")
+        provide(say)
     except GoMissing as error:
         say(str(error))
         return GO_MISSING

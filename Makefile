@@ -1,0 +1,112 @@
+# Diwan. Needs Python 3.11 or later and make; brings everything else into this folder. `make help` lists targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# The first Python that is new enough and can make a virtual environment (a pyenv shim may be neither).
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && command -v "$$p" && break; done)
+
+UV := .uv/bin/uv
+PY := .venv/bin/python
+SOURCES := diwan workflows activities agents migrations tests
+
+# uv knows nothing of pip's configuration: where uv has none of its own, it is handed pip's.
+define UV_CONFIGURED
+export UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV="$$PWD/.venv"; \
+if [ -z "$${UV_DEFAULT_INDEX:-}$${UV_INDEX_URL:-}$${UV_CONFIG_FILE:-}" ] && [ ! -e ~/.config/uv/uv.toml ] && [ ! -e /etc/uv/uv.toml ]; then \
+	index="$${PIP_INDEX_URL:-$$(.uv/bin/pip config get global.index-url 2>/dev/null || true)}"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	if [ -d "$${PIP_FIND_LINKS:-}" ]; then export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}"; fi; \
+	if [ -n "$${PIP_CERT:-}" ]; then export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; fi; \
+fi;
+endef
+
+.PHONY: help
+help: ## Say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: .venv/.ready temporal bytecode ## Bring tools and libraries into this folder (once; then quick)
+
+.PHONY: demo
+demo: setup ## Set up, run every sample dossier through a whole stack, check what came out
+	@.venv/bin/diwan demo
+
+.PHONY: up
+up: setup ## Set up and start the service on this machine; Ctrl-C stops it
+	@.venv/bin/diwan up
+
+.PHONY: test
+test: setup ## Run the tests (real Postgres, real Temporal, no network)
+	@.venv/bin/pytest
+
+.PHONY: check
+check: setup lint types layers test ## Everything that CI runs: lint, types, layers, tests
+
+.PHONY: lint
+lint: .venv/.ready ## Style and format, as ruff has them
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+
+.PHONY: types
+types: .venv/.ready ## Strict types, by pyright
+	@.venv/bin/pyright
+
+.PHONY: layers
+layers: .venv/.ready ## Who may import whom, by import-linter
+	@.venv/bin/lint-imports
+
+.PHONY: format
+format: .venv/.ready ## Rewrite the sources in the house's format
+	@.venv/bin/ruff format
+	@.venv/bin/ruff check --fix-only
+
+LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet --upgrade
+
+.PHONY: lock
+lock: $(UV) ## Choose versions anew within pyproject.toml's bounds and write requirements/
+	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --extra pool -o requirements/pool.txt
+	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:uv -o requirements/uv.txt
+	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:go -o requirements/go.txt
+
+.PHONY: clean
+clean: ## Remove what setup and the tests made here; DIWAN_HOME and the user's cache stay
+	rm -rf .venv .uv .go dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- how setup works ------------------------------------------------------------------------------------------------
+
+$(UV): requirements/uv.txt
+	@[ -n "$(PYTHON)" ] || { echo "No Python 3.11 or later with venv was found. Install one, or: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "setup: uv, by $(PYTHON)" >&2
+	@"$(PYTHON)" -m venv .uv
+	@.uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/.ready: $(UV) requirements/dev.txt pyproject.toml
+	@echo "setup: libraries into .venv" >&2
+	@[ -x $(PY) ] || $(UV) venv --quiet --python .uv/bin/python .venv
+	@$(UV_CONFIGURED) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements/dev.txt
+	@$(UV_CONFIGURED) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Processes that start together without bytecode take a minute to come up, seconds with it. Written even where
+# PYTHONDONTWRITEBYTECODE is set; only what changed is compiled.
+.PHONY: bytecode
+bytecode: .venv/.ready
+	@$(PY) -m compileall -q -j 0 $(wildcard $(SOURCES))
+
+# The `temporal` program is looked for each time: it lies outside this folder.
+.PHONY: temporal
+temporal: .venv/.ready
+	@code=0; PATH="$$PATH:$$PWD/.go/bin" $(PY) -m diwan.embedded.temporal_program || code=$$?; \
+	if [ $$code -eq 69 ]; then \
+		echo "setup: Go, to build temporal with" >&2; \
+		"$(PYTHON)" -m venv .go && .go/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/go.txt; \
+		PATH="$$PATH:$$PWD/.go/bin" $(PY) -m diwan.embedded.temporal_program; \
+	elif [ $$code -ne 0 ]; then exit $$code; fi
