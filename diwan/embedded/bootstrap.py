@@ -1,0 +1,72 @@
+"""The embedded stack's ministry: its schema, an invented tenant, who may send, who may sign, the shipped procedures.
+
+Everything here can be repeated, and is at each start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import date, datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.actor import system
+from diwan.domain.case import Result
+from diwan.domain.errors import Conflict
+from diwan.embedded.child import Say
+from diwan.embedded.parts import Parts
+from diwan.procedures.examples import example_names, example_text
+from diwan.procedures.load import load_procedure
+from diwan.store import delegations, migrate, procedures, sources, tenants
+from diwan.store.database import Database
+from diwan.store.delegations import Delegation
+
+TENANT = "demo"
+SOURCE = "urn:diwan:counter"  # what `diwan submit` sends as
+INTAKE, AUTHORITY = "demo-intake", "demo-authority"
+_SIGNED = [Result.GRANTED, Result.PARTLY_GRANTED, Result.CONDITIONAL, Result.REFUSED, Result.INADMISSIBLE]
+_NAMES = {
+    "ar": "وزارة السكنى النموذجية (إدارة خيالية)",
+    "fr": "Ministère modèle de l’habitat (administration fictive)",
+    "en": "Model Ministry of Housing (invented)",
+}
+
+
+async def bootstrap(parts: Parts, *, clock: Callable[[], datetime], say: Say) -> None:
+    """Migrate, then make what is missing of the demo ministry. Raises `Unavailable` when the database does not."""
+    url = parts.postgres.url("diwan_owner")
+    await asyncio.to_thread(migrate.upgrade, url)
+    now = clock()
+    db = Database.connect(url, role="diwan_owner", pool_size=1)
+    try:
+        async with db.transaction(TENANT) as conn:
+            await tenants.put_tenant(conn, TENANT, {"name": _NAMES})
+            await sources.bind_source(conn, TENANT, SOURCE, INTAKE)
+            for name in example_names():
+                await _publish(conn, name, now, say)
+    finally:
+        await db.dispose()
+
+
+async def _publish(conn: AsyncConnection, name: str, now: datetime, say: Say) -> None:
+    text = example_text(name)
+    try:
+        await procedures.publish(conn, TENANT, text, system(TENANT, "bootstrap"), now=now)
+    except Conflict:
+        say(f"procedure {name}: this version was published with another text before; that one stays")
+    procedure = load_procedure(text).name
+    await delegations.add_delegation(
+        conn,
+        TENANT,
+        Delegation(
+            id=f"demo-{procedure}-{now.year}",
+            subject=AUTHORITY,
+            procedure=procedure,
+            results=_SIGNED,
+            amount_limit=100_000,
+            valid_from=date(now.year, 1, 1),
+            valid_to=date(now.year + 1, 12, 31),
+            reference=f"Arrêté fictif n° 1-{now.year}",
+        ),
+    )
