@@ -84,6 +84,11 @@ class Client:
         """A POST that takes effect once, however often it is sent: under one Idempotency-Key, new unless given."""
         return self._json(self._send("POST", path, json=body, headers={"Idempotency-Key": key or str(uuid.uuid4())}))
 
+    def publish(self, text: str) -> Json:
+        """Publish a procedure's YAML; the same text again gives the same answer."""
+        headers = {"Content-Type": "application/yaml"}
+        return self._json(self._send("POST", "/v1/procedures", content=text.encode(), headers=headers))
+
     def send_event(self, event: Json, parts: Mapping[str, bytes]) -> Json:
         """A structured CloudEvent with its documents (`parts`: the names that its data.documents give → bytes)."""
         body = json.dumps(event, ensure_ascii=False).encode()

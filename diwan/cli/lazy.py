@@ -52,6 +52,11 @@ class LazyGroup(TyperGroup):
 
     entries: ClassVar[dict[str, Entry]] = {}
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        # Stand-ins: what typer guesses from when a name is misspelt.
+        self.commands = {name: TyperCommand(name=name, help=entry.summary) for name, entry in self.entries.items()}
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.entries)
 

@@ -5,7 +5,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused, 5 conflict, 75 try
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -37,7 +37,7 @@ _ENTRIES = (
 class DiwanGroup(LazyGroup):
     """The top-level group."""
 
-    entries = {entry.name: entry for entry in _ENTRIES}  # noqa: RUF012  # ClassVar in the base class
+    entries: ClassVar = {entry.name: entry for entry in _ENTRIES}
 
 
 app = typer.Typer(
