@@ -6,6 +6,7 @@ come after the run has ended.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -59,6 +60,7 @@ async def store_request(
     call: int,
     *,
     model: str,
+    final: bool,
     request: bytes,
     cipher: Cipher,
     now: datetime,
@@ -82,6 +84,7 @@ async def store_request(
             attempt=attempt,
             case_id=case_id,
             model=model,
+            final=final,
             request_sealed=sealed,
             status="sent",
             started_at=now,
@@ -103,8 +106,11 @@ async def store_answer(
     cipher: Cipher,
     usage: dict[str, int],
     engine: str,
+    broken: str = "",
 ) -> Stored:
-    """Stores an answer as received. The first of a call whose run goes on is used.
+    """Stores an answer as received. The first of a call whose run goes on is used, whatever it is worth.
+
+    `broken` is `endless` or `junk` for one that could not be read to its end.
 
     `AGAIN` changed nothing: say `change.unchanged()`. `usage` counts tokens by name (`total_tokens` adds to the
     run's). Raises `NotFound` where the request was never stored.
@@ -125,6 +131,7 @@ async def store_answer(
             "used": used,
             "usage": usage,
             "engine": engine,
+            "broken": broken,
             "ended_at": change.now,
         },
     )
@@ -188,20 +195,27 @@ async def _finish(change: Change, run_id: str, call: int, attempt: int, values: 
         raise Conflict("call.changed", "The call has changed meanwhile.", "Try again.")
 
 
-async def used_answers(conn: AsyncConnection, tenant: str, run_id: str, cipher: Cipher) -> list[tuple[int, bytes]]:
-    """(call, answer as received) of every call of a run whose answer counts, in order."""
+@dataclass(frozen=True, slots=True)
+class UsedAnswer:
+    """An answer that counts, as received. `final` as its request was; `broken` as `store_answer` was told."""
+
+    call: int
+    final: bool
+    broken: str
+    body: bytes
+
+
+async def used_answers(conn: AsyncConnection, tenant: str, run_id: str, cipher: Cipher) -> list[UsedAnswer]:
+    """The answer of every call of a run that counts, in order."""
     m = model_call.c
     rows = await conn.execute(
-        select(m.call, m.attempt, m.response_sealed)
+        select(m.call, m.attempt, m.final, m.broken, m.response_sealed)
         .where(m.tenant == tenant, m.run_id == run_id, m.used)
         .order_by(m.call)
     )
-    return [
-        (
-            row.call,
-            cipher.open(
-                RetentionClass.EXCHANGE, _place("response_sealed", run_id, row.call, row.attempt), row.response_sealed
-            ),
-        )
-        for row in rows
-    ]
+    return [UsedAnswer(row.call, row.final, row.broken, _opened(cipher, run_id, row)) for row in rows]
+
+
+def _opened(cipher: Cipher, run_id: str, row: Any) -> bytes:
+    place = _place("response_sealed", run_id, row.call, row.attempt)
+    return cipher.open(RetentionClass.EXCHANGE, place, row.response_sealed)

@@ -301,9 +301,11 @@ model_call = Table(
     Column("attempt", Integer, nullable=False),
     _text("case_id"),
     _text("model"),
+    Column("final", Boolean, nullable=False, server_default="false"),
     _sealed("request_sealed"),
     _sealed("response_sealed", nullable=True),
     _text("status"),
+    _text("broken", default=""),
     Column("used", Boolean, nullable=False, server_default="false"),
     Column[Any]("usage", JSONB),
     _text("engine", default=""),
@@ -312,7 +314,8 @@ model_call = Table(
     PrimaryKeyConstraint("tenant", "run_id", "call", "attempt"),
     ForeignKeyConstraint(["tenant", "run_id"], ["agent_run.tenant", "agent_run.id"]),
     _of_case(),
-)  # at most one attempt of a call is `used` (partial unique index); status: sent | answered | failed | late
+)  # at most one attempt of a call is `used` (partial unique index); status: sent | answered | failed | late;
+# final: the call that asks for the typed answer; broken: endless | junk where the answer could not be read to its end
 
 tool_call = Table(
     "tool_call",
