@@ -1,4 +1,4 @@
-"""Letters that went out, and their notification: sent, received, with proof."""
+"""Letters as they went out: the PDF, and the content that it was set from. notifications.py has how they arrived."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,7 +17,7 @@ from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
 from diwan.store.documents import insert_blob, read_blob, seal_blob
 from diwan.store.sealing import context, open_json, seal_json
-from diwan.store.tables import letter, notification
+from diwan.store.tables import letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,65 +112,3 @@ def _letter(row: Any, cipher: Cipher) -> LetterRow:
     content = open_json(cipher, RetentionClass.DECISION, context("letter.content_sealed", row.id), row.content_sealed)
     kept = {name: getattr(row, name) for name in LetterRow.__dataclass_fields__ if name != "content"}
     return LetterRow(content=content, **kept)
-
-
-@dataclass(frozen=True, slots=True)
-class NotificationRow:
-    """status: sent | received | returned."""
-
-    id: str
-    case_id: str
-    letter_id: str
-    channel: str
-    sent_at: datetime
-    received_at: datetime | None
-    status: str
-
-
-async def store_notification(change: Change, letter_id: str, *, channel: str) -> bool:
-    """A letter goes out by a channel (`portal`, `post`, `counter`); False where it had. The time to contest runs from
-    its receipt, not from here."""
-    stored = await change.conn.execute(
-        postgresql.insert(notification)
-        .values(
-            tenant=change.case.tenant,
-            id=f"{letter_id}/{channel}",
-            case_id=change.case.id,
-            letter_id=letter_id,
-            channel=channel,
-            sent_at=change.now,
-            status="sent",
-        )
-        .on_conflict_do_nothing()
-    )
-    return stored.rowcount == 1
-
-
-async def store_receipt_of(
-    change: Change, letter_id: str, *, received_at: datetime, proof: str, cipher: Cipher, returned: bool = False
-) -> int:
-    """A letter was received (or came back): when and by what proof. Gives how many notifications this completed."""
-    n = notification.c
-    place = context("notification.proof_sealed", letter_id)
-    done = await change.conn.execute(
-        update(notification)
-        .where(n.tenant == change.case.tenant, n.case_id == change.case.id, n.letter_id == letter_id)
-        .where(n.status == "sent")
-        .values(
-            received_at=None if returned else received_at,
-            proof_sealed=cipher.seal(RetentionClass.DECISION, place, proof.encode()),
-            status="returned" if returned else "received",
-        )
-    )
-    return done.rowcount
-
-
-async def notifications_of(conn: AsyncConnection, tenant: str, case_id: str) -> list[NotificationRow]:
-    """The notifications of a case, the first first."""
-    n = notification.c
-    rows = await conn.execute(
-        select(*(n[name] for name in NotificationRow.__dataclass_fields__))
-        .where(n.tenant == tenant, n.case_id == case_id)
-        .order_by(n.sent_at, n.id)
-    )
-    return [NotificationRow(*row) for row in rows]

@@ -314,7 +314,7 @@ model_call = Table(
     PrimaryKeyConstraint("tenant", "run_id", "call", "attempt"),
     ForeignKeyConstraint(["tenant", "run_id"], ["agent_run.tenant", "agent_run.id"]),
     _of_case(),
-)  # at most one attempt of a call is `used` (partial unique index); status: sent | answered | failed | late;
+)  # at most one attempt of a call is `used` (partial unique index); status: sent | answered | late;
 # final: the call that asks for the typed answer; broken: endless | junk where the answer could not be read to its end
 
 tool_call = Table(

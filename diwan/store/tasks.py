@@ -102,8 +102,9 @@ async def open_task(
     proposal_id: str = "",
     due_at: datetime | None = None,
 ) -> TaskRow:
-    """Opens the task of this visit of a step, or gives the one that is there."""
-    id_ = task_id_of(change.case.tenant, change.case.id, step, visit, kind.value)
+    """Opens the task of this visit of a step, or gives the one that is there. Late events have a task each."""
+    event = change.cursor if kind is TaskKind.LATE_EVENT else 0
+    id_ = task_id_of(change.case.tenant, change.case.id, step, visit, kind.value, event)
     found = await find_task(change.conn, change.case.tenant, id_)
     if found is not None:
         return found
@@ -122,7 +123,7 @@ async def insert_task(conn: AsyncConnection, row: TaskRow) -> None:
     await conn.execute(insert(task).values(values))
 
 
-async def cancel_tasks(change: Change) -> int:
+async def cancel_open_tasks(change: Change) -> int:
     """The case moves on without them: cancels its open tasks of steps, not those about late events; gives how many."""
     done = await change.conn.execute(
         update(task)

@@ -62,7 +62,7 @@ GRANT INSERT ON numbering, entry, blob, document, page, fact, agent_run, model_c
 GRANT UPDATE ON numbering, case_file, inbox, document, agent_run, model_call, task, notification TO diwan_worker;
 
 -- The pool worker sees what a model is asked about, and stores requests and answers.
-GRANT SELECT ON procedure_version, entry, case_file, document, page, fact, agent_run, model_call, tool_call,
-    result_of_key TO diwan_pool;
+GRANT SELECT ON procedure_version, entry, case_file, party, document, page, fact, agent_run, model_call, tool_call,
+    proposal TO diwan_pool;
 GRANT INSERT ON entry, model_call TO diwan_pool;
 GRANT UPDATE ON case_file, agent_run, model_call TO diwan_pool;
