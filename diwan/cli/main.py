@@ -15,6 +15,7 @@ from diwan.cli.lazy import Entry, LazyGroup
 CASEWORK = "Cases and tasks (clients of a running service)"
 PROCEDURES = "Procedures and the ledger"
 SERVICE = "The service"
+PROCESSES = "Its processes, one each (`diwan up` runs them all)"
 
 _ENTRIES = (
     Entry("submit", "diwan.cli.submit", "Send an application: a folder of application.json and documents/.", CASEWORK),
@@ -31,6 +32,13 @@ _ENTRIES = (
     Entry("migrate", "diwan.cli.stack_commands", "Bring the database's schema to this version.", SERVICE),
     Entry("token", "diwan.cli.token", "Print an access token of the embedded stack's issuer.", SERVICE),
     Entry("version", "diwan.cli.version", "Print the version.", SERVICE),
+    Entry("web", "diwan.cli.processes", "Serve the API: intake, cases, tasks, procedures.", PROCESSES),
+    Entry("worker", "diwan.cli.processes", "Carry cases through their procedures.", PROCESSES),
+    Entry("pool", "diwan.cli.processes", "Take model calls to the engine beside it.", PROCESSES),
+    Entry("relay", "diwan.cli.processes", "Ring the workflows of cases; deliver webhooks.", PROCESSES),
+    Entry("vault", "diwan.cli.processes", "Serve the keys of cases on a private socket.", PROCESSES),
+    Entry("issuer", "diwan.cli.processes", "Serve demo users' tokens (embedded stack only).", PROCESSES),
+    Entry("engine", "diwan.cli.processes", "Serve the demo engine: rules, not a language model.", PROCESSES),
 )
 
 

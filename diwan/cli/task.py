@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Annotated, Any
 
+import rfc8785
 import typer
 
 from diwan.cli import pictures
@@ -13,7 +15,7 @@ from diwan.cli.client import Client, pages, segment
 from diwan.cli.credentials import AsOption, AsRole, connect
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, show
-from diwan.domain.errors import InvalidInput
+from diwan.domain.errors import InvalidInput, Tampered
 
 Json = dict[str, Any]
 
@@ -150,6 +152,21 @@ def read_task(client: Client, task: str) -> Json:
     return client.get(f"/v1/tasks/{segment(task)}")
 
 
+def digest_of(view: Json) -> str:
+    """Digest of what is shown: SHA-256 of its canonical JSON (RFC 8785), computed here.
+
+    Raises Tampered when the service says another: what is on the screen is not what would be approved.
+    """
+    shown = hashlib.sha256(rfc8785.dumps(view["shown"])).hexdigest()
+    if shown != view["digest"]:
+        raise Tampered(
+            "task.digest_wrong",
+            "What the service shows does not have the digest that it gives.",
+            "Do not act on it; tell the operator.",
+        )
+    return shown
+
+
 def act_on(client: Client, task: str, act: str, body: Json, *, key: str = "") -> Json:
     """One act; the task as it is afterwards. Raises Conflict when what is shown has changed since."""
     return client.act(
@@ -162,6 +179,6 @@ def _act(act: str, task: str, body: Json, key: str, role: AsRole | None, output:
         if "digest" in body and not body["digest"]:
             seen = read_task(client, task)
             show(lambda width: pictures.task(seen, width), output=output)
-            body = body | {"digest": seen["digest"]}
+            body = body | {"digest": digest_of(seen)}
         done = act_on(client, task, act, body, key=key)
     emit(output, done, lambda width: pictures.tasks([done], width))

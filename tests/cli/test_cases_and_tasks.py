@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import rfc8785
 
 from diwan.cli.task import changes_of
 from diwan.domain.errors import InvalidInput
@@ -49,6 +51,8 @@ CASE: dict[str, Any] = {
     "letters": [{"id": "l1", "kind": "receipt", "number": "R-1", "language": "ar", "address": "/v1/letters/l1"}],
     "tasks": [],
 }
+SHOWN = {"proposal": {"amount": 100000, "facts": [{"name": "price", "value": 280000}], "summary": NAME}, "salt": "00"}
+DIGEST = hashlib.sha256(rfc8785.dumps(SHOWN)).hexdigest()
 TASK: dict[str, Any] = {
     "id": "t1",
     "number": "DW-2026-000001",
@@ -57,8 +61,8 @@ TASK: dict[str, Any] = {
     "assignee": "demo-clerk",
     "proposer": "dossier-examiner",
     "roles": ["clerk"],
-    "digest": "d" * 64,
-    "shown": {"proposal": {"amount": 100000, "facts": [{"name": "price", "value": 280000}], "summary": NAME}},
+    "digest": DIGEST,
+    "shown": SHOWN,
 }
 
 
@@ -143,8 +147,15 @@ def test_approve_shows_what_it_is_bound_to_and_sends_that_digest(diwan: Diwan, f
     assert done.exit_code == 0, done.stderr
     assert "amount: 100\u202f000" in done.stdout
     assert f"\u2068{NAME}\u2069" in done.stdout
-    assert fake.asked[-1].json == {"digest": "d" * 64}
+    assert fake.asked[-1].json == {"digest": DIGEST}
     assert fake.asked[-1].headers["idempotency-key"]
+
+
+def test_nothing_is_approved_that_is_not_what_the_digest_says(diwan: Diwan, fake: FakeService) -> None:
+    fake.answers["GET /v1/tasks/t1"] = Answer(200, TASK | {"shown": SHOWN | {"proposal": {"amount": 1}}})
+    done = diwan("task", "approve", "t1")
+    assert done.exit_code == 1
+    assert [asked.method for asked in fake.asked] == ["GET"]
 
 
 def test_with_json_what_is_shown_goes_to_stderr_and_stdout_is_the_answer(diwan: Diwan, fake: FakeService) -> None:
