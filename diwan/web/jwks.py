@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -12,7 +13,7 @@ import httpx
 import orjson
 import structlog
 from authlib.oidc.discovery import get_well_known_url
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from diwan.domain.errors import InvalidInput, Unauthenticated, Unavailable
@@ -146,12 +147,14 @@ def _imported(document: object) -> SigningKey | None:
     if values.get("use", "sig") != "sig" or "d" in values:
         return None
     try:
-        key = JWKRegistry.import_key(values)
-        if isinstance(key, RSAKey):
-            return key if key.raw_value.key_size >= _LEAST_RSA_BITS else None
-        return key if isinstance(key, ECKey | OKPKey) else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # of weak keys, which are left out here
+            key = JWKRegistry.import_key(values)
     except (JoseError, ValueError, TypeError, KeyError):
         return None
+    if isinstance(key, RSAKey):
+        return key if key.raw_value.key_size >= _LEAST_RSA_BITS else None
+    return key if isinstance(key, ECKey | OKPKey) else None
 
 
 def _check_transport(issuer: str) -> None:
