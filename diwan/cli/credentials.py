@@ -18,10 +18,11 @@ from diwan.domain.errors import Unauthenticated
 
 
 class AsRole(StrEnum):
-    """Roles of the embedded stack's demo users, as in diwan.domain.actor.Role (which draws in pydantic)."""
+    """The embedded stack's demo users: one for each role, and a second clerk, since two have to agree at times."""
 
     INTAKE = "intake"
     CLERK = "clerk"
+    CLERK_2 = "clerk-2"
     SUPERVISOR = "supervisor"
     AUTHORITY = "authority"
     ANALYST = "analyst"

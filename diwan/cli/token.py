@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from diwan.cli.credentials import AsRole, embedded_token
+from diwan.cli import credentials
+from diwan.cli.credentials import AsRole
 from diwan.cli.output import Output, emit
 
 
@@ -23,7 +24,7 @@ def token(
 
     For example: curl -H "Authorization: Bearer $(diwan token --as clerk)" http://127.0.0.1:8080/v1/tasks
     """
-    value = embedded_token(role)
+    value = credentials.embedded_token(role)
     if output is Output.TABLE:
         sys.stdout.write(f"{value}\n")
         return
