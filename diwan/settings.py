@@ -104,8 +104,8 @@ class Settings(BaseSettings):
     engine_model: str = Field(default="", description="Model that this pool worker's engine serves, as registered.")
     engine_room: int = Field(default=4, ge=1, le=512, description="Calls that the engine takes at once.")
     engine_timeout_s: int = Field(default=300, ge=1, le=3600, description="Seconds that one model call may take.")
-    models: dict[str, list[str]] = Field(
-        default_factory=dict[str, list[str]], description="Capability to models in order, as JSON or a TOML table."
+    registry: Path | None = Field(
+        default=None, description="JSON file of registered models and the capabilities that each serves, best first."
     )
     agent_patience_s: int = Field(
         default=900,

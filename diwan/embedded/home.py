@@ -10,6 +10,7 @@ secrets/ logs/ postgres/ temporal/ vault/
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -106,21 +107,30 @@ class Home:
         children = [ProcessRecord(**child) for child in recorded.get("children", [])]
         return [child for child in children if started_at(child.pid) == child.started]
 
+    def check(self) -> None:
+        """Raise `Final` when the folder, which exists, is no folder, another's, or closed to us. Changes nothing."""
+        try:
+            if not self.path.is_dir():
+                raise Final("home.not_a_folder", f"DIWAN_HOME {self.path} is not a folder.", "Choose another.")
+            owner = self.path.stat().st_uid
+        except OSError as error:
+            raise unusable(self.path, error) from None
+        if owner != os.geteuid():
+            raise Final(
+                "home.wrong_owner",
+                f"DIWAN_HOME {self.path} belongs to {_name_of(owner)}, you are {_name_of(os.geteuid())}.",
+                "Run as its owner, or set DIWAN_HOME to a folder of your own.",
+            )
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise unusable(self.path, PermissionError(errno.EACCES, "closed"))
+
     def _make(self) -> None:
         try:
             if not self.path.exists():
                 self.path.mkdir(parents=True)
                 # As root the database's user must pass through; nobody may list it.
                 self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
-            if not self.path.is_dir():
-                raise Final("home.not_a_folder", f"DIWAN_HOME {self.path} is not a folder.", "Choose another.")
-            owner = self.path.stat().st_uid
-            if owner != os.geteuid():
-                raise Final(
-                    "home.wrong_owner",
-                    f"DIWAN_HOME {self.path} belongs to {_name_of(owner)}, you are {_name_of(os.geteuid())}.",
-                    "Run as its owner, or set DIWAN_HOME to a folder of your own.",
-                )
+            self.check()
             for folder in (self.secrets, self.logs, self.run):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 folder.chmod(0o700)

@@ -25,6 +25,17 @@ def unix_http(socket: Path, path: str, *, patience_s: float = 5.0) -> Callable[[
     return probe
 
 
+async def tcp(port: int, *, patience_s: float = 5.0) -> bool:
+    """Whether 127.0.0.1:`port` takes connections."""
+    try:
+        async with asyncio.timeout(patience_s):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
 async def _answers(
     connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]], path: str, patience_s: float
 ) -> bool:
