@@ -1,0 +1,114 @@
+"""The activities of the case workflow: read what comes next, take what is in the inbox, act, wake, block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from temporalio import activity
+
+from activities.correspondence import Correspondence
+from activities.dossier import read_dossier
+from activities.events import take
+from activities.moves import carry, plan_of
+from diwan.domain.actor import rule, system
+from diwan.domain.case import CaseStatus, Plan, StepKind
+from diwan.domain.ports import Keyring
+from diwan.procedures.flow import on_time
+from diwan.store import cases, inbox
+from diwan.store.change import change_case
+from diwan.store.database import Database
+from workflows.calls import BLOCK_CASE, DRAIN_INBOX, LOAD_CASE, PERFORM_STEP, WAKE, BlockInput, CaseRef, StepRef
+
+log = structlog.get_logger()
+
+Clock = Callable[[], datetime]
+
+
+class CaseActivities:
+    """`db` connects as diwan_worker."""
+
+    def __init__(self, db: Database, keyring: Keyring, correspondence: Correspondence, clock: Clock) -> None:
+        self._db = db
+        self._keyring = keyring
+        self._correspondence = correspondence
+        self._clock = clock
+
+    @activity.defn(name=LOAD_CASE.name)
+    async def load_case(self, ref: CaseRef) -> Plan:
+        """What comes next, as Postgres has it."""
+        async with self._db.transaction(ref.tenant) as conn:
+            return plan_of(await cases.get_case(conn, ref.tenant, ref.case))
+
+    @activity.defn(name=DRAIN_INBOX.name)
+    async def drain_inbox(self, ref: CaseRef) -> Plan:
+        """Takes every event after the cursor, one transaction each."""
+        while await self._take_next(ref):
+            activity.logger.debug("event.taken")
+        return await self.load_case(ref)
+
+    async def _take_next(self, ref: CaseRef) -> bool:
+        cipher = await self._keyring.cipher(ref.tenant, ref.case)
+        async with (
+            self._db.transaction(ref.tenant) as conn,
+            change_case(conn, ref.tenant, ref.case, now=self._clock()) as change,
+        ):
+            events = await inbox.pending(conn, ref.tenant, ref.case, change.case.inbox_cursor, limit=1)
+            if not events:
+                change.unchanged()
+                return False
+            await take(change, await read_dossier(conn, change.case, cipher), events[0])
+        return True
+
+    @activity.defn(name=WAKE.name)
+    async def wake(self, ref: CaseRef) -> Plan:
+        """A date has come: what was accepted before it is taken first, then one transaction under the lock decides."""
+        while True:
+            await self.drain_inbox(ref)
+            if not await self._next_date(ref):
+                return await self.load_case(ref)
+
+    async def _next_date(self, ref: CaseRef) -> bool:
+        """Takes the earliest date that is over; False where none is, or an event slipped in before it."""
+        cipher = await self._keyring.cipher(ref.tenant, ref.case)
+        now = self._clock()
+        async with (
+            self._db.transaction(ref.tenant) as conn,
+            change_case(conn, ref.tenant, ref.case, now=now) as change,
+        ):
+            dossier = await read_dossier(conn, change.case, cipher)
+            move = on_time(dossier.procedure, change.state, now, dossier.calendar)
+            if move is None or change.case.inbox_last > change.case.inbox_cursor:
+                change.unchanged()
+                return move is not None
+            await carry(change, dossier, move)
+            change.record(
+                "case:period:expired",
+                rule(ref.tenant, "periods"),
+                cipher=cipher,
+                detail={"to": move.state.step, "result": move.state.result.value if move.state.result else ""},
+            )
+        return True
+
+    @activity.defn(name=PERFORM_STEP.name)
+    async def perform_step(self, step: StepRef) -> Plan:
+        """Carries out a step that issues a letter: once, whatever is retried."""
+        while not await self._correspondence.issue(step):
+            log.info("step.changed_meanwhile", tenant=step.tenant, case=step.case, step=step.step)
+        return await self.load_case(step)
+
+    @activity.defn(name=BLOCK_CASE.name)
+    async def block_case(self, given: BlockInput) -> Plan:
+        """Marks a case whose step cannot be done now, on the ledger and in the log: somebody has to look."""
+        async with (
+            self._db.transaction(given.tenant) as conn,
+            change_case(conn, given.tenant, given.case, now=self._clock()) as change,
+        ):
+            if change.blocked == given.code or change.status is CaseStatus.CLOSED or change.case.kind is StepKind.END:
+                change.unchanged()
+            else:
+                change.blocked = given.code
+                change.record("case:case:blocked", system(given.tenant, "worker"), detail={"code": given.code[:200]})
+                log.error("case.blocked", tenant=given.tenant, case=given.case, step=given.step, code=given.code)
+        return await self.load_case(given)

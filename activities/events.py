@@ -1,0 +1,93 @@
+"""The effect of each event of the inbox: taken once, in order, in the transaction that moves the cursor past it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from activities.dossier import Dossier
+from activities.moves import carry
+from diwan.domain.actor import Role, system
+from diwan.domain.case import CaseStatus, StepKind
+from diwan.domain.event import APPLICATION_SUBMITTED, NOTIFICATION_RECEIVED, TASK_COMPLETED
+from diwan.domain.task import TaskKind
+from diwan.procedures.flow import Move, after_step, on_event
+from diwan.store import inbox, notifications, tasks
+from diwan.store.change import Change
+
+# Asks nobody to do anything when it reaches a closed case.
+_QUIET = frozenset({APPLICATION_SUBMITTED, TASK_COMPLETED, NOTIFICATION_RECEIVED})
+
+
+async def take(change: Change, dossier: Dossier, event: inbox.InboxRow) -> None:
+    """Consumes `event`, the next one, with its effect and one entry. Nothing that it says can make it unconsumable."""
+    body = inbox.body_of(event, dossier.cipher)
+    before = (change.state.step, change.state.visit)
+    await inbox.consume(change, event, by="/".join(map(str, before)))
+    moved = await _effect(change, dossier, event, body)
+    change.record(
+        "event:event:consumed",
+        system(change.case.tenant, "worker"),
+        cipher=dossier.cipher,
+        detail={
+            "inbox_seq": event.inbox_seq,
+            "type": event.type,
+            "moved": moved,
+            "to": change.state.step,
+            "to_visit": change.state.visit,
+        },
+    )
+
+
+async def _effect(change: Change, dossier: Dossier, event: inbox.InboxRow, body: dict[str, Any]) -> bool:
+    if event.type == NOTIFICATION_RECEIVED:
+        await _received(change, dossier, event, body)
+        return False
+    if change.status is CaseStatus.CLOSED:
+        if event.type not in _QUIET:
+            await _late(change, dossier, event)
+        return False
+    move = _move(change, dossier, event, body)
+    if move is None:
+        return False
+    await carry(change, dossier, move)
+    return True
+
+
+def _move(change: Change, dossier: Dossier, event: inbox.InboxRow, body: dict[str, Any]) -> Move | None:
+    state = change.state
+    if event.type != TASK_COMPLETED:
+        return on_event(dossier.procedure, state, event.type, change.now, dossier.calendar)
+    here = (body.get("step"), body.get("visit")) == (state.step, state.visit)
+    if not here or change.case.kind is not StepKind.TASK:
+        return None  # the case went elsewhere before this act was taken up; it is on record
+    return after_step(dossier.procedure, state, str(body["outcome"]), dossier.view, change.now, dossier.calendar)
+
+
+async def _received(change: Change, dossier: Dossier, event: inbox.InboxRow, body: dict[str, Any]) -> None:
+    said = body.get("data", {})
+    await notifications.mark_received(
+        change,
+        dossier.cipher,
+        letter=str(said.get("letter", "")),
+        proof=str(said.get("proof", "")),
+        at=event.accepted_at,
+    )
+
+
+async def _late(change: Change, dossier: Dossier, event: inbox.InboxRow) -> None:
+    """An event for a closed case is work for a person, not lost and not acted on."""
+    await tasks.open_task(
+        change,
+        dossier.cipher,
+        kind=TaskKind.LATE_EVENT,
+        step=change.state.step,
+        visit=event.inbox_seq,  # each event its own task
+        shown={
+            "case": change.case.number,
+            "event": {"type": event.type, "accepted_at": event.accepted_at.isoformat(), "inbox_seq": event.inbox_seq},
+        },
+        roles=[Role.CLERK, Role.SUPERVISOR],
+        proposer="",
+        proposal_id="",
+        due_at=None,
+    )

@@ -1,0 +1,169 @@
+"""The model call, carried out by a pool worker beside its engine: request built from Postgres, answer stored first.
+
+Exact bytes of request and response are kept for every attempt; the first stored answer of a call is the one used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from temporalio import activity
+
+from activities.dossier import OpenCase, read_open_case
+from activities.transcript import parsed_answer, read_transcript
+from agents.examiner import brief
+from agents.loop import Turn
+from agents.messages import SEED, Briefing, build_request
+from agents.registry import spec_of
+from agents.spec import AgentSpec
+from diwan.domain.actor import agent
+from diwan.domain.ports import Keyring
+from diwan.ledger.entry import EntryModel
+from diwan.pool.engine import EngineClient, wire_request
+from diwan.pool.errors import EngineJunk
+from diwan.pool.registry import Model
+from diwan.store import cases, runs
+from diwan.store.change import change_case
+from diwan.store.database import Database
+from workflows.calls import CALL_MODEL, ModelCall
+
+Clock = Callable[[], datetime]
+
+_BEAT_S = 2.0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What an engine gave: `broken` names why it could not be read to its end (`endless`, `junk`)."""
+
+    body: bytes
+    broken: str
+    fingerprint: str
+
+
+class ModelActivities:
+    """`db` connects as diwan_pool; `engine` is the one beside this worker and serves `model`."""
+
+    def __init__(self, db: Database, keyring: Keyring, engine: EngineClient, model: Model, clock: Clock) -> None:
+        self._db = db
+        self._keyring = keyring
+        self._engine = engine
+        self._model = model
+        self._clock = clock
+
+    @activity.defn(name=CALL_MODEL.name)
+    async def call_model(self, given: ModelCall) -> Turn:
+        """One call, or the answer it has already. Engine faults are raised; what an engine says is a `Turn`."""
+        spec = spec_of(given.spec)
+        cipher = await self._keyring.cipher(given.tenant, given.case)
+        salt = await self._keyring.token(given.tenant, "engine.cache_salt", given.tenant)
+        async with self._db.transaction(given.tenant) as conn:
+            opened = await read_open_case(conn, await cases.get_case(conn, given.tenant, given.case), cipher)
+            transcript = await read_transcript(conn, opened, spec, given.run)
+        if len(transcript.turns) >= given.call:
+            return transcript.exchanges[given.call - 1].parsed.turn
+        request = wire_request(
+            build_request(spec, _briefing(opened), transcript.exchanges, final=given.final, model=self._model.name),
+            cache_salt=salt,
+            request_id=f"{given.run}/{given.call}",
+        )
+        async with self._db.transaction(given.tenant) as conn:
+            attempt = await runs.store_request(
+                conn,
+                given.tenant,
+                case_id=given.case,
+                run=given.run,
+                call=given.call,
+                final=given.final,
+                model=self._model.name,
+                request=request,
+                cipher=cipher,
+                now=self._clock(),
+            )
+        async with _heartbeats():
+            answer = await self._ask(request)
+        return await self._store(given, spec, opened, attempt, request, answer)
+
+    async def _ask(self, request: bytes) -> _Answer:
+        try:
+            answer = await self._engine.chat(request)
+        except EngineJunk as junk:
+            return _Answer(junk.body, "endless" if junk.endless else "junk", "")
+        return _Answer(answer.body, "", answer.fingerprint)
+
+    async def _store(
+        self, given: ModelCall, spec: AgentSpec, opened: OpenCase, attempt: int, request: bytes, answer: _Answer
+    ) -> Turn:
+        turn = parsed_answer(spec, answer.body, final=given.final, broken_as=answer.broken).turn
+        usage = {name: getattr(turn, name) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
+        async with (
+            self._db.transaction(given.tenant) as conn,
+            change_case(conn, given.tenant, given.case, now=self._clock()) as change,
+        ):
+            stored = await runs.store_answer(
+                change,
+                opened.cipher,
+                run=given.run,
+                call=given.call,
+                attempt=attempt,
+                body=answer.body,
+                broken=answer.broken,
+                engine=self._engine_name(answer),
+                usage=usage,
+            )
+            change.record(
+                "agent:model:called",
+                agent(given.tenant, spec.name),
+                cipher=opened.cipher,
+                model=EntryModel(
+                    name=self._model.name,
+                    weights_digest=self._model.weights_digest,
+                    engine=self._engine_name(answer),
+                    sampling={"temperature": 0, "max_tokens": spec.budgets.answer_tokens},
+                    seed=SEED,
+                ),
+                commitments={"request": request, "response": answer.body},
+                step=given.step,
+                visit=given.visit,
+                attempt=attempt,
+                detail={
+                    "call": given.call,
+                    "final": given.final,
+                    "kind": turn.kind.value,
+                    "why": turn.why,
+                    "used": stored.used,
+                    **usage,
+                },
+            )
+        if stored.used:
+            return turn
+        async with self._db.transaction(given.tenant) as conn:
+            transcript = await read_transcript(conn, opened, spec, given.run)
+        return transcript.exchanges[given.call - 1].parsed.turn if len(transcript.turns) >= given.call else turn
+
+    def _engine_name(self, answer: _Answer) -> str:
+        return answer.fingerprint or self._model.engine
+
+
+def _briefing(opened: OpenCase) -> Briefing:
+    return brief(opened.procedure, opened.language, opened.submitted(), identity_number=opened.identity_number)
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncGenerator[None]:
+    """Tells Temporal that the call is under way; a cancelled case stops it at the next beat."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(_BEAT_S)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()

@@ -1,0 +1,265 @@
+"""The activities of an agent run but the model call: begin (read what came, ask the registers), tools, end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from temporalio import activity
+
+from activities.dossier import Dossier, read_dossier, read_pages
+from activities.moves import carry, plan_of
+from activities.readings import Reading, read_documents
+from activities.registers import Registers
+from activities.tools import ToolDesk
+from activities.transcript import read_transcript
+from agents.conclude import Conclusion, conclude, declared_only
+from agents.examiner import Examination
+from agents.registry import spec_of
+from diwan.documents.readers import Readers
+from diwan.domain.actor import agent
+from diwan.domain.case import Plan
+from diwan.domain.decision import Proposal
+from diwan.domain.facts import Fact, Provenance
+from diwan.domain.ports import Keyring
+from diwan.procedures.assess import assess
+from diwan.procedures.flow import after_step
+from diwan.procedures.steps import DONE, FAILED, AgentStep
+from diwan.store import cases, documents, facts, proposals, runs
+from diwan.store.change import Change, change_case
+from diwan.store.database import Database
+from workflows.calls import BEGIN_RUN, CALL_TOOL, END_RUN, RunEnd, RunStart, StepRef, ToolCall
+
+Clock = Callable[[], datetime]
+
+# Who proposes when no agent could: the procedure's rules, on what is declared.
+RULES = "rules"
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """`queue_of` gives the task queue for a capability; waits in seconds."""
+
+    queue_of: Callable[[str], str]
+    patience_s: int = 120
+    call_limit_s: int = 600
+
+
+class RunActivities:
+    """`db` connects as diwan_worker."""
+
+    def __init__(
+        self,
+        db: Database,
+        keyring: Keyring,
+        readers: Readers,
+        registers: Registers,
+        settings: RunSettings,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._keyring = keyring
+        self._readers = readers
+        self._registers = registers
+        self._settings = settings
+        self._clock = clock
+
+    @activity.defn(name=BEGIN_RUN.name)
+    async def begin_run(self, step: StepRef) -> RunStart:
+        """Reads the documents that were not read yet, asks the registers, opens the run; again: goes on from it."""
+        cipher = await self._keyring.cipher(step.tenant, step.case)
+        async with self._db.transaction(step.tenant) as conn:
+            dossier = await read_dossier(conn, await cases.get_case(conn, step.tenant, step.case), cipher)
+        spec = spec_of(_agent_of(dossier, step))
+        readings = await read_documents(self._db, self._readers, dossier)
+        known = await self._registers.facts_for(dossier, self._clock())
+        async with (
+            self._db.transaction(step.tenant) as conn,
+            change_case(conn, step.tenant, step.case, now=self._clock()) as change,
+        ):
+            run = await runs.start_run(change, step.step, step.visit, spec=spec.name, prompts=spec.prompts)
+            if run.new:
+                await _keep(change, dossier, readings, known)
+                change.record(
+                    "agent:run:started",
+                    agent(step.tenant, spec.name),
+                    cipher=cipher,
+                    step=step.step,
+                    visit=step.visit,
+                    detail={
+                        "spec": f"{spec.name}/{spec.version}",
+                        "prompts": spec.prompts,
+                        "documents": len(dossier.documents),
+                        "read": len(readings),
+                        "registers": len(known),
+                    },
+                )
+            else:
+                change.unchanged()
+        async with self._db.transaction(step.tenant) as conn:
+            transcript = await read_transcript(conn, dossier, spec, run.id)
+        return RunStart(
+            run=run.id,
+            spec=spec.name,
+            queue=self._settings.queue_of(spec.capability),
+            patience_s=self._settings.patience_s,
+            call_limit_s=self._settings.call_limit_s,
+            turns=transcript.turns,
+        )
+
+    @activity.defn(name=CALL_TOOL.name)
+    async def call_tool(self, given: ToolCall) -> bool:
+        """Carries out one tool call, once; gives whether it worked."""
+        cipher = await self._keyring.cipher(given.tenant, given.case)
+        async with self._db.transaction(given.tenant) as conn:
+            dossier = await read_dossier(conn, await cases.get_case(conn, given.tenant, given.case), cipher)
+            transcript = await read_transcript(conn, dossier, spec_of(given.spec), given.run)
+            pages = await read_pages(conn, dossier)
+        request = transcript.requested(given.call, given.position)
+        desk = ToolDesk(dossier, pages, self._registers, self._clock)
+        result = await desk.carry_out(request)
+        async with (
+            self._db.transaction(given.tenant) as conn,
+            change_case(conn, given.tenant, given.case, now=self._clock()) as change,
+        ):
+            stored = await runs.store_tool_result(
+                change,
+                cipher,
+                run=given.run,
+                call=given.call,
+                position=given.position,
+                tool=given.tool,
+                effect=result.effect,
+                arguments=request.arguments,
+                result=result.value,
+                ok=result.ok,
+            )
+            if stored.new:
+                change.record(
+                    "agent:tool:called",
+                    agent(given.tenant, given.spec),
+                    cipher=cipher,
+                    body={"arguments": dict(request.arguments), "result": result.value},
+                    step=given.step,
+                    visit=given.visit,
+                    detail={"tool": given.tool, "call": given.call, "position": given.position, "ok": result.ok},
+                )
+            else:
+                change.unchanged()
+        return stored.ok
+
+    @activity.defn(name=END_RUN.name)
+    async def end_run(self, given: RunEnd) -> Plan:
+        """Makes facts and a proposal of what the run came to, and moves the case on; given up: of what is declared."""
+        cipher = await self._keyring.cipher(given.tenant, given.case)
+        now = self._clock()
+        async with (
+            self._db.transaction(given.tenant) as conn,
+            change_case(conn, given.tenant, given.case, now=now) as change,
+        ):
+            here = (change.state.step, change.state.visit) == (given.step, given.visit)
+            if here:
+                await self._conclude(change, await read_dossier(conn, change.case, cipher), given)
+            else:
+                change.unchanged()  # cancelled, or ended before: what it answered is stored and not used
+        async with self._db.transaction(given.tenant) as conn:
+            return plan_of(await cases.get_case(conn, given.tenant, given.case))
+
+    async def _conclude(self, change: Change, dossier: Dossier, given: RunEnd) -> None:
+        spec = spec_of(given.spec)
+        conclusion = await self._conclusion(change, dossier, given)
+        await facts.store_facts(change.conn, given.tenant, given.case, conclusion.facts, dossier.cipher, now=change.now)
+        for piece, document in conclusion.pieces.items():
+            await documents.update_document(change.conn, given.tenant, document, piece=piece)
+        dossier = await read_dossier(change.conn, change.case, dossier.cipher)
+        proposal = propose(dossier, conclusion, proposer=RULES, failed=given.reason)
+        made = await proposals.make_proposal(
+            change.conn, given.tenant, given.case, proposal, dossier.cipher, now=change.now
+        )
+        await runs.end_run(change, given.run, status="gave_up" if given.reason else "finished", outcome=given.reason)
+        dossier = await read_dossier(change.conn, change.case, dossier.cipher)
+        outcome = FAILED if given.reason else DONE
+        move = after_step(dossier.procedure, change.state, outcome, dossier.view, change.now, dossier.calendar)
+        for warning in proposal.warnings:
+            if warning not in move.state.flags:
+                move.state.flags.append(warning)
+        await carry(change, dossier, move)
+        change.record(
+            "agent:run:ended",
+            agent(given.tenant, spec.name),
+            cipher=dossier.cipher,
+            body={"proposal": proposal.model_dump(mode="json")},
+            commitments={"proposal": made.commitment.encode()},
+            step=given.step,
+            visit=given.visit,
+            detail={
+                "outcome": outcome,
+                "reason": given.reason,
+                "facts": len(conclusion.facts),
+                "rejected_claims": len(conclusion.rejected),
+                "proposed": proposal.assessment.result.value if proposal.assessment.result else "",
+                "to": move.state.step,
+            },
+        )
+
+    async def _conclusion(self, change: Change, dossier: Dossier, given: RunEnd) -> Conclusion:
+        if given.reason:
+            return declared_only(dossier.procedure, dossier.submitted())
+        transcript = await read_transcript(change.conn, dossier, spec_of(given.spec), given.run)
+        answer = transcript.answer
+        assert isinstance(answer, Examination)
+        pages = await read_pages(change.conn, dossier)
+        return conclude(
+            dossier.procedure,
+            answer,
+            dossier.submitted(),
+            pages,
+            [fact for fact in dossier.facts if fact.provenance is not Provenance.DOCUMENT],
+            as_of=dossier.calendar.day_of(change.now),
+            established_by=f"agent:{given.spec}",
+        )
+
+
+def propose(dossier: Dossier, conclusion: Conclusion, *, proposer: str, failed: str) -> Proposal:
+    """What the rules make of the facts. The agent claims, the rules propose, a person approves."""
+    assessment = assess(
+        dossier.procedure,
+        dossier.facts,
+        conclusion.pieces,
+        conclusion.unreadable,
+        pieces_requested=dossier.case.state.pieces_requested,
+    )
+    warnings = list(conclusion.warnings)
+    if failed:
+        warnings.append(f"agent_failed.{failed}")
+    return Proposal(
+        proposer=proposer,
+        assessment=assessment,
+        facts=dossier.facts,
+        pieces=conclusion.pieces,
+        summary=conclusion.summary,
+        warnings=list(dict.fromkeys(warnings)),
+        rejected_claims=conclusion.rejected_claims,
+    )
+
+
+async def _keep(change: Change, dossier: Dossier, readings: list[Reading], known: list[Fact]) -> None:
+    case = dossier.case
+    for reading in readings:
+        await documents.update_document(
+            change.conn,
+            case.tenant,
+            reading.document,
+            status="unreadable" if reading.extraction.unreadable else None,
+            pages=len(reading.extraction.pages),
+            flags=sorted({*reading.flags, *reading.extraction.flags}),
+        )
+        await documents.store_pages(change.conn, case.tenant, case.id, reading.extraction.pages, dossier.cipher)
+    await facts.store_facts(change.conn, case.tenant, case.id, known, dossier.cipher, now=change.now)
+
+
+def _agent_of(dossier: Dossier, step: StepRef) -> str:
+    declared = dossier.procedure.steps[step.step]
+    assert isinstance(declared, AgentStep)
+    return declared.agent

@@ -1,0 +1,63 @@
+"""Carries out what an agent asks for. All tools so far read; one that writes needs an approval and is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from activities.dossier import OpenCase
+from activities.registers import Registers
+from agents import tools
+from agents.dossier import document_list, short_names
+from agents.parse import RequestedCall
+from diwan.domain.facts import PageText
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """`value` is what the model gets; `effect` the class of the tool."""
+
+    value: JsonValue
+    ok: bool
+    effect: str
+
+
+class ToolDesk:
+    """The tools over one dossier and its pages."""
+
+    def __init__(self, dossier: OpenCase, pages: Sequence[PageText], registers: Registers, clock: Clock) -> None:
+        self._dossier = dossier
+        self._pages = pages
+        self._registers = registers
+        self._clock = clock
+
+    async def carry_out(self, call: RequestedCall) -> ToolResult:
+        """Never raises for what was asked; an error is a result that the model can act on."""
+        tool = call.request.tool
+        if tool == tools.LIST_DOCUMENTS.name:
+            return _read(dict(document_list(self._dossier.submitted())))
+        if tool == tools.READ_PAGE.name:
+            return self._page(tools.PageArguments.model_validate(call.arguments))
+        if tool == tools.EARLIER_AID.name:
+            return await self._earlier_aid(tools.IdentityArguments.model_validate(call.arguments))
+        return _read(tools.tool_error("unknown_tool"), ok=False)
+
+    def _page(self, wanted: tools.PageArguments) -> ToolResult:
+        document = short_names(self._dossier.submitted()).get(wanted.document)
+        pages = [page for page in self._pages if document and page.document == document.id]
+        result = tools.page_result(wanted.document, wanted.page, pages)
+        return _read(dict(result))
+
+    async def _earlier_aid(self, wanted: tools.IdentityArguments) -> ToolResult:
+        found = await self._registers.earlier_aid(self._dossier, wanted.identity_number)
+        as_of = self._dossier.calendar.day_of(self._clock()).isoformat()
+        return _read(dict(tools.registry_result(found=found, register=tools.EARLIER_AID.name, as_of=as_of)))
+
+
+def _read(value: JsonValue, *, ok: bool = True) -> ToolResult:
+    return ToolResult(value, ok, tools.Effect.READ.value)

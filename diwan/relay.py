@@ -1,0 +1,151 @@
+"""Rings the workflows of cases that have something unconsumed, and delivers the outbox to webhooks.
+
+Both at least once: a ring may be lost or doubled without harm, a repeated delivery carries the same `webhook-id`.
+Temporal or a receiver being down delays, never loses: what is not done stays due in Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import httpx
+import orjson
+import structlog
+from standardwebhooks import Webhook
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.service import RPCError
+
+from diwan.domain.errors import DiwanError
+from diwan.store import outbox
+from diwan.store.database import Database
+from diwan.store.doorbell import Bell, cases_to_ring, mark_rung
+from diwan.store.outbox import OutboxRow
+from diwan.store.tenants import WebhookRow, webhooks
+from diwan.temporal import CASE_QUEUE
+
+log = structlog.get_logger()
+
+Clock = Callable[[], datetime]
+
+# Seconds that a receiver of webhooks has to answer.
+TIMEOUT_S = 15.0
+
+
+class Doorbell:
+    """Signal-with-start to workflow `tenant/case`."""
+
+    def __init__(self, db: Database, client: Client, clock: Clock) -> None:
+        self._db = db
+        self._client = client
+        self._clock = clock
+
+    async def pass_once(self) -> int:
+        """Rings every case that is due; returns how many. A case that cannot be rung stays due."""
+        async with self._db.transaction(None) as conn:
+            bells = await cases_to_ring(conn, self._clock())
+        rung = [bell for bell in bells if await self._ring(bell)]
+        if rung:
+            async with self._db.transaction(None) as conn:
+                for bell in sorted(rung, key=lambda bell: (bell.tenant, bell.case)):
+                    await mark_rung(conn, bell, self._clock())
+        return len(rung)
+
+    async def _ring(self, bell: Bell) -> bool:
+        try:
+            await self._client.start_workflow(
+                "Case",
+                {"tenant": bell.tenant, "case": bell.case},
+                id=f"{bell.tenant}/{bell.case}",
+                task_queue=CASE_QUEUE,
+                start_signal="ring",
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            )
+        except RPCError as error:
+            log.warning("relay.ring_failed", tenant=bell.tenant, case=bell.case, status=error.status.name)
+            return False
+        return True
+
+
+class Delivery:
+    """POSTs what is due in the outbox to the tenants' webhooks, signed as Standard Webhooks say.
+
+    `secret_of` gives a webhook's signing secret (`whsec_…`) by its name. A receiver has `TIMEOUT_S` to answer 2xx;
+    otherwise the same event with the same `webhook-id` is tried again after 2, 4, 8 … seconds, up to an hour apart.
+    """
+
+    def __init__(self, db: Database, http: httpx.AsyncClient, secret_of: Callable[[str], str], clock: Clock) -> None:
+        self._db = db
+        self._http = http
+        self._secret_of = secret_of
+        self._clock = clock
+
+    async def pass_once(self) -> int:
+        """Tries every row that is due, each marked as being tried before it is; returns how many."""
+        now = self._clock()
+        async with self._db.transaction(None) as conn:
+            hooks = {(hook.tenant, hook.id): hook for hook in await webhooks(conn)}
+            rows = await outbox.due(conn, now=now)
+            for row in rows:
+                # Until then it is ours; if this process dies, another takes it up again.
+                await outbox.postpone(conn, row, next_at=now + timedelta(seconds=TIMEOUT_S + _pause(row.attempts)))
+        await asyncio.gather(*(self._deliver(row, hooks.get((row.tenant, row.webhook_id))) for row in rows))
+        return len(rows)
+
+    async def _deliver(self, row: OutboxRow, hook: WebhookRow | None) -> None:
+        status = await self._post(row, hook) if hook and hook.active else "no such webhook"
+        if status.startswith("2"):
+            async with self._db.transaction(None) as conn:
+                await outbox.delivered(conn, row, now=self._clock(), status=status)
+            return
+        log.warning("outbox.not_delivered", tenant=row.tenant, webhook=row.webhook_id, id=row.id, status=status)
+        async with self._db.transaction(None) as conn:
+            await outbox.postpone(
+                conn, row, next_at=self._clock() + timedelta(seconds=_pause(row.attempts)), status=status
+            )
+
+    async def _post(self, row: OutboxRow, hook: WebhookRow) -> str:
+        """The HTTP status, or the name of what went wrong."""
+        body = orjson.dumps(row.payload)
+        now = self._clock()
+        try:
+            signature = Webhook(self._secret_of(hook.secret_name)).sign(row.id, now, body.decode())
+            answer = await self._http.post(
+                hook.url,
+                content=body,
+                headers={
+                    "content-type": "application/cloudevents+json",
+                    "webhook-id": row.id,
+                    "webhook-timestamp": str(int(now.timestamp())),
+                    "webhook-signature": signature,
+                },
+                timeout=TIMEOUT_S,
+            )
+        except (httpx.HTTPError, OSError, DiwanError) as error:
+            return type(error).__name__
+        return str(answer.status_code)
+
+
+def _pause(attempts: int) -> float:
+    return min(3600.0, 2.0 ** min(attempts + 1, 12))
+
+
+async def run_forever(name: str, once: Callable[[], Awaitable[int]], stop: asyncio.Event, *, idle_s: float) -> None:
+    """Calls `once` until `stop`: at once again while there is work, after `idle_s` when there is none."""
+    failures = 0
+    while not stop.is_set():
+        try:
+            pause = 0.0 if await once() else idle_s
+            failures = 0
+        except Exception as error:
+            failures += 1
+            pause = min(30.0, idle_s * 2 ** min(failures, 8))
+            log.warning("relay.pass_failed", part=name, error=type(error).__name__, failures=failures)
+        if pause:
+            try:
+                await asyncio.wait_for(stop.wait(), pause)
+            except TimeoutError:
+                continue

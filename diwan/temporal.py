@@ -1,0 +1,57 @@
+"""The way to Temporal: one client for every process, and failures that carry no personal data.
+
+Histories outlive the erasure of a case's keys, so what goes into one is scrubbed here, whatever raised it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from temporalio.api.failure.v1 import Failure
+from temporalio.client import Client, TLSConfig
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DefaultFailureConverter, PayloadConverter
+from temporalio.exceptions import ApplicationError, FailureError
+
+from diwan.domain.errors import Disposition, DiwanError
+
+# The case's own queue; models have one each, named by `model_queue`.
+CASE_QUEUE = "diwan-cases"
+
+# A bug stays a bug however often it is tried: block the case at once instead of hiding it in retries.
+_BUGS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, NotImplementedError)
+
+
+def model_queue(model: str) -> str:
+    """Task queue from which the pool workers of a model pull."""
+    return f"diwan-model-{model}"
+
+
+class ScrubbingFailureConverter(DefaultFailureConverter):
+    """Keeps an error's machine name and its stack (code only, no values); drops foreign messages and their causes."""
+
+    def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
+        super().to_failure(scrubbed(exception), payload_converter, failure)
+
+
+def scrubbed(exception: BaseException) -> BaseException:
+    """The same failure without any text that we did not write ourselves (pydantic, for one, echoes its input)."""
+    if isinstance(exception, FailureError):
+        return exception
+    if isinstance(exception, DiwanError):
+        clean = ApplicationError(
+            str(exception), type=exception.code, non_retryable=exception.disposition is not Disposition.RETRY
+        )
+    else:
+        name = type(exception).__name__
+        clean = ApplicationError(name, type=name, non_retryable=isinstance(exception, _BUGS))
+    clean.__traceback__ = exception.__traceback__
+    return clean
+
+
+DATA_CONVERTER = dataclasses.replace(pydantic_data_converter, failure_converter_class=ScrubbingFailureConverter)
+
+
+async def connect(address: str, namespace: str, *, tls: TLSConfig | bool = False) -> Client:
+    """Raises RuntimeError (temporalio's) when the server does not answer."""
+    return await Client.connect(address, namespace=namespace, data_converter=DATA_CONVERTER, tls=tls)

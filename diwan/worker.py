@@ -1,0 +1,80 @@
+"""The case worker (workflows and their activities) and the pool worker (model calls beside an engine).
+
+Clients are built by `cli` and injected; a structure test asserts that every call in `workflows/calls.py` has an
+activity and every queue a poller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.casework import CaseActivities
+from activities.model import ModelActivities
+from activities.runs import RunActivities
+from diwan.temporal import CASE_QUEUE, model_queue
+from workflows.agent_run import AgentRunWorkflow
+from workflows.case import CaseWorkflow
+
+WORKFLOWS = (CaseWorkflow, AgentRunWorkflow)
+
+# Imported once, outside the sandbox: pure by the import contract, or (cel) unable to load inside it.
+_PASSED_THROUGH = (
+    "agents",
+    "diwan",
+    "pydantic",
+    "pydantic_core",
+    "annotated_types",
+    "cel_expr_python",
+    "holidays",
+    "yaml",
+)
+
+_DRAIN = timedelta(seconds=20)
+
+
+def case_worker(client: Client, casework: CaseActivities, runs: RunActivities, *, cached_cases: int = 500) -> Worker:
+    """Polls the cases' queue."""
+    return Worker(
+        client,
+        task_queue=CASE_QUEUE,
+        workflows=list(WORKFLOWS),
+        activities=activities_of(casework) + activities_of(runs),
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH)
+        ),
+        max_cached_workflows=cached_cases,
+        max_concurrent_activities=20,
+        max_concurrent_local_activities=20,
+        graceful_shutdown_timeout=_DRAIN,
+    )
+
+
+def pool_worker(client: Client, model: str, calls: ModelActivities, *, room: int) -> Worker:
+    """Polls one model's queue; `room` is how many calls the engine beside it takes at once."""
+    return Worker(
+        client,
+        task_queue=model_queue(model),
+        activities=activities_of(calls),
+        max_concurrent_activities=room,
+        disable_eager_activity_execution=True,
+        graceful_shutdown_timeout=_DRAIN,
+    )
+
+
+def activities_of(holder: object) -> list[Callable[..., Any]]:
+    """The methods of an activity class that are declared as activities."""
+    methods = (getattr(holder, name) for name in dir(holder) if not name.startswith("_"))
+    return [method for method in methods if hasattr(method, "__temporal_activity_definition")]
+
+
+async def run_until(worker: Worker, stop: asyncio.Event) -> None:
+    """Runs until `stop`, then drains: what is under way finishes or is handed back to Temporal."""
+    async with worker:
+        await stop.wait()
