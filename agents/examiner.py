@@ -79,7 +79,7 @@ class Examination(_Output):
 
 
 EXAMINER = AgentSpec(
-    name="examiner",
+    name="dossier-examiner",
     version="1",
     capability="dossier-reading",
     prompts="1",

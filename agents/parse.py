@@ -151,7 +151,7 @@ def _of_answer(call: _Call, text: str) -> Parsed:
     except strict_json.NotStrict as error:
         return call.bad(TurnKind.JUNK, f"answer_{error.why}")
     try:
-        answer = call.spec.output.model_validate(value, strict=True)
+        answer = call.spec.output.model_validate(value)
     except ValidationError:
         return call.bad(TurnKind.JUNK, "answer_not_of_the_schema")
     return Parsed(call.turn(TurnKind.ANSWER), text=text, answer=answer)

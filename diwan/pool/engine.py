@@ -62,11 +62,19 @@ def wire_request(request: dict[str, JsonValue], *, cache_salt: str, request_id: 
 class EngineClient:
     """`base_url` is a loopback or perimeter address without path; `room` bounds the calls in flight.
 
-    Use as an async context manager, or `aclose` it. Proxies of the environment are not used.
+    Use as an async context manager, or `aclose` it. Proxies of the environment are not used; `transport` stands in
+    for the network in tests.
     """
 
     def __init__(
-        self, base_url: str, *, seconds: float = 300.0, room: int = 8, api_key: str = "", max_bytes: int = BODY_LIMIT
+        self,
+        base_url: str,
+        *,
+        seconds: float = 300.0,
+        room: int = 8,
+        api_key: str = "",
+        max_bytes: int = BODY_LIMIT,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.AsyncClient(
@@ -74,6 +82,7 @@ class EngineClient:
             headers={**headers, "accept-encoding": "identity"},
             timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=room + 2),
+            transport=transport,
             trust_env=False,
             follow_redirects=False,
         )
