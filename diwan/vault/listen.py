@@ -1,4 +1,4 @@
-"""Serves the vault on a unix socket (and a loopback port where asked) until the process is told to stop."""
+"""Serves the vault on a unix socket, or on a loopback port where asked, until the process is told to stop."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import structlog
 import uvicorn
 
 from diwan.domain.errors import Conflict, InvalidInput
-from diwan.vault import setup
-from diwan.vault.address import checked_socket
+from diwan.vault import address, setup
 from diwan.vault.server import create_app
 from diwan.vault.setup import VaultFiles
 
@@ -26,17 +25,19 @@ log = structlog.get_logger()
 _BACKLOG = 128
 
 
-def serve(files: VaultFiles, path: Path, *, port: int | None = None, mode: int = 0o600) -> None:
+def serve(files: VaultFiles, location: str, *, mode: int = 0o600) -> None:
     """Run the vault until SIGTERM or SIGINT; answers running requests first.
 
-    `path` is the socket's; `mode` its permissions (0o660 lets callers of the same group in). `port` adds
-    127.0.0.1:port. Raises `NeedsPerson` as `setup.open_vault` does, `InvalidInput` for an unusable path or port,
-    `Conflict` when another vault listens there.
+    `location` is a socket's path or a loopback URL (address.py); `mode` a socket's permissions (0o660 lets callers
+    of the same group in). Raises `NeedsPerson` as `setup.open_vault` does, `InvalidInput` for a location that
+    cannot be used, `Conflict` when another vault listens there.
     """
+    where = address.parse(location)
     with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(_unix_listener(path, mode))]
-        if port is not None:
-            listeners.append(stack.enter_context(_loopback_listener(port)))
+        if where.socket is not None:
+            listener = stack.enter_context(_unix_listener(where.socket, mode))
+        else:
+            listener = stack.enter_context(_loopback_listener(where.host, where.port))
         store, hashes = setup.open_vault(files)
         stack.callback(store.close)
         config = uvicorn.Config(
@@ -49,8 +50,8 @@ def serve(files: VaultFiles, path: Path, *, port: int | None = None, mode: int =
         )
         server = uvicorn.Server(config)
         stack.enter_context(_stopping(server))
-        log.info("vault.started", socket=str(path), port=port)
-        server.run(sockets=listeners)
+        log.info("vault.started", location=location)
+        server.run(sockets=[listener])
         log.info("vault.stopped")
 
 
@@ -77,7 +78,6 @@ def _stopping(server: uvicorn.Server) -> Generator[None, None, None]:
 @contextlib.contextmanager
 def _unix_listener(path: Path, mode: int) -> Generator[socket.socket, None, None]:
     """A bound, listening socket; the lock beside it says whether a file left there is in use."""
-    checked_socket(path)
     with _locked(Path(f"{path}.lock"), path):
         path.unlink(missing_ok=True)  # ours, and stale: whoever made it no longer holds the lock
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -117,18 +117,18 @@ def _locked(lock: Path, path: Path) -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def _loopback_listener(port: int) -> Generator[socket.socket, None, None]:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def _loopback_listener(host: str, port: int) -> Generator[socket.socket, None, None]:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise InvalidInput(
             "vault.port_unusable",
-            f"Port {port} of 127.0.0.1 cannot be used ({os.strerror(error.errno or 0)}).",
-            "Choose another port for the vault, or none.",
+            f"Port {port} of {host} cannot be used ({os.strerror(error.errno or 0)}).",
+            "Choose another port for the vault, or a unix socket.",
         ) from None
     try:
         yield listener

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from diwan.vault.listen import serve
 from diwan.vault.setup import VaultFiles
-serve(VaultFiles.in_folder(Path(sys.argv[1])), Path(sys.argv[2]), port=int(sys.argv[3]) or None)
+serve(VaultFiles.in_folder(Path(sys.argv[1])), sys.argv[2])
 """
 
 
@@ -67,13 +67,13 @@ class Vault:
         self._lines = [self.output]
 
     @classmethod
-    def start(cls, folder: Path, *, port: int = 0) -> Vault:
+    def start(cls, folder: Path, location: str = "") -> Vault:
         """Initialise where needed, start, return once it listens."""
         files = VaultFiles.in_folder(folder)
         if not is_initialised(files):
             initialise(files, {caller: folder / f"{caller}.token" for caller in Caller})
         process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(folder), str(folder / "v.sock"), str(port)],
+            [sys.executable, "-c", _PROGRAM, str(folder), location or f"unix:{folder}/v.sock"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -92,7 +92,7 @@ def test_its_socket_is_its_owners_only(vault: Vault) -> None:
 
 def test_a_second_vault_on_the_same_socket_is_refused(vault: Vault, folder: Path) -> None:
     with pytest.raises(Conflict) as raised:
-        listen.serve(VaultFiles.in_folder(folder), vault.socket)
+        listen.serve(VaultFiles.in_folder(folder), str(vault.socket))
     assert raised.value.code == "vault.running_already"
     assert vault.process.poll() is None
     assert vault.socket.exists()
@@ -102,7 +102,7 @@ async def test_it_listens_on_a_loopback_port_where_asked(folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    vault = Vault.start(folder, port=port)
+    vault = Vault.start(folder, f"http://127.0.0.1:{port}")
     try:
         client = VaultKeyring(f"http://127.0.0.1:{port}", vault.token(Caller.WEB))
         await client.ready()
@@ -118,17 +118,17 @@ def test_a_taken_port_is_named(folder: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(InvalidInput) as raised:
-            listen.serve(files, folder / "v.sock", port=taken.getsockname()[1])
+            listen.serve(files, f"http://127.0.0.1:{taken.getsockname()[1]}")
     assert raised.value.code == "vault.port_unusable"
 
 
 def test_a_socket_path_that_cannot_be_is_explained(folder: Path) -> None:
     files = initialised(folder)
     with pytest.raises(InvalidInput) as raised:
-        listen.serve(files, folder / ("x" * 100))
+        listen.serve(files, str(folder / ("x" * 100)))
     assert raised.value.code == "vault.socket_path_unusable"
     with pytest.raises(InvalidInput) as raised:
-        listen.serve(files, folder / "missing" / "v.sock")
+        listen.serve(files, str(folder / "missing" / "v.sock"))
     assert raised.value.code == "vault.socket_folder_unusable"
 
 
@@ -136,7 +136,7 @@ def test_an_exposed_key_file_stops_the_start(folder: Path) -> None:
     files = initialised(folder)
     files.key.chmod(0o640)
     with pytest.raises(NeedsPerson) as raised:
-        listen.serve(files, folder / "v.sock")
+        listen.serve(files, str(folder / "v.sock"))
     assert raised.value.code == "secret.file_exposed"
     assert not (folder / "v.sock").exists()
 
