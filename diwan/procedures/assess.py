@@ -82,7 +82,8 @@ def assess(
 
     The result is None while anything it depends on is open. Pieces come first: never asked for, they leave all open;
     asked for in vain, they give `still_missing`'s result. Then the first rule that surely does not hold gives the
-    result, whatever else is unknown. Only when every rule holds do the outcomes count.
+    result, whatever else is unknown. Only when every rule holds do the outcomes count. `unknown` names what a person
+    would have to establish, the facts of an unreadable piece included.
     """
     weighed = weigh(procedure, facts)
     types = fact_types(procedure)
@@ -93,7 +94,10 @@ def assess(
     chosen, open_guards = _choose_outcome(procedure, weighed)
     open_guards += [guards[name] for name, answer in holds.items() if answer is None]
     in_conflict = {conflict.fact for conflict in weighed.conflicts}
-    needed = {fact for guard in open_guards for fact in guard.uses}
+    needed = {fact for guard in open_guards for fact in guard.uses if fact not in weighed.facts}
+    needed |= {
+        fact for piece in unread for fact in procedure.facts_of_piece(piece) if not _shown(weighed.facts.get(fact))
+    }
 
     result: Result | None = None
     amount: int | None = None
@@ -116,7 +120,7 @@ def assess(
         amount=amount,
         rules=[RuleOutcome(rule=name, holds=answer) for name, answer in holds.items()],
         grounds=grounds,
-        unknown=[name for name in procedure.facts if name in needed - in_conflict and name not in weighed.facts],
+        unknown=[name for name in procedure.facts if name in needed - in_conflict],
         conflicts=weighed.conflicts,
         missing_pieces=missing,
         unreadable_pieces=unread,

@@ -30,6 +30,7 @@ _DATE_CALL = re.compile(r"(?<![\w.])date\s*\(\s*([^)]*?)\s*\)")
 _DATE_LITERAL = re.compile(r"(['\"])(\d{4}-\d{2}-\d{2})\1")
 _PLACE = re.compile(r"<input>:(\d+):(\d+): (.*)")
 _OWN_FUNCTION = "date"
+_NOT_NAMES = {_OWN_FUNCTION, "true", "false", "null"}
 
 
 def _midnight(day: date) -> datetime:
@@ -55,7 +56,7 @@ def _environment_accepts(name: str) -> bool:
         cel.NewEnv(variables={name: cel.Type.BOOL}).compile(name)
     except RuntimeError:
         return False
-    return name != _OWN_FUNCTION
+    return name not in _NOT_NAMES
 
 
 def usable_name(name: str) -> bool:
