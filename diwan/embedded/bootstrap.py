@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from diwan.domain.actor import system
 from diwan.domain.case import Result
 from diwan.domain.errors import Conflict
+from diwan.domain.tenant import Signatory, TenantSettings
+from diwan.domain.text import Localized
 from diwan.embedded.child import Say
 from diwan.embedded.parts import Parts
 from diwan.procedures.examples import example_names, example_text
@@ -26,11 +28,34 @@ TENANT = "demo"
 SOURCE = "urn:diwan:counter"  # what `diwan submit` sends as
 INTAKE, AUTHORITY = "demo-intake", "demo-authority"
 _SIGNED = [Result.GRANTED, Result.PARTLY_GRANTED, Result.CONDITIONAL, Result.REFUSED, Result.INADMISSIBLE]
-_NAMES = {
-    "ar": "وزارة السكنى النموذجية (إدارة خيالية)",
-    "fr": "Ministère modèle de l’habitat (administration fictive)",
-    "en": "Model Ministry of Housing (invented)",
-}
+_MINISTRY = TenantSettings(
+    name=Localized(
+        ar="وزارة السكنى النموذجية (إدارة خيالية)",
+        fr="Ministère modèle de l’habitat (administration fictive)",
+        en="Model Ministry of Housing (invented)",
+    ),
+    place=Localized(ar="الرباط", fr="Rabat", en="Rabat"),
+    address=Localized(
+        ar="1، ساحة النموذج، الرباط (عنوان خيالي)",
+        fr="1, place du Modèle, Rabat (adresse fictive)",
+        en="1 Model Square, Rabat (invented address)",
+    ),
+    sample=True,
+    signatories={
+        AUTHORITY: Signatory(
+            name=Localized(
+                ar="نادية المثالي (شخص غير حقيقي)",
+                fr="Nadia El Mithali (personne fictive)",
+                en="Nadia El Mithali (invented person)",
+            ),
+            title=Localized(
+                ar="رئيسة مصلحة الدعم المباشر للسكن",
+                fr="Cheffe du service de l’aide directe au logement",
+                en="Head of the Direct Housing Aid Office",
+            ),
+        )
+    },
+)
 
 
 async def bootstrap(parts: Parts, *, clock: Callable[[], datetime], say: Say) -> None:
@@ -41,7 +66,7 @@ async def bootstrap(parts: Parts, *, clock: Callable[[], datetime], say: Say) ->
     db = Database.connect(url, role="diwan_owner", pool_size=1)
     try:
         async with db.transaction(TENANT) as conn:
-            await tenants.put_tenant(conn, TENANT, {"name": _NAMES})
+            await tenants.put_tenant(conn, TENANT, _MINISTRY.model_dump(mode="json"))
             await sources.bind_source(conn, TENANT, SOURCE, INTAKE)
             for name in example_names():
                 await _publish(conn, name, now, say)
