@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -54,10 +54,13 @@ async def list_cases(
     *,
     status: CaseStatus | None = None,
     procedure: str | None = None,
+    sources: Collection[str] | None = None,
     after: str = "",
     limit: int = 50,
 ) -> CasePage:
     """A page of cases by time of opening; `after` is the `next` of the page before.
+
+    `sources`: only cases that one of these opened (none at all where it is empty).
 
     Raises `InvalidInput` for a cursor that is none of ours.
     """
@@ -66,6 +69,7 @@ async def list_cases(
         "tenant": tenant,
         "status": status.value if status else None,
         "procedure": procedure,
+        "sources": None if sources is None else sorted(sources),
         "at": at,
         "last": last,
         "limit": limit + 1,
@@ -80,6 +84,7 @@ _LIST = text(
     f"{SELECT_CASE} WHERE tenant = :tenant "
     "AND (cast(:status AS text) IS NULL OR status = :status) "
     "AND (cast(:procedure AS text) IS NULL OR procedure = :procedure) "
+    "AND (cast(:sources AS text[]) IS NULL OR source = ANY(cast(:sources AS text[]))) "
     "AND (cast(:at AS timestamptz) IS NULL OR (opened_at, id) < (:at, :last)) "
     "ORDER BY opened_at DESC, id DESC LIMIT :limit"
 )

@@ -43,12 +43,25 @@ class NewDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a document: accepted, or quarantined for a reason (a machine name)."""
+
+    id: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SealedDocument:
     """Rows ready to be stored."""
 
     id: str
     row: dict[str, Any]
     blob: dict[str, Any]
+
+    @property
+    def taken(self) -> Taken:
+        return Taken(self.id, self.row["status"], self.row["reason"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +178,7 @@ async def staged(
     row = await _one(conn, tenant, document_id)
     if row is None or row.event_id != "" or row.uploaded_by != uploaded_by:
         raise NotFound("document.not_staged", "There is no uploaded document of this reference.", "Upload it first.")
-    data = await _bytes(conn, tenant, row.blob, row.id, RetentionClass.EVIDENCE, cipher)
+    data = await read_blob(conn, tenant, row.blob, row.id, RetentionClass.EVIDENCE, cipher)
     return NewDocument(
         name=_name(row, cipher),
         data=data,
@@ -176,6 +189,14 @@ async def staged(
         pages=row.pages,
         flags=row.flags,
     )
+
+
+async def taken(conn: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[Taken]:
+    """What became of these documents, in their order."""
+    d = document.c
+    rows = await conn.execute(select(d.id, d.status, d.reason).where(d.tenant == tenant, d.id.in_(ids)))
+    found = {row.id: Taken(*row) for row in rows}
+    return [found[id_] for id_ in ids if id_ in found]
 
 
 async def documents_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[DocumentRow]:
@@ -203,15 +224,8 @@ async def read_document(
     row = await _one(conn, tenant, document_id)
     if row is None:
         raise NotFound("document.unknown", "There is no such document.", "Check its id.")
-    data = await _bytes(conn, tenant, row.blob, row.id, RetentionClass.EVIDENCE, cipher)
+    data = await read_blob(conn, tenant, row.blob, row.id, RetentionClass.EVIDENCE, cipher)
     return _document(row, cipher), data
-
-
-async def read_blob(
-    conn: AsyncConnection, tenant: str, address: str, owner: str, retention: RetentionClass, cipher: Cipher
-) -> bytes:
-    """What was sealed by `seal_blob` for `owner`. Raises `NotFound`, `Tampered`."""
-    return await _bytes(conn, tenant, address, owner, retention, cipher)
 
 
 async def update_document(
@@ -276,9 +290,10 @@ async def _one(conn: AsyncConnection, tenant: str, document_id: str) -> Any:
     return found.one_or_none()
 
 
-async def _bytes(
+async def read_blob(
     conn: AsyncConnection, tenant: str, address: str, owner: str, retention: RetentionClass, cipher: Cipher
 ) -> bytes:
+    """What was sealed by `seal_blob` for `owner`. Raises `NotFound`, `Tampered`."""
     found = await conn.execute(select(blob.c.bytes_sealed).where(blob.c.tenant == tenant, blob.c.hash == address))
     sealed = found.scalar_one_or_none()
     if sealed is None:

@@ -1,0 +1,180 @@
+"""An event on its way in: its digest, the documents it brings, and what is said of it on the ledger and in answers."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import rfc8785
+from pydantic import JsonValue
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.actor import Actor
+from diwan.domain.errors import Conflict, InvalidInput
+from diwan.domain.event import (
+    APPLICATION_SUBMITTED,
+    APPLICATION_WITHDRAWN,
+    NOTIFICATION_RECEIVED,
+    PIECES_SUPPLIED,
+    Application,
+    DocumentRef,
+    Envelope,
+    FollowUp,
+)
+from diwan.domain.ports import Cipher, Keyring
+from diwan.ledger.entry import canonical
+from diwan.store import documents
+from diwan.store.cases import get_case
+from diwan.store.database import Database
+from diwan.store.documents import NewDocument, SealedDocument, Taken
+from diwan.store.entries import EntryFields
+from diwan.store.inbox import InboxRow
+
+_IDS = uuid.UUID("6f0b4c6e-43a5-5b0e-9a57-2a7b4d7b9e11")
+
+_KINDS = {
+    APPLICATION_SUBMITTED: "event:application:accepted",
+    APPLICATION_WITHDRAWN: "event:withdrawal:accepted",
+    PIECES_SUPPLIED: "event:pieces:accepted",
+    NOTIFICATION_RECEIVED: "event:notification:accepted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Where an event went, and what became of its documents, in the order of `data.documents`.
+
+    `case_id`, `number` and `inbox_seq` are None where a clerk has to find its case.
+    `duplicate`: it was taken before; the answer is the same.
+    """
+
+    case_id: str | None
+    number: str | None
+    inbox_seq: int | None
+    duplicate: bool
+    documents: Sequence[Taken] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """`digest` is a keyed pseudonym of what the event says; `references` and `parts` its documents, in two orders:
+    as listed, and those that came with it."""
+
+    envelope: Envelope
+    client: Actor
+    now: datetime
+    digest: str
+    canonical: bytes
+    body: dict[str, JsonValue]
+    references: Sequence[DocumentRef]
+    ids: Sequence[str]
+    parts: Sequence[NewDocument]
+
+    async def sealed_documents(self, db: Database, keyring: Keyring, cipher: Cipher) -> list[SealedDocument]:
+        """Every document sealed under `cipher`, those uploaded before included. Before the case is locked."""
+        came = iter(self.parts)
+        made: list[SealedDocument] = []
+        for id_, reference in zip(self.ids, self.references, strict=True):
+            new = await self._uploaded(db, keyring, reference) if reference.ref else next(came)
+            new = replace(new, name=reference.name, piece=reference.piece)
+            made.append(documents.seal_document(cipher, id_, new))
+        return made
+
+    async def _uploaded(self, db: Database, keyring: Keyring, reference: DocumentRef) -> NewDocument:
+        cipher = await keyring.cipher(self.envelope.tenant, documents.staging_scope(reference.ref))
+        async with db.transaction(self.envelope.tenant) as conn:
+            return await documents.staged(
+                conn, self.envelope.tenant, reference.ref, cipher, uploaded_by=self.client.subject
+            )
+
+    async def store_documents(self, conn: AsyncConnection, case_id: str | None, made: Sequence[SealedDocument]) -> None:
+        """Stores what came with the event and gives it what was uploaded before, within the case's change."""
+        tenant, event_id, subject = self.envelope.tenant, self.envelope.id, self.client.subject
+        pairs = list(zip(made, self.references, strict=True))
+        came = [document for document, reference in pairs if not reference.ref]
+        await documents.insert_documents(conn, tenant, case_id, event_id, came, uploaded_by=subject, now=self.now)
+        for document, reference in pairs:
+            if reference.ref:
+                await documents.attach(conn, tenant, case_id, event_id, document, uploaded_by=subject)
+
+
+async def incoming_event(
+    keyring: Keyring,
+    envelope: Envelope,
+    data: Application | FollowUp,
+    parts: Sequence[NewDocument],
+    client: Actor,
+    now: datetime,
+) -> Incoming:
+    """Raises `InvalidInput` where parts and references do not match, or the data has no canonical form."""
+    references = data.documents
+    if len([each for each in references if not each.ref]) != len(parts):
+        raise InvalidInput("event.parts_differ", "The documents named and those sent differ.", "Send each one named.")
+    ids = [each.ref or _document_id(envelope, position) for position, each in enumerate(references)]
+    body: dict[str, JsonValue] = {"data": data.model_dump(mode="json"), "documents": list(ids)}
+    said = {
+        "type": envelope.type,
+        "subject": envelope.subject,
+        "data": body["data"],
+        "documents": [hashlib.sha256(part.data).hexdigest() for part in parts],
+    }
+    try:
+        encoded = canonical(said)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
+        raise InvalidInput(
+            "event.no_canonical_form",
+            "The event holds a number or text that JSON cannot carry exactly.",
+            "Send whole numbers below 2^53 and well-formed Unicode.",
+        ) from None
+    digest = await keyring.token(envelope.tenant, "event.body", hashlib.sha256(encoded).hexdigest())
+    return Incoming(envelope, client, now, digest, encoded, body, references, ids, parts)
+
+
+def _document_id(envelope: Envelope, position: int) -> str:
+    return str(uuid.uuid5(_IDS, "\x1f".join((envelope.tenant, envelope.source, envelope.id, str(position)))))
+
+
+def case_id_of(envelope: Envelope, reference: str) -> str:
+    """A case's id is known before it is opened, so that its keys can be made first."""
+    return str(uuid.uuid5(_IDS, "\x1e".join((envelope.tenant, envelope.source, reference))))
+
+
+def kind_of(envelope: Envelope) -> str:
+    return _KINDS[envelope.type]
+
+
+def entry_fields(event: Incoming, cipher: Cipher, seq: int | None) -> EntryFields:
+    """What the entry of an accepted event says beside kind and actor: it commits to the event as received."""
+    quarantined = sum(part.status == documents.QUARANTINED for part in event.parts)
+    trace = event.envelope.traceparent.split("-")
+    return {
+        "cipher": cipher,
+        "commitments": {"event": event.canonical},
+        "trace_id": trace[1] if len(trace) == 4 else "",
+        "detail": {
+            "source": event.envelope.source[:200],
+            "event": event.envelope.id[:200],
+            "type": event.envelope.type,
+            "inbox_seq": seq or 0,
+            "documents": len(event.ids),
+            "quarantined": quarantined,
+        },
+    }
+
+
+async def answer_again(conn: AsyncConnection, event: Incoming, known: InboxRow) -> Accepted:
+    """The answer that this event got when it came first. Raises `Conflict` where it says something else now."""
+    if known.digest != event.digest:
+        raise Conflict(
+            "event.id_used",
+            "An event of this source and id was accepted with another content.",
+            "Give a new event a new id.",
+        )
+    taken = await documents.taken(conn, event.envelope.tenant, event.ids)
+    if known.case_id is None:
+        return Accepted(None, None, None, duplicate=True, documents=taken)
+    case = await get_case(conn, event.envelope.tenant, known.case_id)
+    return Accepted(case.id, case.number, known.inbox_seq, duplicate=True, documents=taken)

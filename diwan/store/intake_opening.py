@@ -1,0 +1,121 @@
+"""An opening event: the case with its parties, documents and declared facts, version 1, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.errors import Conflict
+from diwan.domain.event import Application
+from diwan.domain.facts import Fact
+from diwan.domain.ports import Cipher, Keyring
+from diwan.procedures.flow import open_case
+from diwan.procedures.form import declared_facts
+from diwan.procedures.periods import calendar_of
+from diwan.store import inbox
+from diwan.store.cases import case_of_reference
+from diwan.store.change import NewCase, create_case, number_case
+from diwan.store.database import Database
+from diwan.store.documents import SealedDocument
+from diwan.store.entries import EntryDraft
+from diwan.store.facts import store_facts
+from diwan.store.incoming import Accepted, Incoming, answer_again, case_id_of, entry_fields, kind_of
+from diwan.store.parties import insert_parties, seal_parties
+from diwan.store.procedures import published
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """All that the transaction writes, sealed."""
+
+    case: NewCase
+    series: str
+    cipher: Cipher
+    body_sealed: bytes
+    parties: list[dict[str, object]]
+    documents: list[SealedDocument]
+    facts: list[Fact]
+
+
+async def open_case_by(db: Database, keyring: Keyring, event: Incoming, application: Application) -> Accepted:
+    """Opens the case, or gives that of the same application sent under another event id.
+
+    Raises `Conflict` where the reference belongs to another application.
+    """
+    prepared = await _prepare(db, keyring, event, application)
+    async with db.transaction(event.envelope.tenant) as conn:
+        draft = EntryDraft(kind_of(event.envelope), event.client, **entry_fields(event, prepared.cipher, 1))
+        opened = await create_case(conn, event.envelope.tenant, prepared.case, draft, now=event.now)
+        if opened is None:
+            return await _opened_before(conn, event, application)
+        number = await _write(conn, event, prepared)
+    taken = [made.taken for made in prepared.documents]
+    return Accepted(prepared.case.id, number, 1, duplicate=False, documents=taken)
+
+
+async def _prepare(db: Database, keyring: Keyring, event: Incoming, application: Application) -> _Prepared:
+    envelope = event.envelope
+    async with db.transaction(envelope.tenant) as conn:
+        version = await published(conn, envelope.tenant, application.procedure)
+    case_id = case_id_of(envelope, application.reference)
+    cipher = await keyring.cipher(envelope.tenant, case_id)
+    calendar = calendar_of(version.procedure)
+    move = open_case(version.procedure, event.now, calendar)
+    today = calendar.day_of(event.now)
+    return _Prepared(
+        case=NewCase(
+            id=case_id,
+            source=envelope.source,
+            reference=application.reference,
+            procedure=version.name,
+            procedure_version=version.version,
+            procedure_hash=version.hash,
+            language=application.language.value,
+            state=move.state,
+            kind=move.kind,
+            wake_at=move.wake_at,
+            status=move.status,
+        ),
+        series=f"{version.procedure.series}-{today.year}",
+        cipher=cipher,
+        body_sealed=inbox.seal_body(cipher, envelope.source, envelope.id, event.body),
+        parties=await seal_parties(keyring, cipher, envelope.tenant, case_id, application.parties),
+        documents=await event.sealed_documents(db, keyring, cipher),
+        facts=declared_facts(version.procedure, application.answers, today),
+    )
+
+
+async def _write(conn: AsyncConnection, event: Incoming, prepared: _Prepared) -> str:
+    envelope, case_id = event.envelope, prepared.case.id
+    await inbox.insert_event(
+        conn,
+        envelope.tenant,
+        source=envelope.source,
+        event_id=envelope.id,
+        case_id=case_id,
+        inbox_seq=1,
+        type_=envelope.type,
+        digest=event.digest,
+        body_sealed=prepared.body_sealed,
+        accepted_from=event.client.subject,
+        traceparent=envelope.traceparent,
+        now=event.now,
+    )
+    await insert_parties(conn, prepared.parties)
+    await event.store_documents(conn, case_id, prepared.documents)
+    await store_facts(conn, envelope.tenant, case_id, prepared.facts, prepared.cipher, now=event.now)
+    return await number_case(conn, envelope.tenant, case_id, prepared.series)
+
+
+async def _opened_before(conn: AsyncConnection, event: Incoming, application: Application) -> Accepted:
+    case = await case_of_reference(conn, event.envelope.tenant, event.envelope.source, application.reference)
+    assert case is not None, "the unique key that stopped us names it"
+    first = await inbox.opening_event(conn, event.envelope.tenant, case.id)
+    if first.event_id != event.envelope.id and first.digest != event.digest:
+        raise Conflict(
+            "event.reference_used",
+            f"This reference already belongs to case {case.number}, opened by another application.",
+            "Send a follow-up event for that case, or give the application a reference of its own.",
+        )
+    return await answer_again(conn, event, first)
