@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     audience: str = Field(default="diwan", description="Audience (`aud`) that access tokens must name.")
 
     engine_url: str = Field(default="", description="The engine beside this pool worker (vLLM's OpenAI protocol).")
+    engine_key: SecretStr | None = Field(default=None, description="Bearer token that the engine wants, if any.")
     engine_model: str = Field(default="", description="Model that this pool worker's engine serves, as registered.")
     engine_room: int = Field(default=4, ge=1, le=512, description="Calls that the engine takes at once.")
     engine_timeout_s: int = Field(default=300, ge=1, le=3600, description="Seconds that one model call may take.")
@@ -116,9 +117,6 @@ class Settings(BaseSettings):
 
     webhook_secrets: Path | None = Field(
         default=None, description="Folder with one file for each webhook secret, by its name."
-    )
-    webhook_timeout_s: int = Field(
-        default=10, ge=1, le=120, description="Seconds that a webhook's receiver has to answer."
     )
 
     @classmethod

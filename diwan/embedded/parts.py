@@ -12,6 +12,8 @@ from pathlib import Path
 from diwan.domain.errors import Conflict
 from diwan.embedded import launch, ports, probes, temporal
 from diwan.embedded.child import Program
+from diwan.embedded.demo_engine.app import MODEL as DEMO_MODEL
+from diwan.embedded.demo_registry import demo_registry
 from diwan.embedded.home import Home
 from diwan.embedded.postgres import ROLES, EmbeddedPostgres
 from diwan.embedded.temporal import EmbeddedTemporal
@@ -52,6 +54,7 @@ class Parts:
         self.vault_files = VaultFiles.in_folder(home.path / "vault")
         self.vault_tokens = {caller: home.secrets / f"vault-token-{caller.value}" for caller in Caller}
         self.vault_socket = _short_socket(home.run / "vault.sock")
+        self.registry_file = home.run / "registry.json"
         self._patience = options.agent_patience_s
 
     # --- addresses -----------------------------------------------------------------------------------------------
@@ -68,8 +71,9 @@ class Parts:
     def engine_url(self) -> str:
         return self._url("engine")
 
-    def write_database_urls(self) -> None:
-        """Write one private file a role; the port in it may be another than last time."""
+    def write_files(self) -> None:
+        """Write what processes read: a database URL for each role (its port may be new), the model registry."""
+        self.home.write("registry.json", demo_registry().model_dump(mode="json"))
         for role in ROLES:
             self.home.write_secret(_url_file(role), self.postgres.url(role))
 
@@ -186,6 +190,7 @@ class Parts:
     def _worker_settings(self) -> dict[str, str]:
         return {
             "health_port": str(self.ports["worker_health"]),
+            "registry": str(self.registry_file),
             "agent_patience_s": str(self._patience),
             **self._database_settings("diwan_worker"),
             **self._of_caller(Caller.WORKER),
@@ -196,6 +201,8 @@ class Parts:
         return {
             "health_port": str(self.ports["pool_health"]),
             "engine_url": self.engine_url,
+            "engine_model": DEMO_MODEL,
+            "registry": str(self.registry_file),
             **self._database_settings("diwan_pool"),
             **self._of_caller(Caller.POOL),
             **self._temporal_settings(),
@@ -212,6 +219,7 @@ class Parts:
 # Settings that the stack decides besides those it writes down for clients.
 _DECIDED = (
     *("host", "port", "health_port", "issuer_port", "engine_port", "vault_dir", "agent_patience_s", "engine_model"),
+    *("engine_key", "engine_key_file", "registry"),
     *("vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
     *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_auditor"),
 )

@@ -138,7 +138,7 @@ class Stack:
     def _prepare(self, parts: Parts) -> None:
         home.check_space(parts.postgres.place)
         parts.postgres.prepare()
-        parts.write_database_urls()
+        parts.write_files()
         parts.temporal.prepare()
         accounts.make_private(parts.vault_socket.parent, None)
         accounts.make_private(parts.vault_files.database.parent, None)

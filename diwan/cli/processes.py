@@ -1,0 +1,236 @@
+"""The service's processes, each built from the settings: `diwan web`, `worker`, `relay`, `pool serve`, `vault`, …
+
+Every command imports what it runs when it runs: each process holds only its own libraries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from diwan.cli import running
+from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
+from diwan.cli.lazy import command_group
+from diwan.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from diwan.pool.registry import Registry
+    from diwan.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    app.command("web")(web)
+    app.command("worker")(worker)
+    app.command("relay")(relay)
+    app.command("vault")(vault)
+    app.command("issuer")(issuer)
+    app.command("engine")(engine)
+    pool = command_group("The pool of models.")
+    pool.command("serve")(serve_pool)
+    app.add_typer(pool, name="pool")
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+# --- web ------------------------------------------------------------------------------------------------------------
+
+
+def web() -> None:
+    """Serve the API: intake, cases, tasks, procedures."""
+    asyncio.run(_web(running.begin("web")))
+
+
+async def _web(settings: Settings) -> None:
+    import httpx
+
+    from diwan.web.app import create_app
+    from diwan.web.auth import TokenVerifier
+    from diwan.web.dependencies import Dependencies
+    from diwan.web.jwks import http_fetch
+
+    db, ring = database(settings, "web"), keyring(settings)
+    with running.listener(settings.host, settings.port, "DIWAN_PORT") as socket:
+        async with running.stop_signal() as stop, httpx.AsyncClient(timeout=5.0) as http:
+            verifier = TokenVerifier(settings.text("issuer_url"), settings.audience, http_fetch(http), clock=clock)
+            dependencies = Dependencies(
+                db=db,
+                keyring=ring,
+                verifier=verifier,
+                clock=clock,
+                probes={"vault": ring.ready, "issuer": verifier.ready},
+            )
+            await running.serve(create_app(dependencies), socket, stop)
+        await ring.aclose()
+        await db.dispose()
+
+
+# --- worker ---------------------------------------------------------------------------------------------------------
+
+
+def worker() -> None:
+    """Carry out cases: workflows and their activities."""
+    asyncio.run(_worker(running.begin("worker")))
+    running.leave()
+
+
+async def _worker(settings: Settings) -> None:
+    from activities.casework import CaseActivities
+    from activities.correspondence import Correspondence
+    from activities.registers import Registers
+    from activities.runs import RunActivities, RunSettings
+    from diwan.documents.readers import Readers
+    from diwan.documents.typeset import render_letter
+    from diwan.worker import case_worker, run_until
+
+    db, ring, link = database(settings, "worker"), keyring(settings), TemporalLink(settings)
+    run_settings = RunSettings(
+        queue_of=_queues(registry(settings)),
+        patience_s=settings.agent_patience_s,
+        call_limit_s=settings.engine_timeout_s,
+    )
+    checks = {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready}
+    async with (
+        running.stop_signal() as stop,
+        running.health(settings.host, settings.health_port, checks),
+        Readers() as readers,
+    ):
+        client = await running.patiently("temporal", link.connect, stop)
+        if client is not None:
+            casework = CaseActivities(db, ring, Correspondence(db, ring, render_letter, clock), clock)
+            runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
+            await run_until(case_worker(client, casework, runs), stop)
+    await ring.aclose()
+    await db.dispose()
+
+
+def _queues(known: Registry) -> Callable[[str], str]:
+    """The queue of the first model that serves a capability; of nobody where none does, and people take over."""
+    from diwan.temporal import model_queue
+
+    return lambda capability: model_queue(next(iter(known.capabilities.get(capability, ())), f"none-{capability}"))
+
+
+# --- pool -----------------------------------------------------------------------------------------------------------
+
+
+def serve_pool() -> None:
+    """Serve the calls of one model from the engine beside this process."""
+    asyncio.run(_pool(running.begin("pool")))
+    running.leave()
+
+
+async def _pool(settings: Settings) -> None:
+    from activities.model import ModelActivities
+    from diwan.pool.engine import EngineClient
+    from diwan.worker import pool_worker, run_until
+
+    model = registry(settings).model(settings.text("engine_model"))
+    db, ring, link = database(settings, "pool"), keyring(settings), TemporalLink(settings)
+    key = settings.engine_key.get_secret_value() if settings.engine_key else ""
+    async with (
+        running.stop_signal() as stop,
+        EngineClient(
+            settings.text("engine_url"), seconds=settings.engine_timeout_s, room=settings.engine_room, api_key=key
+        ) as beside,
+        running.health(
+            settings.host,
+            settings.health_port,
+            {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready},
+        ),
+    ):
+        client = await running.patiently("temporal", link.connect, stop)
+        if client is not None:
+            calls = ModelActivities(db, ring, beside, model, clock)
+            await run_until(pool_worker(client, model.name, calls, room=settings.engine_room), stop)
+    await ring.aclose()
+    await db.dispose()
+
+
+# --- relay ----------------------------------------------------------------------------------------------------------
+
+_RING_IDLE_S, _DELIVER_IDLE_S = 0.2, 1.0
+
+
+def relay() -> None:
+    """Ring the workflows of cases that have something unconsumed; deliver the outbox to webhooks."""
+    asyncio.run(_relay(running.begin("relay")))
+    running.leave()
+
+
+async def _relay(settings: Settings) -> None:
+    import httpx
+
+    from diwan.relay import Delivery, Doorbell, run_forever
+
+    db, link = database(settings, "relay"), TemporalLink(settings)
+    checks = {"database": lambda: ping(db), "temporal": link.ready}
+    async with (
+        running.stop_signal() as stop,
+        running.health(settings.host, settings.health_port, checks),
+        httpx.AsyncClient() as http,
+    ):
+        delivery = Delivery(db, http, _webhook_secrets(settings.webhook_secrets), clock)
+        delivering = run_forever("outbox", delivery.pass_once, stop, idle_s=_DELIVER_IDLE_S)
+
+        async def ringing() -> None:
+            client = await running.patiently("temporal", link.connect, stop)
+            if client is not None:
+                await run_forever("doorbell", Doorbell(db, client, clock).pass_once, stop, idle_s=_RING_IDLE_S)
+
+        await asyncio.gather(delivering, ringing())
+    await db.dispose()
+
+
+def _webhook_secrets(folder: Path | None) -> Callable[[str], str]:
+    """Secrets by name, from the files of one folder; a name is never a path."""
+
+    def secret_of(name: str) -> str:
+        if folder is None or Path(name).name != name:
+            raise NotFound("webhook.no_secret", "There is no such webhook secret.", "Set DIWAN_WEBHOOK_SECRETS.")
+        return (folder / name).read_text(encoding="ascii").strip()
+
+    return secret_of
+
+
+# --- vault, issuer, engine ------------------------------------------------------------------------------------------
+
+
+def vault() -> None:
+    """Serve the keys of cases, on a unix socket or a loopback port."""
+    from diwan.vault.listen import serve
+    from diwan.vault.setup import VaultFiles
+
+    settings = running.begin("vault")
+    files = VaultFiles.in_folder(settings.vault_dir or settings.home / "vault")
+    if settings.vault_key is not None:
+        files = VaultFiles(key=settings.vault_key, database=files.database, callers=files.callers)
+    serve(files, settings.text("vault_address"))
+
+
+def issuer() -> None:
+    """Serve access tokens for the demo users: one machine, invented cases only."""
+    from diwan.embedded.issuer import FOLDER
+    from diwan.embedded.issuer_app import serve
+
+    settings = running.begin("issuer")
+    serve(settings.home / FOLDER, settings.text("issuer_url"), settings.issuer_port)
+
+
+def engine() -> None:
+    """Serve the demo engine: fixed rules behind vLLM's protocol, not a language model."""
+    asyncio.run(_engine(running.begin("engine")))
+
+
+async def _engine(settings: Settings) -> None:
+    from diwan.embedded.demo_engine.app import create_app
+
+    with running.listener("127.0.0.1", settings.engine_port, "DIWAN_ENGINE_PORT") as socket:
+        async with running.stop_signal() as stop:
+            await running.serve(create_app(), socket, stop)
