@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import rfc8785
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,10 +24,10 @@ from diwan.domain.event import (
     FollowUp,
 )
 from diwan.domain.ports import Cipher, Keyring
-from diwan.ledger.entry import canonical
 from diwan.store import documents
 from diwan.store.cases import get_case
 from diwan.store.database import Database
+from diwan.store.digests import keyed_digest
 from diwan.store.documents import NewDocument, SealedDocument, Taken
 from diwan.store.entries import EntryFields
 from diwan.store.inbox import InboxRow
@@ -121,15 +120,7 @@ async def incoming_event(
         "data": body["data"],
         "documents": [hashlib.sha256(part.data).hexdigest() for part in parts],
     }
-    try:
-        encoded = canonical(said)
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError):
-        raise InvalidInput(
-            "event.no_canonical_form",
-            "The event holds a number or text that JSON cannot carry exactly.",
-            "Send whole numbers below 2^53 and well-formed Unicode.",
-        ) from None
-    digest = await keyring.token(envelope.tenant, "event.body", hashlib.sha256(encoded).hexdigest())
+    digest, encoded = await keyed_digest(keyring, envelope.tenant, "event.body", said)
     return Incoming(envelope, client, now, digest, encoded, body, references, ids, parts)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +53,10 @@ class TaskRow:
     @property
     def live(self) -> bool:
         return self.status in (TaskStatus.OPEN, TaskStatus.CLAIMED)
+
+    def having(self, **changed: Any) -> TaskRow:
+        """The same task with some columns changed; nothing is stored."""
+        return replace(self, **changed)
 
     @property
     def scope(self) -> str:
