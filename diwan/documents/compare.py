@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 
+from diwan.documents.geometry import COLUMN_GAP
 from diwan.domain.fold import fold
 
 MIN_LETTERS = 12  # letters and digits on a page before it counts as readable
@@ -68,16 +69,17 @@ def _has_right_to_left(line: str) -> bool:
 
 
 def merge(first: str, second: str) -> str:
-    """The first reading, with its right-to-left lines as the second gives them where both have the same letters.
-
-    The second reads by position, so references and amounts inside such lines stand as people see them.
+    """The first reading; on a page with right-to-left text its lines as the second gives them, where both have the
+    same letters. The second reads by position, so references and amounts stand in it as people see them.
     """
+    if not _has_right_to_left(first):
+        return first
     positioned: dict[str, list[str]] = {}
-    for line in reversed(second.split("\n")):
-        if _has_right_to_left(line):
-            positioned.setdefault(_letters(line), []).append(line)
+    for line in second.split("\n"):
+        for part in (line, *line.split(COLUMN_GAP)) if COLUMN_GAP in line else (line,):
+            positioned.setdefault(_letters(part), []).append(part.strip())
     lines: list[str] = []
     for line in first.split("\n"):
-        others = positioned.get(_letters(line)) if _has_right_to_left(line) else None
-        lines.append(others.pop() if others else line)
+        others = positioned.get(_letters(line)) if line.strip() else None
+        lines.append(others.pop(0) if others else line)
     return "\n".join(lines)

@@ -14,8 +14,11 @@ from statistics import median
 
 from pdfminer.layout import LTChar, LTFigure, LTPage
 
+COLUMN_GAP = "   "  # stands between the columns of a line
+
 _CID = re.compile(r"\(cid:\d+\)")
-_MIRROR = str.maketrans("()[]{}<>«»", ")(][}{><»«")
+_OPENING, _CLOSING = "([{<«", ")]}>»"
+_MIRROR = str.maketrans(_OPENING + _CLOSING, _CLOSING + _OPENING)
 # A run that reads left to right: letters and digits with the signs between them, joined by single spaces.
 _LTR_RUN = re.compile(r"[LN](?:[c]*[LN]|s(?=[cLN])|c+s?(?=[LN]))*")
 
@@ -101,7 +104,7 @@ def _units(line: list[_Glyph]) -> list[tuple[str, str]]:
                 continue  # drawn twice to look bold
             gap = glyph.left - before.right
             if gap > 1.2 * em:
-                units.append((" ", "w"))
+                units.append((COLUMN_GAP, "w"))
             elif gap > 0.18 * em and units[-1][1] != "s":
                 units.append((" ", "s"))
         kind = _class_of(texts[id(glyph)])
@@ -127,11 +130,11 @@ def _from_right(units: list[tuple[str, str]], classes: str) -> str:
     pieces: list[str] = []
     at = 0
     for run in _LTR_RUN.finditer(classes):
-        pieces.extend(text.translate(_MIRROR) for text, _ in units[at : run.start()])
+        pieces.extend(text for text, _ in units[at : run.start()])
         pieces.append("".join(text for text, _ in units[run.start() : run.end()]))
         at = run.end()
-    pieces.extend(text.translate(_MIRROR) for text, _ in units[at:])
-    return "".join(reversed(pieces))
+    pieces.extend(text for text, _ in units[at:])
+    return _brackets("".join(reversed(pieces)))
 
 
 def _embedded(units: list[tuple[str, str]], classes: str) -> str:
@@ -140,7 +143,15 @@ def _embedded(units: list[tuple[str, str]], classes: str) -> str:
     at = 0
     for run in re.finditer(r"R(?:[^LNw]*R)*", classes):
         pieces.extend(text for text, _ in units[at : run.start()])
-        pieces.extend(reversed([text.translate(_MIRROR) for text, _ in units[run.start() : run.end()]]))
+        turned = reversed([text for text, _ in units[run.start() : run.end()]])
+        pieces.append(_brackets("".join(turned)))
         at = run.end()
     pieces.extend(text for text, _ in units[at:])
     return "".join(pieces)
+
+
+def _brackets(text: str) -> str:
+    """Some files name a bracket as it is meant, some as it is drawn in a line from the right: a closing one that
+    comes first was drawn."""
+    first = next((char for char in text if char in _OPENING or char in _CLOSING), "")
+    return text.translate(_MIRROR) if first in _CLOSING and first else text

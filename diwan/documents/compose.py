@@ -1,0 +1,264 @@
+"""From what a letter says to its paragraphs: which phrases, in which order, with which values. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import singledispatch
+
+from diwan.documents.content import (
+    Contest,
+    Decision,
+    HeldFact,
+    Receipt,
+    Remedy,
+    RequestForPieces,
+    StatedGround,
+    Withdrawal,
+)
+from diwan.documents.formats import Formats
+from diwan.documents.phrases import Run, Value, counted, free, identifier, phrase, plain
+from diwan.documents.sheet import Block, Sheet
+from diwan.domain.facts import Provenance
+
+Letter = Receipt | RequestForPieces | Decision | Withdrawal
+Runs = tuple[Run, ...]
+
+
+class _Words:
+    """Phrases and formats of one letter."""
+
+    def __init__(self, letter: Letter) -> None:
+        self._letter = letter
+        self.formats = Formats(letter.language, letter.digits)
+        self._always: dict[str, Value] = {"case_number": identifier(letter.case_number)}
+
+    def say(self, key: str, **values: Value) -> Runs:
+        return tuple(phrase(self._letter.language, f"{self._letter.kind}.{key}", **self._always, **values))
+
+    def count(self, key: str, count: int) -> Runs:
+        number = self.formats.number(count)
+        return tuple(counted(self._letter.language, f"{self._letter.kind}.{key}", count, number, **self._always))
+
+    def days(self, days: int) -> str:
+        number = self.formats.number(days)
+        return "".join(run.text for run in counted(self._letter.language, "days", days, number))
+
+    def label(self, key: str) -> str:
+        return plain(self._letter.language, f"labels.{key}", page="{page}", pages="{pages}")
+
+    def heading(self, key: str) -> Block:
+        return Block("heading", self.say(key))
+
+    def paragraph(self, *keys: str, **values: Value) -> Block:
+        """One paragraph of the phrases of `keys`, a space between."""
+        runs: list[Run] = []
+        for key in keys:
+            runs += [Run("text", " ")] * bool(runs) + list(self.say(key, **values))
+        return Block("paragraph", tuple(runs))
+
+
+def compose(letter: Letter) -> Sheet:
+    """The paragraphs of `letter` in reading order."""
+    words = _Words(letter)
+    title, blocks, signature = _body(letter, words)
+    applicant = letter.applicant
+    meta = [
+        (words.label("case_number"), identifier(letter.case_number)),
+        (words.label("number"), identifier(letter.number)),
+        (words.label("procedure"), free(letter.procedure)),
+    ]
+    if letter.reference:
+        meta.append((words.label("reference"), identifier(letter.reference)))
+    if applicant.identity_number:
+        meta.append((words.label("identity_number"), identifier(applicant.identity_number)))
+    date = words.formats.date(letter.date)
+    return Sheet(
+        language=letter.language,
+        title=title,
+        office=tuple(part.strip() for part in letter.office.name.split(" — ")),
+        office_details=(*_lines(letter.office.address), *_lines(letter.office.contact)),
+        place_and_date=tuple(phrase(letter.language, "labels.place_and_date", place=free(letter.place), date=date)),
+        meta=tuple(meta),
+        to=words.label("to"),
+        addressee=(applicant.name, *_lines(applicant.address)),
+        blocks=tuple(blocks),
+        signature=signature,
+        footer=words.label("page"),
+        footer_reference=letter.number,
+        specimen=words.label("specimen") if letter.sample else "",
+        notice=letter.notice,
+    )
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _list(items: Iterable[Runs]) -> Block:
+    return Block("list", items=tuple((item,) for item in items))
+
+
+def _labelled(label: str, *notes: str) -> Runs:
+    runs = [free(label)]
+    for note in notes:
+        if note:
+            runs += [Run("text", " — "), free(note)]
+    return tuple(runs)
+
+
+@singledispatch
+def _body(letter: Letter, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+    """Title, paragraphs and signature of one kind of letter."""
+    raise TypeError(type(letter).__name__)
+
+
+@_body.register
+def _(letter: Receipt, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+    received_on = words.formats.date(letter.received_on)
+    blocks = [
+        words.paragraph("received", procedure=free(letter.procedure), received_on=received_on),
+        words.paragraph("meaning"),
+        words.heading("pieces_title"),
+        Block("paragraph", words.count("pieces", len(letter.pieces))),
+        _list((free(piece),) for piece in letter.pieces),
+        words.heading("missing_title"),
+        Block("paragraph", words.count("missing", len(letter.missing))),
+        _list(_labelled(piece.label, piece.hint) for piece in letter.missing),
+    ]
+    if letter.missing:
+        blocks.append(words.paragraph("missing_note"))
+    blocks.append(words.heading("period_title"))
+    if letter.decision_due_on is None:
+        blocks.append(words.paragraph("no_period"))
+    else:
+        blocks.append(words.paragraph("due", "suspension", due=words.formats.date(letter.decision_due_on)))
+        if letter.silence:
+            blocks.append(Block("paragraph", (free(letter.silence),)))
+    blocks += [
+        words.heading("contest_title"),
+        words.paragraph(
+            "contest",
+            administrative_to=free(letter.contest.administrative.to),
+            administrative_days=words.days(letter.contest.administrative.days),
+            court_to=free(letter.contest.court.to),
+            court_days=words.days(letter.contest.court.days),
+        ),
+    ]
+    return _title(words), blocks, ()
+
+
+@_body.register
+def _(letter: RequestForPieces, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+    asked = (
+        _labelled(piece.label, "".join(run.text for run in words.say(f"why.{piece.why.value}")), piece.note)
+        for piece in letter.pieces
+    )
+    blocks = [
+        Block("paragraph", words.count("asked", len(letter.pieces))),
+        _list(asked),
+        words.heading("until_title"),
+        words.paragraph("until", "how", until=words.formats.date(letter.until)),
+    ]
+    if letter.how:
+        blocks += [words.paragraph("how_more"), _list((free(way),) for way in letter.how)]
+    blocks += [
+        words.heading("suspension_title"),
+        words.paragraph("suspension", suspended_on=words.formats.date(letter.suspended_on)),
+        words.heading("effect_title"),
+    ]
+    if letter.effect:
+        blocks.append(Block("paragraph", (free(letter.effect),)))
+    blocks.append(words.paragraph("once"))
+    return _title(words), blocks, ()
+
+
+@_body.register
+def _(letter: Decision, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+    title = "".join(run.text for run in words.say(f"title.{letter.result.value}"))
+    result = [*words.say(f"result.{letter.result.value}")]
+    if letter.amount is not None:
+        amount = words.formats.amount(letter.amount, letter.currency)
+        result += [Run("text", " "), *words.say("amount", amount=amount)]
+    blocks = [
+        words.paragraph("basis"),
+        _list((free(text),) for text in letter.legal_basis),
+        words.paragraph("about"),
+        Block("result", tuple(result)),
+    ]
+    if letter.conditions:
+        blocks += [words.heading("conditions_title"), _list((free(text),) for text in letter.conditions)]
+    blocks += [
+        words.heading("grounds_title"),
+        _list(_ground(ground, words) for ground in letter.grounds),
+    ]
+    if letter.facts:
+        head = tuple(words.say(f"facts_{column}") for column in ("fact", "value", "source"))
+        rows = ((((free(fact.label)),), _fact_value(fact, words), _source(fact, words)) for fact in letter.facts)
+        blocks += [words.heading("facts_title"), Block("facts", items=(head, *rows))]
+    blocks += [words.heading("agent_title"), _agent(letter, words), words.heading("contest_title")]
+    blocks.append(_contest(letter.contest, words))
+    signatory = letter.signatory
+    delegation = words.say("delegation", delegation=signatory.delegation) if signatory.delegation else ()
+    by_delegation = "".join(run.text for run in delegation)
+    return title, blocks, tuple(line for line in (signatory.title, signatory.name, by_delegation) if line)
+
+
+@_body.register
+def _(letter: Withdrawal, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+    blocks = [
+        words.paragraph("withdrawn", received_on=words.formats.date(letter.received_on)),
+        words.paragraph("effect", "again"),
+        words.paragraph("not_you"),
+    ]
+    return _title(words), blocks, ()
+
+
+def _title(words: _Words) -> str:
+    return "".join(run.text for run in words.say("title"))
+
+
+def _ground(ground: StatedGround, words: _Words) -> Runs:
+    text: Runs = (free(ground.text),)
+    if not ground.legal_basis:
+        return text
+    return (*text, Run("text", " "), *words.say("ground_basis", basis=free(ground.legal_basis)))
+
+
+def _fact_value(fact: HeldFact, words: _Words) -> Runs:
+    text = words.formats.value(fact.value, fact.currency)
+    return (free(text) if isinstance(fact.value, str) else Run("text", text),)
+
+
+def _source(fact: HeldFact, words: _Words) -> Runs:
+    if fact.provenance is Provenance.DECLARED:
+        return words.say("declared")
+    if fact.provenance is Provenance.REGISTRY:
+        if fact.as_of is None:
+            return words.say("registry_no_date")
+        return words.say("registry", as_of=words.formats.date(fact.as_of))
+    document = free(fact.document) if fact.document else words.say("some_document")[0]
+    if fact.page is None:
+        return words.say("document_no_page", document=document)
+    return words.say("document", document=document, page=words.formats.number(fact.page))
+
+
+def _agent(letter: Decision, words: _Words) -> Block:
+    if letter.agent is None:
+        return words.paragraph("agent_none")
+    return words.paragraph(
+        "agent_rules_only" if letter.agent.rules_only else "agent",
+        "agent_rules",
+        "agent_edited" if letter.agent.edited else "agent_approved",
+        "agent_decided",
+        model=free(letter.agent.model),
+    )
+
+
+def _contest(contest: Contest, words: _Words) -> Block:
+    def way(key: str, remedy: Remedy) -> Runs:
+        runs = [*words.say(key, to=free(remedy.to), days=words.days(remedy.days))]
+        if remedy.text:
+            runs += [Run("text", " "), free(remedy.text)]
+        return tuple(runs)
+
+    return _list([way("contest_administrative", contest.administrative), way("contest_court", contest.court)])
