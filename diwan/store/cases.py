@@ -100,6 +100,15 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         ) from None
 
 
+async def numbers_of(conn: AsyncConnection, tenant: str, ids: Collection[str]) -> dict[str, str]:
+    """The numbers of these cases, by id."""
+    rows = await conn.execute(_NUMBERS, {"tenant": tenant, "ids": sorted(ids)})
+    return {row.id: row.number for row in rows}
+
+
+_NUMBERS = text("SELECT id, number FROM case_file WHERE tenant = :tenant AND id = ANY(cast(:ids AS text[]))")
+
+
 def plan_of(case: CaseRow) -> Plan:
     """What the workflow has to carry out now."""
     return Plan(

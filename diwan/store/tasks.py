@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ from diwan.store.sealing import context, open_json
 from diwan.store.tables import task
 
 _IDS = uuid.UUID("0f5e7cb2-31c5-5d0e-8a39-2f7a6f5c8d10")
-_LIVE = (TaskStatus.OPEN.value, TaskStatus.CLAIMED.value)
+LIVE = frozenset({TaskStatus.OPEN, TaskStatus.CLAIMED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class TaskRow:
 
     @property
     def live(self) -> bool:
-        return self.status in (TaskStatus.OPEN, TaskStatus.CLAIMED)
+        return self.status in LIVE
 
     def having(self, **changed: Any) -> TaskRow:
         """The same task with some columns changed; nothing is stored."""
@@ -134,7 +134,7 @@ async def cancel_open_tasks(change: Change) -> int:
         .where(
             task.c.tenant == change.case.tenant,
             task.c.case_id == change.case.id,
-            task.c.status.in_(_LIVE),
+            task.c.status.in_([each.value for each in LIVE]),
             task.c.kind != TaskKind.LATE_EVENT.value,
         )
         .values(status=TaskStatus.CANCELLED.value, completed_at=change.now)
@@ -179,17 +179,22 @@ async def worklist(
     tenant: str,
     roles: Sequence[Role],
     *,
+    statuses: Collection[TaskStatus] = LIVE,
+    kind: TaskKind | None = None,
     case_id: str = "",
     assignee: str = "",
     after: str = "",
     limit: int = 50,
 ) -> TaskPage:
-    """Open and claimed tasks that one of `roles` may act on, oldest first; of one case or person where given.
+    """Tasks (open and claimed ones unless said otherwise) that one of `roles` may act on, oldest first; of one kind,
+    case or person where given.
 
     Raises `InvalidInput` for a cursor that is none of ours.
     """
-    query = select(*_COLUMNS).where(task.c.tenant == tenant, task.c.status.in_(_LIVE))
+    query = select(*_COLUMNS).where(task.c.tenant == tenant, task.c.status.in_([each.value for each in statuses]))
     query = query.where(task.c.roles.overlap([role.value for role in roles]))
+    if kind:
+        query = query.where(task.c.kind == kind.value)
     if case_id:
         query = query.where(task.c.case_id == case_id)
     if assignee:

@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from diwan.domain.event import Application, FollowUp
 from diwan.domain.task import ActInput
+from diwan.web.api.examples import PROBLEM
 
 _REF = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActInput)
@@ -43,16 +44,6 @@ _PROBLEM: dict[str, Any] = {
             },
         },
     },
-}
-_EXAMPLE = {
-    "type": "urn:diwan:problem:event.data_invalid",
-    "title": "Unprocessable Entity",
-    "status": 422,
-    "detail": "The body is not as described in /openapi.json.",
-    "code": "event.data_invalid",
-    "remedy": "Correct the fields listed under `errors`.",
-    "disposition": "final",
-    "errors": [{"pointer": "/data/parties/0/name", "detail": "Field required"}],
 }
 _DESCRIPTIONS = {
     "400": "What was sent cannot be read.",
@@ -131,7 +122,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
 def _problem_response(status: str) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     if status == "422":
-        content["example"] = _EXAMPLE
+        content["example"] = PROBLEM
     response: dict[str, Any] = {
         "description": _DESCRIPTIONS[status],
         "content": {"application/problem+json": content},

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi_problem.error import Problem
 from fastapi_problem.handler import ExceptionHandler
@@ -65,9 +65,9 @@ def internal(code: str = "http.internal", disposition: Disposition = Disposition
     )
 
 
-def add_problems(app: FastAPI) -> ExceptionHandler:
-    """Makes every error of the app's routes a problem; gives the handler, for middleware to use."""
-    handler = ExceptionHandler(
+def problem_handler() -> ExceptionHandler:
+    """Makes the answer to an error of ours, of the framework, or a problem."""
+    return ExceptionHandler(
         handlers={
             DiwanError: _diwan_error,
             HTTPException: _http_error,
@@ -75,9 +75,13 @@ def add_problems(app: FastAPI) -> ExceptionHandler:
         },
         documentation_uri_template=TYPE_TEMPLATE,
     )
-    for kind in (DiwanError, HTTPException, RequestValidationError, AnyProblem):
-        app.add_exception_handler(kind, handler)
-    return handler
+
+
+def marshal(error: DiwanError) -> dict[str, Any]:
+    """The problem as JSON, for an answer that holds several."""
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("http.request_failed", code=error.code)
+    return problem_of(error).marshal(uri=TYPE_TEMPLATE)
 
 
 def respond(handler: ExceptionHandler, request: Request, error: Exception) -> Response:

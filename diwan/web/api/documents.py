@@ -1,0 +1,131 @@
+"""Documents: uploaded ahead of their event, listed with their case, and given out so that no browser runs them."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from diwan.domain.errors import InvalidInput, NotFound, Refused, UnsupportedMedia
+from diwan.store.documents import (
+    QUARANTINED,
+    NewDocument,
+    document_scope,
+    documents_of,
+    new_id,
+    read_document,
+    seal_document,
+    stage,
+    staging_scope,
+)
+from diwan.web.api.bodies import chunks, expected_size, media_type, off_loop
+from diwan.web.api.callers import Sender, StaffOrSender, Wanted, visible_case
+from diwan.web.api.case_views import document_view, remedy_of
+from diwan.web.api.multipart import read_parts
+from diwan.web.api.views import DocumentView, Page, UploadedDocument
+from diwan.web.dependencies import Deps
+from diwan.web.openapi import bodies
+
+router = APIRouter(tags=["documents"])
+
+PART = "document"
+MULTIPART = "multipart/form-data"
+_BODY = {
+    "schema": {
+        "type": "object",
+        "required": [PART],
+        "properties": {PART: {"type": "string", "format": "binary", "description": "its filename is compared, too"}},
+    }
+}
+BINARY = {200: {"description": "The bytes.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}}
+# What came from outside is opened apart from everything of ours, and runs nothing.
+SANDBOX = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
+
+
+@router.post(
+    "/v1/documents",
+    status_code=201,
+    summary="Upload a document ahead of the event that will name its `ref`",
+    openapi_extra=bodies({MULTIPART: _BODY}),
+)
+async def upload(request: Request, deps: Deps, actor: Sender, language: Wanted) -> UploadedDocument:
+    if media_type(request) != MULTIPART:
+        raise UnsupportedMedia("http.media_type", "A document is sent as a part.", f"Send {MULTIPART}.")
+    limit = deps.limits.document_bytes + 64 * 1024
+    with deps.budget.hold(expected_size(request, limit)):
+        content_type = request.headers["content-type"]
+        parts = await read_parts(content_type, chunks(request, deps.limits, limit), deps.limits)
+        if parts.keys() != {PART}:
+            raise InvalidInput("document.part_missing", "One part `document` is expected.", "Send just that.")
+        name, data = parts[PART].filename, parts[PART].content
+        found = await deps.readers.inspect_document(name, data)
+        ref = new_id()
+        cipher = await deps.keyring.cipher(actor.tenant, staging_scope(ref))
+        new = NewDocument(
+            name=name,
+            data=data,
+            media_type=found.media_type,
+            status=found.status.value,
+            reason=found.reason,
+            pages=found.pages,
+            flags=found.flags,
+        )
+        made = await off_loop(len(data), seal_document, cipher, ref, new)
+        async with deps.db.transaction(actor.tenant) as conn:
+            await stage(conn, actor.tenant, made, uploaded_by=actor.subject, now=deps.clock())
+    return UploadedDocument(
+        ref=ref,
+        status=found.status.value,
+        media_type=found.media_type,
+        pages=found.pages,
+        reason=found.reason,
+        remedy=remedy_of(found.reason, language),
+    )
+
+
+@router.get("/v1/cases/{case}/documents", tags=["cases"], summary="The documents of a case, in the order they came")
+async def of_case(deps: Deps, actor: StaffOrSender, language: Wanted, case: str) -> Page[DocumentView]:
+    async with deps.db.transaction(actor.tenant) as conn:
+        found = await visible_case(conn, actor, case)
+    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    async with deps.db.transaction(actor.tenant) as conn:
+        rows = await documents_of(conn, actor.tenant, found.id, cipher)
+    return Page(items=[document_view(row, language) for row in rows])
+
+
+@router.get(
+    "/v1/cases/{case}/documents/{document}",
+    tags=["cases"],
+    summary="A document as it came",
+    response_class=Response,
+    responses={**BINARY},
+)
+async def content(deps: Deps, actor: StaffOrSender, case: str, document: str) -> Response:
+    async with deps.db.transaction(actor.tenant) as conn:
+        found = await visible_case(conn, actor, case)
+        if await document_scope(conn, actor.tenant, document) != found.id:
+            raise NotFound("document.unknown", "There is no such document.", "Check its id.")
+    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    async with deps.db.transaction(actor.tenant) as conn:
+        row, data = await read_document(conn, actor.tenant, document, cipher)
+    if row.status == QUARANTINED:
+        raise Refused(
+            "document.in_quarantine",
+            "This document is in quarantine and is not given out.",
+            "Its `reason` says what to ask the sender for instead.",
+        )
+    return as_file(data, row.media_type, row.name or f"{row.id}.bin")
+
+
+def as_file(data: bytes, media_type: str, name: str, *, inline: bool = False) -> Response:
+    """Bytes under a name (RFC 6266), in a sandbox of their own."""
+    disposition = "inline" if inline else "attachment"
+    return Response(
+        data,
+        media_type=media_type or "application/octet-stream",
+        headers={
+            "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Security-Policy": SANDBOX,
+        },
+    )

@@ -1,0 +1,109 @@
+"""The letters of a case: their list, the PDFs, and the numbered receipt as JSON or PDF."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from diwan.domain.actor import Actor
+from diwan.domain.case import CaseStatus
+from diwan.domain.errors import NotFound, Unavailable
+from diwan.domain.ports import Cipher
+from diwan.store.change import CaseRow
+from diwan.store.letters import LetterRow, letters_of, read_letter
+from diwan.store.notifications import notifications_of
+from diwan.web.api.callers import StaffOrSender, visible_case
+from diwan.web.api.case_views import letter_address, letter_views
+from diwan.web.api.documents import as_file
+from diwan.web.api.views import LetterView, Page, ReceiptView
+from diwan.web.dependencies import Dependencies, Deps
+from diwan.web.openapi import reference
+
+router = APIRouter(prefix="/v1/cases/{case}", tags=["letters"])
+
+PDF = "application/pdf"
+_PDF_CONTENT = {PDF: {"schema": {"type": "string", "format": "binary"}}}
+Format = Annotated[
+    Literal["json", "pdf"] | None,
+    Query(alias="format", description="what `Accept` asks for where it is absent; else JSON"),
+]
+
+
+@router.get("/letters", summary="The letters that went out about the case")
+async def of_case(deps: Deps, actor: StaffOrSender, case: str) -> Page[LetterView]:
+    found, cipher = await _open(deps, actor, case)
+    async with deps.db.transaction(actor.tenant) as conn:
+        letters = await letters_of(conn, actor.tenant, found.id, cipher)
+        return Page(items=letter_views(letters, await notifications_of(conn, actor.tenant, found.id)))
+
+
+# A letter's id is the key of the step that made it and has slashes in it.
+@router.get(
+    "/letters/{letter:path}",
+    summary="A letter as PDF",
+    response_class=Response,
+    responses={200: {"description": "The letter.", "content": _PDF_CONTENT}},
+)
+async def pdf(deps: Deps, actor: StaffOrSender, case: str, letter: str) -> Response:
+    found, cipher = await _open(deps, actor, case)
+    async with deps.db.transaction(actor.tenant) as conn:
+        if letter not in (row.id for row in await letters_of(conn, actor.tenant, found.id, cipher)):
+            raise NotFound("letter.unknown", "The case has no such letter.", "See its letters.")
+        row, data = await read_letter(conn, actor.tenant, letter, cipher)
+    return _as_pdf(row, data)
+
+
+@router.get(
+    "/receipt",
+    summary="The numbered receipt: JSON, or PDF by `Accept` or `format`",
+    response_model=ReceiptView,
+    responses={200: {"content": {"application/json": {"schema": reference(ReceiptView)}, **_PDF_CONTENT}}},
+)
+async def receipt(
+    request: Request,
+    deps: Deps,
+    actor: StaffOrSender,
+    case: str,
+    wanted: Annotated[Format, Query(alias="format")] = None,
+) -> Response:
+    found, cipher = await _open(deps, actor, case)
+    async with deps.db.transaction(actor.tenant) as conn:
+        letters = await letters_of(conn, actor.tenant, found.id, cipher)
+        row = next((each for each in letters if each.kind == "receipt"), None)
+        if row is None:
+            raise _none_yet(found)
+        if wanted == "pdf" or (wanted is None and _prefers_pdf(request)):
+            return _as_pdf(*await read_letter(conn, actor.tenant, row.id, cipher))
+    view = ReceiptView(
+        case=found.id,
+        number=row.number,
+        letter=row.id,
+        address=letter_address(row),
+        language=row.language,
+        made_at=row.made_at,
+        content=row.content,
+    )
+    return JSONResponse(view.model_dump(mode="json"))
+
+
+async def _open(deps: Dependencies, actor: Actor, key: str) -> tuple[CaseRow, Cipher]:
+    async with deps.db.transaction(actor.tenant) as conn:
+        found = await visible_case(conn, actor, key)
+    return found, await deps.keyring.cipher(actor.tenant, found.id)
+
+
+def _none_yet(case: CaseRow) -> NotFound | Unavailable:
+    if case.status is CaseStatus.CLOSED:
+        return NotFound("receipt.none", "This case ended without a receipt.", "See its story.")
+    return Unavailable("receipt.not_made_yet", "The receipt is being made.", "Ask again in a few seconds.")
+
+
+def _prefers_pdf(request: Request) -> bool:
+    accepted = [each.partition(";")[0].strip().lower() for each in request.headers.get("accept", "").split(",")]
+    return PDF in accepted and "application/json" not in accepted
+
+
+def _as_pdf(row: LetterRow, data: bytes) -> Response:
+    return as_file(data, PDF, f"{row.number}.pdf", inline=True)

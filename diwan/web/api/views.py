@@ -1,0 +1,210 @@
+"""What the service answers: the shapes of JSON bodies. Addresses are paths of this service."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field, JsonValue
+
+from diwan.domain.case import CaseStatus, PeriodState, Result, StepKind
+from diwan.domain.decision import Proposal
+from diwan.domain.facts import Fact
+from diwan.domain.party import Party
+from diwan.domain.task import TaskKind, TaskStatus
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    """`next` is the cursor of the following page; null when this is the last."""
+
+    items: list[Item]
+    next: str | None = None
+
+
+class ReceivedDocument(BaseModel):
+    """A document as it was taken up. `reason` and `remedy` say why one is in quarantine and what to send instead.
+
+    `index` is its place in the event's `data.documents`, from 0.
+    """
+
+    index: int
+    document: str
+    status: str
+    reason: str = ""
+    remedy: str = ""
+
+
+class AcceptedEvent(BaseModel):
+    """The event is on record and takes effect exactly once. `case` is null when a clerk has to find its case."""
+
+    status: Literal[202] = 202
+    case: str | None
+    number: str | None
+    inbox_seq: int | None
+    address: str | None = Field(description="of the case")
+    receipt: str | None = Field(description="address of the receipt, which is made within seconds")
+    documents: list[ReceivedDocument] = Field(default_factory=list[ReceivedDocument])
+
+
+class UploadedDocument(BaseModel):
+    """A document uploaded ahead; `ref` names it in a later event of the same sender."""
+
+    ref: str
+    status: str
+    media_type: str
+    pages: int
+    reason: str = ""
+    remedy: str = ""
+
+
+class CaseSummary(BaseModel):
+    """Where a case stands. Nothing here is personal data but `reference`, which is the sender's own."""
+
+    id: str
+    number: str
+    address: str
+    source: str
+    reference: str
+    procedure: str
+    procedure_version: str
+    status: CaseStatus
+    step: str
+    visit: int
+    kind: StepKind
+    result: Result | None
+    language: str
+    flags: list[str]
+    wake_at: datetime | None
+    blocked: str
+    version: int
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+class DocumentView(BaseModel):
+    id: str
+    address: str
+    name: str
+    piece: str
+    media_type: str
+    size: int
+    pages: int
+    status: str
+    reason: str
+    remedy: str
+    flags: list[str]
+    received_at: datetime
+
+
+class LetterView(BaseModel):
+    """`kind`: receipt, request_for_pieces, decision, withdrawal; `address` gives the PDF."""
+
+    id: str
+    address: str
+    kind: str
+    number: str
+    language: str
+    made_at: datetime
+    notified: str = Field(default="", description="channel and state of its notification, e.g. `post:sent`")
+
+
+class TaskSummary(BaseModel):
+    id: str
+    address: str
+    case: str | None
+    number: str | None
+    kind: TaskKind
+    step: str
+    status: TaskStatus
+    assignee: str
+    proposer: str
+    roles: list[str]
+    outcome: str
+    created_at: datetime
+    due_at: datetime | None
+    completed_at: datetime | None
+
+
+class TaskAfterAct(TaskSummary):
+    """A task as an act left it; `digest` is that of what it shows now."""
+
+    digest: str
+
+
+class TaskView(TaskSummary):
+    """`shown` is what an act is bound to by `digest`: send the digest back with the act."""
+
+    digest: str
+    shown: dict[str, JsonValue]
+
+
+class DecisionView(BaseModel):
+    result: str
+    signed_by: str
+    signed_at: datetime
+    delegation: str
+    proposal: Proposal
+
+
+class CaseView(CaseSummary):
+    """A case in full, for those who work on it; a sender gets no more than what it sent and what was sent out."""
+
+    periods: dict[str, PeriodState]
+    parties: list[Party] = Field(default_factory=list[Party])
+    documents: list[DocumentView] = Field(default_factory=list[DocumentView])
+    facts: list[Fact] = Field(default_factory=list[Fact])
+    proposal: Proposal | None = None
+    decision: DecisionView | None = None
+    letters: list[LetterView] = Field(default_factory=list[LetterView])
+    tasks: list[TaskSummary] = Field(default_factory=list[TaskSummary])
+
+
+class ReceiptView(BaseModel):
+    """The numbered receipt as it was sent: `content` is what its PDF (`address`) was set from."""
+
+    case: str
+    number: str
+    letter: str
+    address: str
+    language: str
+    made_at: datetime
+    content: dict[str, JsonValue]
+
+
+class EventView(BaseModel):
+    """An event of a case's inbox; `consumed_at` is when it took effect."""
+
+    inbox_seq: int
+    source: str
+    id: str
+    type: str
+    accepted_at: datetime
+    consumed_at: datetime | None
+
+
+class StoryLine(BaseModel):
+    """One ledger entry of the case, as its header has it."""
+
+    seq: int
+    at: datetime
+    kind: str
+    actor_kind: str
+    actor: str
+    step: str
+    visit: int
+    detail: dict[str, str | int | bool]
+    hash: str
+
+
+class ProcedureSummary(BaseModel):
+    name: str
+    version: str
+    hash: str
+    published_at: datetime
+    published_by: str
+
+
+class ProcedureView(ProcedureSummary):
+    body: str = Field(description="the YAML as published")

@@ -1,0 +1,46 @@
+"""What the routes work with: made once by the command line, found by each request on its app."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from diwan.documents.readers import Readers
+from diwan.domain.ports import Keyring
+from diwan.store.database import Database
+from diwan.web.api.bodies import BodyBudget
+from diwan.web.auth import TokenVerifier
+from diwan.web.limits import Limits
+
+Probe = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """`clock` gives the time in UTC. `probes` are the parts that `/readyz` asks besides the database (`vault`,
+    `issuer`): each raises when its part cannot be used. Whoever makes `readers` closes them.
+    """
+
+    db: Database
+    keyring: Keyring
+    verifier: TokenVerifier
+    clock: Callable[[], datetime]
+    probes: Mapping[str, Probe] = field(default_factory=dict[str, Probe])
+    limits: Limits = field(default_factory=Limits)
+    readers: Readers = field(default_factory=Readers)
+    budget: BodyBudget = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "budget", BodyBudget(self.limits.in_flight_bytes))
+
+
+def of_app(request: Request) -> Dependencies:
+    dependencies: Dependencies = request.app.state.dependencies
+    return dependencies
+
+
+Deps = Annotated[Dependencies, Depends(of_app)]
