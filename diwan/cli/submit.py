@@ -75,7 +75,7 @@ def picture(accepted: Json, names: list[str], width: int) -> RenderableType:
     refused = [document for document in documents if document.get("status") == "quarantined"]
     fields: list[tuple[str, object]] = [
         ("number", accepted.get("number")),
-        ("case", accepted.get("case")),
+        ("case", accepted.get("case") or "none found: a clerk will look for it"),
         ("receipt", accepted.get("receipt")),
         ("documents", f"{len(documents) - len(refused)} of {len(documents)} taken"),
     ]

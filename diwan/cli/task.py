@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Annotated, Any
 
 import rfc8785
@@ -50,14 +49,17 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     status: Annotated[str, typer.Option("--status", help="open, claimed, completed or cancelled.")] = "",
+    kind: Annotated[str, typer.Option("--kind", help="review, request_pieces, sign, late_event or stray_event.")] = "",
+    mine: Annotated[bool, typer.Option("--mine", help="Only those that you have claimed.")] = False,
     case: Annotated[str, typer.Option("--case", help="Only tasks of this case (number or id).")] = "",
     limit: LimitOption = 50,
     role: AsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """List the tasks that this user may work on, the most urgent first."""
+    """List the tasks that this user may work on, the oldest first."""
     with connect(role, AsRole.CLERK) as client:
-        items = list(pages(client, "/v1/tasks", {"status": status, "case": case}, limit=limit))
+        wanted = {"status": status, "kind": kind, "mine": "true" if mine else "", "case": case}
+        items = list(pages(client, "/v1/tasks", wanted, limit=limit))
     emit(output, items, lambda width: pictures.tasks(items, width))
 
 
@@ -123,7 +125,7 @@ def reject(
 
 def return_(
     task: TaskArgument,
-    reason: ReasonOption = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the act. A return needs one.")],
     digest: DigestOption = "",
     key: KeyOption = "",
     role: AsOption = None,
@@ -134,17 +136,18 @@ def return_(
 
 
 def changes_of(texts: list[str]) -> Json:
-    """`price=350000` → {"price": 350000}. A value that is a whole number, true, false or null in JSON is that."""
+    """`price=350 000 DH` → {"price": "350 000 DH"}: the service reads values as the procedure declares them.
+
+    Only `amount`, which is no fact, has to be a whole number here.
+    """
     changes: Json = {}
     for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name.strip():
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not sign or not name:
             raise InvalidInput("cli.set", "--set takes NAME=VALUE.", "For example --set price=350000.")
-        try:
-            parsed: object = json.loads(value)
-        except ValueError:
-            parsed = value
-        changes[name.strip()] = value if isinstance(parsed, dict | list | float) else parsed
+        if name == "amount" and not value.isdecimal():
+            raise InvalidInput("cli.set", "amount takes a whole number.", "For example --set amount=70000.")
+        changes[name] = int(value) if name == "amount" else value
     return changes
 
 

@@ -135,7 +135,8 @@ def test_a_name_with_slashes_stays_one_segment(diwan: Diwan, fake: FakeService) 
 
 def test_task_list_asks_for_the_users_worklist(diwan: Diwan, fake: FakeService) -> None:
     fake.answers["GET /v1/tasks"] = Answer(200, {"items": [TASK], "next": None})
-    done = diwan("task", "list")
+    done = diwan("task", "list", "--mine", "--kind", "review")
+    assert parse_qs(urlsplit(fake.asked[0].path).query) == {"mine": ["true"], "kind": ["review"], "limit": ["50"]}
     assert "review" in done.stdout
     assert "demo-clerk" in done.stdout
 
@@ -176,19 +177,19 @@ def test_a_digest_given_is_sent_and_nothing_else_is_fetched(diwan: Diwan, fake: 
 
 def test_edit_sends_typed_changes_a_reason_and_a_key_of_ones_own(diwan: Diwan, fake: FakeService) -> None:
     fake.answers["POST /v1/tasks/t1/edit"] = Answer(200, TASK)
-    arguments = ("task", "edit", "t1", "--set", "price=350000", "--set", "first_sale=true", "--set", "notary=Me X=Y")
+    arguments = ("task", "edit", "t1", "--set", "price=350000", "--set", "amount=70000", "--set", "notary=Me X=Y")
     done = diwan(*arguments, "--reason", "The promise says so.", "--digest", "d", "--key", "k-1")
     assert done.exit_code == 0, done.stderr
     assert fake.asked[-1].json == {
         "digest": "d",
         "reason": "The promise says so.",
-        "changes": {"price": 350000, "first_sale": True, "notary": "Me X=Y"},
+        "changes": {"price": "350000", "amount": 70000, "notary": "Me X=Y"},
     }
     assert fake.asked[-1].headers["idempotency-key"] == "k-1"
 
 
-@pytest.mark.parametrize("verb", ["edit", "reject"])
-def test_edit_and_reject_need_a_reason(diwan: Diwan, fake: FakeService, verb: str) -> None:
+@pytest.mark.parametrize("verb", ["edit", "reject", "return"])
+def test_edit_reject_and_return_need_a_reason(diwan: Diwan, fake: FakeService, verb: str) -> None:
     done = diwan("task", verb, "t1", *(("--set", "a=1") if verb == "edit" else ()))
     assert done.exit_code == 2
     assert "--reason" in done.stderr
@@ -209,7 +210,7 @@ def test_an_act_whose_answer_is_lost_is_sent_again_under_its_key(diwan: Diwan, f
     assert len(fake.asked) == 2
 
 
-@pytest.mark.parametrize("text", ["price", "=3", " =3"])
-def test_a_change_without_a_name_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["price", "=3", " =3", "amount=", "amount=much", "amount=-1", "amount=1.5"])
+def test_a_change_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         changes_of([text])
