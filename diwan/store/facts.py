@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func, insert, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.facts import Fact
@@ -59,7 +60,7 @@ async def current_facts(conn: AsyncConnection, tenant: str, case_id: str, cipher
     """The facts that count, at most one per name and provenance, and one that a person entered."""
     rows = await conn.execute(
         select(fact.c.name, fact.c.provenance, fact.c.revision, fact.c.fact_sealed)
-        .distinct(fact.c.name, fact.c.provenance)
+        .ext(postgresql.distinct_on(fact.c.name, fact.c.provenance))
         .where(fact.c.tenant == tenant, fact.c.case_id == case_id)
         .order_by(fact.c.name, fact.c.provenance, fact.c.revision.desc())
     )
