@@ -7,11 +7,19 @@ from datetime import UTC, datetime
 
 import pytest
 
+from diwan.domain.actor import Role, system
+from diwan.domain.case import Result
+from diwan.domain.decision import Assessment, Proposal
+from diwan.domain.task import TaskKind
+from diwan.store import facts, tasks
+from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.documents import NewDocument
 from diwan.store.intake import Accepted, accept_event
+from diwan.store.proposals import make_proposal
+from diwan.store.tasks import TaskRow
 from tests.support.databases import TestDatabase
-from tests.support.factories import application, envelope, ministry, sender
+from tests.support.factories import TENANT, application, envelope, ministry, sender
 from tests.support.keyring import MemoryKeyring
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -47,3 +55,43 @@ def open_case(demo: TestDatabase, web: Database, keyring: MemoryKeyring, now: da
 
 def a_document(text: str = "Certificat modèle", **changed: str) -> NewDocument:
     return NewDocument(name="certificat.txt", data=text.encode(), media_type="text/plain", pages=1, **changed)
+
+
+GRANTED = Assessment(result=Result.GRANTED, amount=100_000, grounds=["full_aid"])
+
+ReviewOpened = Callable[..., Awaitable[TaskRow]]
+
+
+@pytest.fixture
+def open_task(demo: TestDatabase, worker: Database, keyring: MemoryKeyring, now: datetime) -> ReviewOpened:
+    """Opens a task on a proposal in a case, as the workflow's activities do."""
+
+    async def opened(
+        case_id: str,
+        kind: TaskKind = TaskKind.REVIEW,
+        *,
+        assessment: Assessment = GRANTED,
+        proposer: str = "rules",
+        roles: tuple[Role, ...] = (Role.CLERK, Role.SUPERVISOR),
+        visit: int = 1,
+    ) -> TaskRow:
+        cipher = await keyring.cipher(TENANT, case_id)
+        async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+            known = await facts.current_facts(conn, TENANT, case_id, cipher)
+            proposal = Proposal(proposer=proposer, assessment=assessment, facts=known)
+            made = await make_proposal(conn, TENANT, case_id, proposal, cipher, now=now)
+            task = await tasks.open_task(
+                change,
+                cipher,
+                kind=kind,
+                step=kind.value,
+                visit=visit,
+                shown={"case": case_id, "proposal": proposal.model_dump(mode="json")},
+                roles=roles,
+                proposer=proposer,
+                proposal_id=made.id,
+            )
+            change.record("case:step:moved", system(TENANT, "worker"), cipher=cipher)
+        return task
+
+    return opened
