@@ -11,16 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from activities.dossier import Dossier, read_dossier
 from activities.letters import Letter, Occasion, Signature, compose
 from activities.moves import announce, carry
-from diwan.domain.actor import Actor, system
+from diwan.domain.actor import system
 from diwan.domain.case import step_key
 from diwan.domain.errors import NeedsPerson
 from diwan.domain.ports import Keyring
 from diwan.domain.task import TaskKind
 from diwan.domain.tenant import TenantSettings
-from diwan.ledger.entry import EntryApproval
 from diwan.procedures.flow import after_step
-from diwan.procedures.steps import DONE, ActStep, LetterKind
-from diwan.store import cases, decisions, delegations, letters, notifications, runs, tasks, tenants
+from diwan.procedures.steps import APPROVED, DONE, ActStep, LetterKind
+from diwan.store import cases, decisions, delegations, inbox, letters, notifications, runs, tasks, tenants
 from diwan.store.change import Change, change_case
 from diwan.store.database import Database
 from workflows.calls import StepRef
@@ -85,19 +84,16 @@ class Correspondence:
 async def _signed(conn: AsyncConnection, dossier: Dossier, occasion: Occasion) -> Occasion:
     """With the signature under the latest completed task to sign, and who had a part in the proposal."""
     tenant, case = dossier.case.tenant, dossier.case.id
-    done = [
-        task
-        for task in await tasks.tasks_of(conn, tenant, case)
-        if task.kind is TaskKind.SIGN and task.outcome == "approved"
-    ]
-    act = await tasks.act_of(conn, tenant, done[-1].id) if done else None
-    if act is None or dossier.proposal is None:
+    signed = [task for task in await tasks.tasks_of(conn, tenant, case) if task.kind is TaskKind.SIGN]
+    event = await inbox.event_of(conn, tenant, inbox.TASK_SOURCE, signed[-1].id) if signed else None
+    act = inbox.body_of(event, dossier.cipher) if event else {}
+    if act.get("outcome") != APPROVED or dossier.proposal is None or act.get("proposal") != dossier.proposal_id:
         raise NeedsPerson("decision.unsigned", "A decision was to be issued that nobody signed.", "Return it.")
     signature = Signature(
-        subject=act.subject,
-        delegation_id=act.delegation_id,
-        delegation_reference=await delegations.reference_of(conn, tenant, act.delegation_id),
-        signed_at=act.at,
+        subject=str(act["by"]),
+        delegation_id=str(act["delegation"]),
+        delegation_reference=await delegations.reference_of(conn, tenant, str(act["delegation"])),
+        signed_at=datetime.fromisoformat(str(act["at"])),
     )
     model = await runs.model_used(conn, tenant, case)
     return dataclasses.replace(
@@ -117,8 +113,6 @@ async def _record(
     commitments = {"letter": sealed.address.encode()}
     detail: dict[str, str | int | bool] = {"letter": sealed.id, "kind": sealed.kind, "number": sealed.number}
     view = dossier.view
-    approval: EntryApproval | None = None
-    actor: Actor = system(case.tenant, "worker")
     if kind is LetterKind.DECISION:
         signature = occasion.signature
         assert signature is not None
@@ -146,10 +140,9 @@ async def _record(
     await carry(change, dossier, move)
     change.record(
         "case:decision:issued" if kind is LetterKind.DECISION else "letter:letter:issued",
-        actor,
+        system(case.tenant, "worker"),
         cipher=dossier.cipher,
         commitments=commitments,
-        approval=approval,
         step=before.step,
         visit=before.visit,
         detail={**detail, "channel": CHANNEL, "to": move.state.step},

@@ -177,7 +177,9 @@ class RunActivities:
         made = await proposals.make_proposal(
             change.conn, given.tenant, given.case, proposal, dossier.cipher, now=change.now
         )
-        await runs.end_run(change, given.run, status="gave_up" if given.reason else "finished", outcome=given.reason)
+        await runs.end_run(
+            change, given.run, status=runs.GAVE_UP if given.reason else runs.FINISHED, outcome=given.reason
+        )
         dossier = await read_dossier(change.conn, change.case, dossier.cipher)
         outcome = FAILED if given.reason else DONE
         move = after_step(dossier.procedure, change.state, outcome, dossier.view, change.now, dossier.calendar)

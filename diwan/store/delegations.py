@@ -70,3 +70,14 @@ async def valid_delegation(
         .limit(1)
     )
     return found.scalar_one_or_none()
+
+
+async def reference_of(conn: AsyncConnection, tenant: str, id_: str) -> str:
+    """The act that gave the delegation, as letters cite it. Raises `NotFound`."""
+    found = await conn.execute(
+        select(delegation.c.reference).where(delegation.c.tenant == tenant, delegation.c.id == id_)
+    )
+    reference = found.scalar_one_or_none()
+    if reference is None:
+        raise NotFound("delegation.unknown", "There is no such delegation.", "Check its id.")
+    return reference

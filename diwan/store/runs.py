@@ -24,6 +24,8 @@ from diwan.store.sealing import context, open_json, seal_json
 from diwan.store.tables import agent_run, model_call, tool_call
 
 RUNNING = "running"
+FINISHED = "finished"
+GAVE_UP = "gave_up"
 CANCELLED = "cancelled"
 
 
@@ -141,6 +143,19 @@ async def used_answers(conn: AsyncConnection, tenant: str, run: str, cipher: Cip
         )
         for row in rows
     ]
+
+
+async def model_used(conn: AsyncConnection, tenant: str, case_id: str) -> str:
+    """The model whose answer the latest finished run of a case ended with; empty where people did it all."""
+    m, r = model_call.c, agent_run.c
+    found = await conn.execute(
+        select(m.model)
+        .join(agent_run, (r.tenant == m.tenant) & (r.id == m.run_id))
+        .where(m.tenant == tenant, m.case_id == case_id, m.used, r.status == FINISHED)
+        .order_by(r.visit.desc(), m.call.desc())
+        .limit(1)
+    )
+    return found.scalar_one_or_none() or ""
 
 
 async def store_request(
