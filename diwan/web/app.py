@@ -43,7 +43,6 @@ def create_app(deps: Dependencies) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=deps.limits.largest_body,
         telemetry=_NO_TELEMETRY,
     )
     app.state.dependencies = deps

@@ -9,7 +9,9 @@ import httpx
 import pytest
 import structlog
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from diwan.domain.errors import (
     Conflict,
@@ -25,7 +27,7 @@ from diwan.domain.errors import (
 from diwan.web.api.bodies import BodyBudget, read_body, read_model
 from diwan.web.guard import SECURITY_HEADERS, Guard
 from diwan.web.limits import Limits
-from diwan.web.problems import add_problems
+from diwan.web.problems import problem_handler
 
 SECRET = "Zoubida-4711"
 LIMITS = Limits(json_bytes=1000, batch_bytes=1000, multipart_bytes=1000, idle_seconds=0.05, body_seconds=0.2)
@@ -50,7 +52,9 @@ def toy() -> FastAPI:
     async def body(request: Request) -> dict[str, int]:  # pyright: ignore[reportUnusedFunction]
         return {"length": len(await read_body(request, LIMITS, 500))}
 
-    handler = add_problems(app)
+    handler = problem_handler()
+    for kind in (DiwanError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, handler)
     app.add_middleware(Guard, handler=handler, limits=LIMITS)
     return app
 
