@@ -1,0 +1,72 @@
+"""Oddities of JSON end in `NotStrict`, whatever they are."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.strict_json import NotStrict, loads
+
+LIMIT = 100_000
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"a": 1, "a": 2}', "duplicate_key"),
+        (b'{"a": {"b": 1, "b": 1}}', "duplicate_key"),
+        (b"NaN", "not_a_number"),
+        (b'{"a": -Infinity}', "not_a_number"),
+        (b"1e999", "not_a_number"),
+        (b"123456789012345678901", "not_a_number"),
+        (b"9223372036854775808", "not_a_number"),
+        (b"[" * 30 + b"]" * 30, "too_deep"),
+        (b"[" * 50_000, "too_deep"),
+        (b'{"a":' * 30 + b"1" + b"}" * 30, "too_deep"),
+        (b'"\\u0000"', "bad_text"),
+        (b'{"\\u0000": 1}', "bad_text"),
+        (b'["\\ud800"]', "bad_text"),
+        (b'"\xff\xfe"', "not_utf8"),
+        (b"\xef\xbb\xbf{}", "not_json"),
+        (b"{} {}", "not_json"),
+        (b"{'a': 1}", "not_json"),
+        (b"", "not_json"),
+        (b'"a\nb"', "not_json"),
+        (b" " * (LIMIT + 1), "too_long"),
+    ],
+)
+def test_what_is_odd_is_named(data: bytes, why: str) -> None:
+    with pytest.raises(NotStrict) as raised:
+        loads(data, limit=LIMIT)
+    assert raised.value.why == why
+
+
+def test_brackets_in_strings_are_not_nesting() -> None:
+    assert loads(json.dumps("[" * 100 + '\\"{{'), limit=LIMIT) == "[" * 100 + '\\"{{'
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(json_values)
+def test_ordinary_json_comes_back_as_it_is(value: object) -> None:
+    assert loads(json.dumps(value).encode(), limit=LIMIT) == value
+
+
+@given(st.binary(max_size=300) | st.text('{}[]":,\\u0d8001eE+-naNI "').map(str.encode))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    with suppress(NotStrict):
+        loads(data, limit=LIMIT)
