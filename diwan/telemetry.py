@@ -101,6 +101,8 @@ def describe(error: BaseException) -> dict[str, Any]:
     described: dict[str, Any] = {"type": type(error).__qualname__, "frames": _frames(error.__traceback__)}
     if isinstance(error, DiwanError):
         described["code"] = error.code
+    if isinstance(error, ImportError) and error.name:
+        described["module"] = error.name
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         described["cause"] = describe(cause)

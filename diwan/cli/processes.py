@@ -50,6 +50,7 @@ def web() -> None:
 async def _web(settings: Settings) -> None:
     import httpx
 
+    from diwan.documents.readers import Readers
     from diwan.web.app import create_app
     from diwan.web.auth import TokenVerifier
     from diwan.web.dependencies import Dependencies
@@ -57,7 +58,7 @@ async def _web(settings: Settings) -> None:
 
     db, ring = database(settings, "web"), keyring(settings)
     with running.listener(settings.host, settings.port, "DIWAN_PORT") as socket:
-        async with running.stop_signal() as stop, httpx.AsyncClient(timeout=5.0) as http:
+        async with running.stop_signal() as stop, httpx.AsyncClient(timeout=5.0) as http, Readers() as readers:
             verifier = TokenVerifier(settings.text("issuer_url"), settings.audience, http_fetch(http), clock=clock)
             dependencies = Dependencies(
                 db=db,
@@ -65,6 +66,7 @@ async def _web(settings: Settings) -> None:
                 verifier=verifier,
                 clock=clock,
                 probes={"vault": ring.ready, "issuer": verifier.ready},
+                readers=readers,
             )
             await running.serve(create_app(dependencies), socket, stop)
         await ring.aclose()

@@ -33,7 +33,7 @@ def postgres(program: str, account: accounts.Account | None) -> Path:
     inside = Path(_WHEEL, "pginstall18", "bin", program)
     if accounts.can_enter((site / inside).parent, account):
         return site / inside
-    return _copied(site) / inside
+    return copied(site) / inside
 
 
 def _site_packages() -> Path:
@@ -43,7 +43,8 @@ def _site_packages() -> Path:
     return Path(spec.origin).parent.parent
 
 
-def _copied(site: Path) -> Path:
+def copied(site: Path) -> Path:
+    """A copy of what the programs need of `site`, where any user can run it; made once, compared at each use."""
     digest = _digest(site)
     target = accounts.SHARED_ROOT / f"postgres-18-{digest[:16]}"
     accounts.make_passable(accounts.SHARED_ROOT)

@@ -34,13 +34,15 @@ SUPERUSER = "postgres"
 DATABASE = "diwan"
 SOCKET_PATH_LIMIT = 107  # sun_path less its end mark
 
-# Statements and error details carry values: they never reach the server's log.
+# Statements, error details and even some error messages carry values: none reaches the server's log. Who caused an
+# error is told of it.
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "120",
     "shared_buffers": "128MB",
     "password_encryption": "scram-sha-256",
     "log_statement": "none",
+    "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
     "log_parameter_max_length": "0",
@@ -48,6 +50,7 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+_NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 
 
 class EmbeddedPostgres:
@@ -55,16 +58,18 @@ class EmbeddedPostgres:
 
     As root the server runs as an ordinary user (accounts.py); when that user cannot reach `folder`, data and
     socket lie under `/var/lib/diwan` (`data_dir` and `socket_dir` say where). Errors: `Conflict` when a
-    server already runs on this data or the port is taken, `Final` when the machine lacks something.
+    server already runs on this data or the port is taken, `Final` when the machine lacks something. Not `durable`
+    is for tests: faster, and a crash of the whole machine (not of the server) may spoil the data.
     """
 
-    def __init__(self, folder: Path, *, port: int = 0, secrets_dir: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int = 0, secrets_dir: Path | None = None, durable: bool = True) -> None:
         self.account = accounts.database_account()
         self.place = accounts.place_for(folder.absolute(), self.account)
         self.data_dir = self.place / "data"
         self.socket_dir = _short(self.place / "run")
         self.secrets_dir = secrets_dir or folder.absolute().parent / "secrets"
         self.port = port
+        self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
 
     # --- the simple way ------------------------------------------------------------------------------------------
@@ -132,7 +137,8 @@ class EmbeddedPostgres:
 
     def command(self) -> list[str]:
         """The command that becomes the server; ends cleanly (SIGINT) when the calling process ends."""
-        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        chosen = _SETTINGS if self._durable else {**_SETTINGS, **_NOT_DURABLE}
+        settings = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         return self._as_account(
             signal.SIGINT,
             binaries.postgres("postgres", self.account),
@@ -246,6 +252,7 @@ class EmbeddedPostgres:
                     binaries.postgres("initdb", self.account),
                     *("-D", str(unfinished), "-U", SUPERUSER, "-A", "scram-sha-256", "--pwfile", file.name),
                     *("--locale-provider=builtin", "--locale=C.UTF-8", "-E", "UTF8", "--no-instructions"),
+                    *(() if self._durable else ("--no-sync",)),
                 ),
                 capture_output=True,
                 cwd="/",
