@@ -38,9 +38,19 @@ class Right(StrEnum):
 RIGHTS: Mapping[Caller, frozenset[Right]] = {
     Caller.WEB: frozenset({Right.GET, Right.CREATE, Right.PSEUDONYM}),
     Caller.WORKER: frozenset({Right.GET, Right.CREATE, Right.PSEUDONYM}),
-    Caller.POOL: frozenset({Right.GET}),
+    Caller.POOL: frozenset({Right.GET, Right.PSEUDONYM}),
     Caller.AUDITOR: frozenset({Right.GET, Right.PSEUDONYM}),
 }
+
+# A GPU host needs the tenant's own salt for its engine's prefix cache, and must not test guesses of names with it.
+CACHE_SALT = "engine.cache_salt"
+PURPOSES: Mapping[Caller, frozenset[str]] = {Caller.POOL: frozenset({CACHE_SALT})}
+
+
+def may_name(caller: Caller, purpose: str) -> bool:
+    """Whether a caller with the right to pseudonyms may have those of this purpose."""
+    return caller not in PURPOSES or purpose in PURPOSES[caller]
+
 
 TokenHashes = Mapping[Caller, str]
 _FILE = TypeAdapter(dict[Caller, str])

@@ -64,6 +64,8 @@ class _Vault:
     async def pseudonyms(self, request: Request) -> Response:
         caller = self._authenticate(request, Right.PSEUDONYM)
         asked = await _body(request, PseudonymRequest)
+        if not callers.may_name(caller, asked.purpose):
+            raise _not_allowed(caller, Right.PSEUDONYM)
         create = Right.CREATE in RIGHTS[caller]
         key = await asyncio.to_thread(self._store.pseudonym_key, asked.tenant, create=create, now=self._clock())
         token = pseudonym.token_of(key, asked.purpose, bytes.fromhex(asked.digest))
@@ -82,9 +84,13 @@ class _Vault:
                 "vault.token_unknown", "The vault does not know this token.", "Give the process its own token file."
             )
         if right not in RIGHTS[caller]:
-            log.warning("vault.right.refused", caller=caller.value, right=right.value)
-            raise Refused("vault.not_allowed", f"A {caller.value} may not ask the vault for this.", "Use another role.")
+            raise _not_allowed(caller, right)
         return caller
+
+
+def _not_allowed(caller: Caller, right: Right) -> Refused:
+    log.warning("vault.right.refused", caller=caller.value, right=right.value)
+    return Refused("vault.not_allowed", f"A {caller.value} may not ask the vault for this.", "Use another role.")
 
 
 async def _healthy(_: Request) -> Response:

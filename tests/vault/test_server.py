@@ -60,6 +60,15 @@ async def test_what_each_caller_may_do(
     assert (await http.post(f"/v1/{path}", json=body, headers=as_(caller))).status_code == after
 
 
+async def test_a_pool_worker_gets_the_cache_salt_and_no_other_pseudonym(
+    http: httpx.AsyncClient, store: KeyStore
+) -> None:
+    store.pseudonym_key("demo", create=True, now=NOW)
+    salt = {**PSEUDONYM, "purpose": callers.CACHE_SALT}
+    assert (await http.post("/v1/pseudonyms", json=salt, headers=as_(Caller.POOL))).status_code == 200
+    assert (await http.post("/v1/pseudonyms", json=PSEUDONYM, headers=as_(Caller.POOL))).status_code == 403
+
+
 def test_every_caller_has_its_rights_written_down() -> None:
     assert set(callers.RIGHTS) == set(Caller)
 
