@@ -22,7 +22,6 @@ from diwan.pool.errors import EngineBusy, EngineJunk, EngineRejected
 _MAX_SMALL_BYTES = 256 * 1024
 _CONNECT_SECONDS = 3.0
 _SMALL_SECONDS = 5.0
-_CHUNK = 64 * 1024
 
 
 class EngineAnswer(BaseModel):
@@ -171,7 +170,7 @@ class EngineClient:
                 self._http.stream(method, path, content=content, headers=headers) as response,
             ):
                 # Raw: an answer that is compressed unasked stays what it is, and cannot unfold in memory.
-                async for chunk in response.aiter_raw(_CHUNK):
+                async for chunk in response.aiter_raw():
                     received += chunk
                     if len(received) > limit:
                         raise EngineJunk(
