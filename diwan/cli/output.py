@@ -25,7 +25,8 @@ from rich.text import Text
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _WIDTH_WITHOUT_TERMINAL = 120
-_NARROW = 64
+_READABLE = 12  # characters of a column that may wrap
+_GAP = 2
 
 
 class Output(StrEnum):
@@ -38,11 +39,12 @@ OutputOption = Annotated[Output, typer.Option("--output", help="What goes to sta
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its heading and the key of its value in each row."""
+    """A column of a table: its heading and the key of its value in each row. `keep`: never broken over lines."""
 
     heading: str
     key: str
     right: bool = False
+    keep: bool = False
 
 
 def plain(text: str) -> str:
@@ -69,10 +71,10 @@ def cell(value: object) -> Text:
         return Text(f"{value:,}".replace(",", "\u202f"))
     if isinstance(value, Mapping):
         pairs = cast("Mapping[object, object]", value)
-        return Text(", ".join(f"{isolated(str(k))}: {isolated(str(v))}" for k, v in pairs.items()))
+        return Text(", ".join(f"{isolated(str(key))}: {cell(inner).plain}" for key, inner in pairs.items()))
     if isinstance(value, Sequence) and not isinstance(value, str):
         items = cast("Sequence[object]", value)
-        return Text(", ".join(isolated(str(item)) for item in items))
+        return Text(", ".join(cell(item).plain for item in items))
     return Text(isolated(str(value)))
 
 
@@ -85,15 +87,26 @@ def console(stream: TextIO) -> Console:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], *, width: int) -> RenderableType:
-    """Rows as a table; on a narrow terminal one block a row, since folded columns cannot be read."""
-    if width < _NARROW:
-        return Group(*(_record([(c.heading, row.get(c.key)) for c in columns]) for row in rows))
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    """Rows as a table. Where it does not fit, one block a row: columns of broken words cannot be read."""
+    cells = [[cell(row.get(column.key)) for column in columns] for row in rows]
+    if sum(_needed(column, [line[n] for line in cells]) + _GAP for n, column in enumerate(columns)) > width:
+        headings = [column.heading for column in columns]
+        return Group(*(_record(list(zip(headings, line, strict=True))) for line in cells))
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        grid.add_column(column.heading, justify="right" if column.right else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(cell(row.get(column.key)) for column in columns))
+        justify = "right" if column.right else "left"
+        grid.add_column(column.heading, justify=justify, overflow="fold", no_wrap=column.keep or column.right)
+    for line in cells:
+        grid.add_row(*line)
     return grid
+
+
+def _needed(column: Column, cells: Sequence[Text]) -> int:
+    """The least width of a column that can still be read."""
+    longest = max((found.cell_len for found in cells), default=0)
+    if not column.keep and not column.right:
+        longest = min(longest, _READABLE)
+    return max(longest, len(column.heading))
 
 
 def record(fields: Sequence[tuple[str, object]], *, title: str = "") -> RenderableType:
@@ -107,7 +120,7 @@ def _record(fields: Sequence[tuple[str, object]]) -> Table:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in fields:
-        grid.add_row(Text(name), cell(value))
+        grid.add_row(Text(isolated(name)), value if isinstance(value, Text) else cell(value))
     grid.add_row("", "")
     return grid
 

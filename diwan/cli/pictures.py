@@ -14,28 +14,29 @@ from diwan.cli.output import Column, cell, isolated, record, table
 Json = Mapping[str, Any]
 
 CASES = (
-    Column("Number", "number"),
-    Column("Procedure", "procedure"),
-    Column("Status", "status"),
-    Column("Step", "step"),
-    Column("Result", "result"),
-    Column("Language", "language"),
-    Column("Opened", "opened_at"),
+    Column("Number", "number", keep=True),
+    Column("Procedure", "procedure", keep=True),
+    Column("Status", "status", keep=True),
+    Column("Step", "step", keep=True),
+    Column("Result", "result", keep=True),
+    Column("Language", "language", keep=True),
+    Column("Opened", "opened_at", keep=True),
     Column("Remarks", "remarks"),
 )
 TASKS = (
-    Column("Task", "id"),
-    Column("Case", "number"),
-    Column("Kind", "kind"),
-    Column("Status", "status"),
+    Column("Task", "id", keep=True),
+    Column("Case", "number", keep=True),
+    Column("Kind", "kind", keep=True),
+    Column("Status", "status", keep=True),
     Column("For", "roles"),
-    Column("Assignee", "assignee"),
-    Column("Due", "due_at"),
+    Column("Assignee", "assignee", keep=True),
+    Column("Due", "due", keep=True),
 )
+_RULES = (Column("Rule", "rule", keep=True), Column("Holds", "holds"))
 _STORY = (
     Column("#", "seq", right=True),
-    Column("At", "at"),
-    Column("What", "kind"),
+    Column("At", "at", keep=True),
+    Column("What", "kind", keep=True),
     Column("Who", "who"),
     Column("Step", "place"),
     Column("Detail", "detail"),
@@ -43,23 +44,23 @@ _STORY = (
 _FACTS = (
     Column("Fact", "name"),
     Column("Value", "value"),
-    Column("Provenance", "provenance"),
-    Column("By", "established_by"),
+    Column("Provenance", "provenance", keep=True),
+    Column("By, as of", "source"),
     Column("Evidence", "evidence"),
 )
 _DOCUMENTS = (
     Column("Document", "name"),
-    Column("Piece", "piece"),
+    Column("Piece", "piece", keep=True),
     Column("Pages", "pages", right=True),
-    Column("Status", "status"),
+    Column("Status", "status", keep=True),
     Column("Remarks", "remarks"),
-    Column("Id", "id"),
+    Column("Id", "id", keep=True),
 )
 _LETTERS = (
-    Column("Letter", "kind"),
-    Column("Number", "number"),
-    Column("Language", "language"),
-    Column("Made", "made_at"),
+    Column("Letter", "kind", keep=True),
+    Column("Number", "number", keep=True),
+    Column("Language", "language", keep=True),
+    Column("Made", "made_at", keep=True),
     Column("Notified", "notified"),
 )
 _TIMES = ("at", "opened_at", "closed_at", "due_at", "created_at", "completed_at", "made_at", "signed_at", "wake_at")
@@ -72,8 +73,9 @@ def minute(instant: object) -> str:
 
 
 def readable(item: Json) -> dict[str, Any]:
-    """A row as it is shown: instants to the minute."""
-    return {key: minute(value) if key in _TIMES and value else value for key, value in item.items()}
+    """A row as it is shown: instants to the minute, and the day alone on which something is due."""
+    shown = {key: minute(value) if key in _TIMES and value else value for key, value in item.items()}
+    return shown | {"due": str(item.get("due_at") or "")[:10]}
 
 
 def cases(items: Iterable[Json], width: int) -> RenderableType:
@@ -109,9 +111,45 @@ def case(view: Json, width: int) -> RenderableType:
         ("Tasks", TASKS, [readable(item) for item in _list(view, "tasks")]),
     ):
         parts += section(title, table(columns, rows, width=width)) if rows else []
-    for title in ("parties", "proposal", "decision"):
-        parts += section(title.capitalize(), tree(view[title])) if view.get(title) else []
+    if view.get("parties"):
+        parts += section("Parties", tree(view["parties"]))
+    if view.get("proposal"):
+        parts += section("Proposal", proposal(view["proposal"], width))
+    if view.get("decision"):
+        parts += section("Decision", _decision(view["decision"], width))
     return Group(*parts)
+
+
+def _decision(view: Json, width: int) -> RenderableType:
+    head = record([(name.replace("_", " "), value) for name, value in readable(view).items() if _plain(value)])
+    return Group(head, proposal(view["proposal"], width))
+
+
+def proposal(view: Json, width: int) -> RenderableType:
+    """What is proposed and what it rests on. Whatever is not known here is shown as it comes: nothing is left out."""
+    said = cast("Json", view.get("assessment") or {})
+    rules = cast("list[Json]", said.get("rules") or [])
+    facts = _list(view, "facts")
+    lines = [(name.replace("_", " "), value) for name, value in [*said.items(), *view.items()] if _plain(value)]
+    parts: list[RenderableType] = [record(lines)]
+    parts += section("Facts", table(_FACTS, [fact(item) for item in facts], width=width)) if facts else []
+    parts += section("Rules", table(_RULES, [_rule(item) for item in rules], width=width)) if rules else []
+    rest = {**_rest(view, "assessment", "facts"), **{f"assessment {k}": v for k, v in _rest(said, "rules").items()}}
+    return Group(*parts, tree(rest)) if rest else Group(*parts)
+
+
+def _rest(item: Json, *drawn: str) -> dict[str, Any]:
+    """What is drawn neither as a line nor as a table of its own."""
+    return {name: value for name, value in item.items() if name not in drawn and not _plain(value)}
+
+
+def _plain(value: object) -> bool:
+    """Whether a value fits on a line: no mapping, and no list with anything but texts and numbers in it."""
+    return not isinstance(value, Mapping) and (not isinstance(value, list) or _short(cast("object", value)))
+
+
+def _rule(item: Json) -> dict[str, Any]:
+    return {**item, "holds": "unknown" if item.get("holds") is None else item["holds"]}
 
 
 def story(lines: Sequence[Json], width: int) -> RenderableType:
@@ -128,8 +166,14 @@ def story(lines: Sequence[Json], width: int) -> RenderableType:
 
 def fact(item: Json) -> dict[str, Any]:
     evidence = cast("Json", item.get("evidence") or {})
-    quote = f"p. {evidence.get('page')}: {evidence.get('quote')}" if evidence else ""
-    return {**item, "evidence": quote}
+    document = str(evidence.get("document") or "")[:8]  # enough to find it among the case's documents
+    quote = f"{document} p. {evidence.get('page')}: {evidence.get('quote')}" if evidence else ""
+    return {**item, "evidence": quote, "source": _source(item)}
+
+
+def _source(item: Json) -> str:
+    by_person = " (a person)" if item.get("by_person") else ""
+    return f"{item.get('established_by')}{by_person}, {item.get('as_of') or ''}"
 
 
 def _document(item: Json) -> dict[str, Any]:
@@ -140,9 +184,12 @@ def _document(item: Json) -> dict[str, Any]:
 def task(view: Json, width: int) -> RenderableType:
     """A task and everything that an act on it is bound to."""
     fields = ("number", "kind", "status", "assignee", "roles", "proposer", "created_at", "due_at", "outcome", "digest")
-    shown = readable(view)
-    head = record([(name.replace("_", " "), shown.get(name)) for name in fields], title=str(view.get("id")))
-    return Group(head, *section("Shown", tree(view.get("shown") or {})))
+    about = readable(view)
+    head = record([(name.replace("_", " "), about.get(name)) for name in fields], title=str(view.get("id")))
+    shown = dict(cast("Json", view.get("shown") or {}))
+    proposed = shown.pop("proposal", None)
+    parts = [head, *section("Shown", tree(shown))]
+    return Group(*parts, *section("Proposal", proposal(proposed, width))) if proposed else Group(*parts)
 
 
 def section(title: str, body: RenderableType) -> list[RenderableType]:
