@@ -21,6 +21,8 @@ from diwan.domain.errors import DiwanError, Final, Unavailable
 # Newer tags do not build with `go install`: their go.mod has a replace directive.
 BUILT_VERSION = "1.5.1"
 MODULE = f"github.com/temporalio/cli/cmd/temporal@v{BUILT_VERSION}"
+_DOWNLOAD_PATIENCE_S = 15.0
+_PROGRESS_EVERY_S = 15.0
 GO_MISSING = 69  # EX_UNAVAILABLE
 
 Say = Callable[[str], None]
@@ -86,8 +88,8 @@ asyncio.run(main())
 """
 
 
-def _download(target: Path, *, patience_s: float = 15.0) -> bool:
-    """Let the SDK fetch the program; False when it cannot, or when nothing arrives for `patience_s`."""
+def _download(target: Path) -> bool:
+    """Let the SDK fetch the program; False when it cannot, or when nothing arrives for a while."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         child = subprocess.Popen(
@@ -98,7 +100,7 @@ def _download(target: Path, *, patience_s: float = 15.0) -> bool:
             size = sum(path.stat().st_size for path in Path(folder).iterdir())
             if size != arrived:
                 arrived, since = size, time.monotonic()
-            elif time.monotonic() - since > patience_s:
+            elif time.monotonic() - since > _DOWNLOAD_PATIENCE_S:
                 child.kill()
             time.sleep(0.1)
         programs = [path for path in Path(folder).iterdir() if path.is_file() and os.access(path, os.X_OK)]
@@ -111,7 +113,7 @@ def _download(target: Path, *, patience_s: float = 15.0) -> bool:
 # --- Go ----------------------------------------------------------------------------------------------------------
 
 
-def _build(go: str, target: Path, say: Say, *, every_s: float = 15.0) -> None:
+def _build(go: str, target: Path, say: Say) -> None:
     """`go install` into a folder of its own, then rename: half a program is never found."""
     target.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -123,7 +125,7 @@ def _build(go: str, target: Path, say: Say, *, every_s: float = 15.0) -> None:
         try:
             while True:
                 try:
-                    child.wait(every_s)
+                    child.wait(_PROGRESS_EVERY_S)
                     break
                 except subprocess.TimeoutExpired:
                     say(f"temporal: still building, {time.monotonic() - started:.0f} s")
