@@ -64,6 +64,8 @@ class Database:
             max_overflow=0,
             pool_timeout=30,
             hide_parameters=True,
+            # Without it an INSERT's row count is -1, and ON CONFLICT DO NOTHING cannot be told from a row.
+            execution_options={"preserve_rowcount": True},
             connect_args={"options": options, "application_name": role, "connect_timeout": 10},
         )
 
@@ -84,15 +86,17 @@ class Database:
         return cls(engine, role)
 
     @asynccontextmanager
-    async def transaction(self, tenant: str | None) -> AsyncGenerator[AsyncConnection]:
-        """One transaction (READ COMMITTED) that sees and writes the rows of `tenant` only; commits at exit.
+    async def transaction(self, tenant: str | None, *, snapshot: bool = False) -> AsyncGenerator[AsyncConnection]:
+        """One transaction that sees and writes the rows of `tenant` only; commits at exit.
+
+        Each statement sees what is committed (READ COMMITTED); with `snapshot` all see the same and none may write.
 
         None sets no tenant: only what a role sees of all tenants is there then. Raises `Unavailable` where trying
         again may help: nothing of the transaction has happened then, but for a connection lost at commit, when
         idempotency keys tell.
         """
         try:
-            async with self._engine.begin() as connection:
+            async with self._engine.connect() as connection, _begun(connection, snapshot):
                 if tenant is not None:
                     await connection.execute(_SET_TENANT, {"tenant": tenant})
                 yield connection
@@ -108,6 +112,14 @@ class Database:
     async def dispose(self) -> None:
         """Closes all connections."""
         await self._engine.dispose()
+
+
+@asynccontextmanager
+async def _begun(connection: AsyncConnection, snapshot: bool) -> AsyncGenerator[None]:
+    if snapshot:
+        await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    async with connection.begin():
+        yield
 
 
 def _may_pass(error: DBAPIError) -> bool:
