@@ -12,11 +12,12 @@ from diwan.domain.decision import Assessment
 from diwan.domain.errors import InvalidInput
 from diwan.domain.event import PIECES_SUPPLIED
 from diwan.domain.facts import Fact
+from diwan.domain.task import TaskKind
 from diwan.procedures.assess import assess, view_of
 from diwan.procedures.flow import Move, after_step, on_event, on_time, open_case
 from diwan.procedures.periods import Calendar
 from diwan.procedures.schema import Procedure
-from diwan.procedures.steps import APPROVED, DONE, EXPIRED, WaitStep, outcomes_of
+from diwan.procedures.steps import APPROVED, DONE, EXPIRED, Step, TaskStep, WaitStep, outcomes_of
 
 MAX_STEPS = 100
 _USUAL = {StepKind.ACT: DONE, StepKind.AGENT: DONE, StepKind.TASK: APPROVED}
@@ -54,7 +55,8 @@ def simulate(
     `outcomes` maps a step to how it ends at its first, second … visit; further visits, and steps not named, end as
     usual: done, approved, or a wait's first event. A name that is an event of the procedure (`diwan.application.
     withdrawn`) breaks in, `expired` lets the awaited period run out. When pieces are supplied, all of them are.
-    Raises `InvalidInput` for an outcome that cannot be, or where there is no end after 100 steps.
+    Raises `InvalidInput` for an outcome that cannot be, where something open would be approved, or where there is
+    no end after 100 steps.
     """
     given = dict(pieces)
     move = open_case(procedure, now, calendar)
@@ -108,6 +110,7 @@ def _next(
     elif isinstance(step, WaitStep) or outcome not in outcomes_of(step):
         moved = on_event(procedure, move.state, outcome, now, calendar)
     else:
+        _check_approval(step, outcome, assessment)
         return after_step(procedure, move.state, outcome, view_of(assessment), now, calendar)
     if moved is None:
         raise InvalidInput(
@@ -116,3 +119,15 @@ def _next(
             f"It can end with: {', '.join(outcomes_of(step))}.",
         )
     return moved
+
+
+def _check_approval(step: Step, outcome: str, assessment: Assessment) -> None:
+    """What is open cannot be approved, by a person in a simulation either."""
+    decides = isinstance(step, TaskStep) and step.task in (TaskKind.REVIEW, TaskKind.SIGN)
+    if decides and outcome == APPROVED and assessment.result is None:
+        open_ = [*assessment.unknown, *(conflict.fact for conflict in assessment.conflicts), *assessment.missing_pieces]
+        raise InvalidInput(
+            "simulation.undetermined",
+            "The rules leave the result open, so it cannot be approved.",
+            f"Give what a person would establish: {', '.join(open_)}.",
+        )
