@@ -6,11 +6,12 @@ data as a whole: they are stored as ciphertext and never logged.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from diwan.domain.case import Result
 from diwan.domain.facts import FactValue, Provenance
@@ -18,6 +19,7 @@ from diwan.domain.text import Language
 
 TEXT = 4000  # characters of one text; a letter is pages, not a book
 MANY = 100
+_ISO_DAY = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])")
 
 
 class _Value(BaseModel):
@@ -123,6 +125,11 @@ class RequestForPieces(_Letter):
     effect: str = ""
 
 
+def _iso_day(value: object) -> object:
+    """JSON knows no dates: a day comes back from storage as text."""
+    return date.fromisoformat(value) if isinstance(value, str) and _ISO_DAY.fullmatch(value) else value
+
+
 class HeldFact(_Value):
     """A fact the decision rests on. `document` is its title as people know it; `page` is 1-based.
 
@@ -130,7 +137,7 @@ class HeldFact(_Value):
     """
 
     label: str = Field(min_length=1)
-    value: FactValue
+    value: Annotated[FactValue, BeforeValidator(_iso_day)]
     currency: str = ""
     provenance: Provenance
     document: str = ""

@@ -38,7 +38,7 @@ def lines_of(page: LTPage) -> list[str]:
     turned: list[str] = []
     for char in _chars(page):
         text = _CID.sub("\ufffd", char.get_text())
-        if abs(char.matrix[1]) > abs(char.matrix[0]):
+        if abs(char.matrix[1]) > 0.1 * abs(char.matrix[0]):
             turned.append(text)
         elif char.x1 > char.x0 or text.strip():
             size = max(char.y1 - char.y0, 0.1)
@@ -71,8 +71,6 @@ def _by_baseline(glyphs: list[_Glyph]) -> list[list[_Glyph]]:
 
 def _class_of(text: str) -> str:
     """R, L, N (number), c (a sign within numbers and references), s (space), w (wide gap) or o (other)."""
-    if text in ("s", "w"):
-        return text
     kinds = {unicodedata.bidirectional(char) for char in text}
     if kinds & {"R", "AL"}:
         return "R"
@@ -98,7 +96,7 @@ def _units(line: list[_Glyph]) -> list[tuple[str, str]]:
     em = median(g.size for g in line)
     units: list[tuple[str, str]] = []
     before: _Glyph | None = None
-    for glyph in bases:
+    for glyph in _without_overlaid_spaces(bases):
         if before is not None:
             if glyph.text == before.text and glyph.left - before.left < 0.15 * max(before.right - before.left, 0.1):
                 continue  # drawn twice to look bold
@@ -108,10 +106,22 @@ def _units(line: list[_Glyph]) -> list[tuple[str, str]]:
             elif gap > 0.18 * em and units[-1][1] != "s":
                 units.append((" ", "s"))
         kind = _class_of(texts[id(glyph)])
-        if kind != "s" or not units or units[-1][1] not in "sw":
-            units.append((texts[id(glyph)] if kind != "s" else " ", kind))
+        if kind != "s":
+            units.append((texts[id(glyph)], kind))
+        elif units and units[-1][1] not in "sw":
+            units.append((" ", "s"))
         before = glyph
     return units
+
+
+def _without_overlaid_spaces(bases: list[_Glyph]) -> list[_Glyph]:
+    """A space that a line ends with may be drawn over its last letter."""
+
+    def overlaid(at: int) -> bool:
+        middle = (bases[at].left + bases[at].right) / 2
+        return any(bases[n].left < middle < bases[n].right for n in (at - 1, at + 1) if 0 <= n < len(bases))
+
+    return [glyph for at, glyph in enumerate(bases) if not (glyph.text.isspace() and overlaid(at))]
 
 
 def _logical(line: list[_Glyph]) -> str:

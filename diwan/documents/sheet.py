@@ -30,8 +30,11 @@ _LRI, _FSI, _PDI = "\u2066", "\u2068", "\u2069"  # Unicode isolates: left to rig
 
 def _safe(text: str) -> str:
     """Text from outside as it may be set: one line, no controls, drawable by our fonts, long words able to break."""
-    text = only_drawable(" ".join(clean(text).split("\n")))
-    return _LONG_WORD.sub(lambda word: "\u200b".join(re.findall(r".{1,30}", word[0])), text)
+    return _LONG_WORD.sub(_breakable, only_drawable(" ".join(clean(text).split("\n"))))
+
+
+def _breakable(word: re.Match[str]) -> str:
+    return "\u200b".join(re.findall(r"[^/.@_-]{1,30}[/.@_-]*|[/.@_-]+", word[0]))
 
 
 def _isolate_identifiers(text: str) -> str:

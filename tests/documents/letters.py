@@ -117,34 +117,28 @@ def common(language: Language) -> dict[str, Any]:
 
 
 def receipt(language: Language, **changes: Any) -> Receipt:
-    return Receipt(
-        **common(language)
-        | {
-            "received_on": date(2026, 11, 20),
-            "pieces": (CARD.in_(language), PERMIT.in_(language)),
-            "missing": (Piece(label=PROMISE.in_(language)),),
-            "decision_due_on": date(2027, 1, 19),
-            "silence": SILENCE.in_(language),
-            "contest": contest(language),
-        }
-        | changes
-    )
+    fields: dict[str, Any] = {
+        "received_on": date(2026, 11, 20),
+        "pieces": (CARD.in_(language), PERMIT.in_(language)),
+        "missing": (Piece(label=PROMISE.in_(language)),),
+        "decision_due_on": date(2027, 1, 19),
+        "silence": SILENCE.in_(language),
+        "contest": contest(language),
+    }
+    return Receipt.model_validate(common(language) | fields | changes)
 
 
 def request_for_pieces(language: Language, **changes: Any) -> RequestForPieces:
-    return RequestForPieces(
-        **common(language)
-        | {
-            "pieces": (
-                AskedPiece(label=PROMISE.in_(language), why=WhyAsked.MISSING),
-                AskedPiece(label=PERMIT.in_(language), why=WhyAsked.UNREADABLE, note="PERMIS/2024-118"),
-            ),
-            "until": date(2026, 12, 23),
-            "suspended_on": date(2026, 11, 23),
-            "effect": EFFECT.in_(language),
-        }
-        | changes
-    )
+    fields: dict[str, Any] = {
+        "pieces": (
+            AskedPiece(label=PROMISE.in_(language), why=WhyAsked.MISSING),
+            AskedPiece(label=PERMIT.in_(language), why=WhyAsked.UNREADABLE, note="PERMIS/2024-118"),
+        ),
+        "until": date(2026, 12, 23),
+        "suspended_on": date(2026, 11, 23),
+        "effect": EFFECT.in_(language),
+    }
+    return RequestForPieces.model_validate(common(language) | fields | changes)
 
 
 def decision(language: Language, **changes: Any) -> Decision:
@@ -168,25 +162,22 @@ def decision(language: Language, **changes: Any) -> Decision:
         HeldFact(label=EARLIER.in_(language), value=False, provenance=Provenance.REGISTRY, as_of=date(2026, 11, 22)),
         HeldFact(label=NOTARY.in_(language), value="Maître Z. Modèle", provenance=Provenance.DECLARED),
     )
-    return Decision(
-        **common(language)
-        | {
-            "result": Result.REFUSED,
-            "grounds": (StatedGround(text=GROUND.in_(language), legal_basis=ARTICLE.in_(language)),),
-            "facts": facts,
-            "legal_basis": (LAW.in_(language),),
-            "agent": AgentPart(model="demo-rules", rules_only=True),
-            "signatory": Signatory(
-                name="Z. Modèle-Signataire", title=TITLE.in_(language), delegation=DELEGATION.in_(language)
-            ),
-            "contest": contest(language),
-        }
-        | changes
-    )
+    fields: dict[str, Any] = {
+        "result": Result.REFUSED,
+        "grounds": (StatedGround(text=GROUND.in_(language), legal_basis=ARTICLE.in_(language)),),
+        "facts": facts,
+        "legal_basis": (LAW.in_(language),),
+        "agent": AgentPart(model="demo-rules", rules_only=True),
+        "signatory": Signatory(
+            name="Z. Modèle-Signataire", title=TITLE.in_(language), delegation=DELEGATION.in_(language)
+        ),
+        "contest": contest(language),
+    }
+    return Decision.model_validate(common(language) | fields | changes)
 
 
 def withdrawal(language: Language, **changes: Any) -> Withdrawal:
-    return Withdrawal(**common(language) | {"received_on": date(2026, 11, 22)} | changes)
+    return Withdrawal.model_validate(common(language) | {"received_on": date(2026, 11, 22)} | changes)
 
 
 def letter(kind: str, language: Language, **changes: Any) -> Letter:
