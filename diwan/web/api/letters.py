@@ -24,6 +24,7 @@ from diwan.web.openapi import reference
 router = APIRouter(prefix="/v1/cases/{case}", tags=["letters"])
 
 PDF = "application/pdf"
+_CONTENT: dict[str, object] = {"type": "object", "description": "what the letter says, before it is set"}
 _PDF_CONTENT = {PDF: {"schema": {"type": "string", "format": "binary"}}}
 Format = Annotated[
     Literal["json", "pdf"] | None,
@@ -42,17 +43,21 @@ async def of_case(deps: Deps, actor: StaffOrSender, case: str) -> Page[LetterVie
 # A letter's id is the key of the step that made it and has slashes in it.
 @router.get(
     "/letters/{letter:path}",
-    summary="A letter as PDF",
+    summary="A letter as PDF, or with `format=json` the content that it was set from",
     response_class=Response,
-    responses={200: {"description": "The letter.", "content": _PDF_CONTENT}},
+    responses={
+        200: {"description": "The letter.", "content": {**_PDF_CONTENT, "application/json": {"schema": _CONTENT}}}
+    },
 )
-async def pdf(deps: Deps, actor: StaffOrSender, case: str, letter: str) -> Response:
+async def pdf(
+    deps: Deps, actor: StaffOrSender, case: str, letter: str, wanted: Annotated[Format, Query(alias="format")] = None
+) -> Response:
     found, cipher = await _open(deps, actor, case)
     async with deps.db.transaction(actor.tenant) as conn:
         if letter not in (row.id for row in await letters_of(conn, actor.tenant, found.id, cipher)):
             raise NotFound("letter.unknown", "The case has no such letter.", "See its letters.")
         row, data = await read_letter(conn, actor.tenant, letter, cipher)
-    return _as_pdf(row, data)
+    return JSONResponse(row.content) if wanted == "json" else _as_pdf(row, data)
 
 
 @router.get(
