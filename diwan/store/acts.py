@@ -20,6 +20,7 @@ from diwan.domain.event import TASK_COMPLETED
 from diwan.domain.ports import Cipher, Keyring
 from diwan.domain.task import ActInput, TaskAct, TaskKind, TaskStatus
 from diwan.ledger.entry import EntryApproval
+from diwan.procedures.steps import APPROVED, EDITED, REJECTED, RETURNED
 from diwan.store import edits, inbox
 from diwan.store.act_checks import Standing, check_act, check_signature
 from diwan.store.act_records import StoredAct, insert_act, stored_act, update_task
@@ -34,7 +35,7 @@ from diwan.store.tasks import TaskRow, get_task
 
 log = structlog.get_logger()
 
-OUTCOMES = {TaskAct.APPROVE: "approved", TaskAct.REJECT: "rejected", TaskAct.RETURN: "returned"}
+OUTCOMES = {TaskAct.APPROVE: APPROVED, TaskAct.REJECT: REJECTED, TaskAct.RETURN: RETURNED}
 
 
 class TaskView(BaseModel):
@@ -134,8 +135,11 @@ async def _effect(
     delegation: str,
 ) -> TaskRow:
     if request.act is TaskAct.EDIT:
-        return await edits.revise(change, cipher, standing, procedure.procedure)
-    after = _next(standing.task, request)
+        after = await edits.revise(change, cipher, standing, procedure.procedure)
+        if after.kind is TaskKind.REQUEST_PIECES and not edits.lacks_pieces(after, cipher):
+            after = _completed(after, request, EDITED)  # nothing is left to ask for: on to the review
+    else:
+        after = _next(standing.task, request)
     if after.status is TaskStatus.COMPLETED and after.kind is not TaskKind.LATE_EVENT:
         body = {
             "task": after.id,
@@ -191,9 +195,13 @@ def _next(task: TaskRow, request: _Request) -> TaskRow:
         return task.having(status=TaskStatus.CLAIMED, assignee=request.actor.subject)
     if request.act is TaskAct.RELEASE:
         return task.having(status=TaskStatus.OPEN, assignee="")
+    return _completed(task, request, OUTCOMES[request.act])
+
+
+def _completed(task: TaskRow, request: _Request, outcome: str) -> TaskRow:
     return task.having(
         status=TaskStatus.COMPLETED,
-        outcome=OUTCOMES[request.act],
+        outcome=outcome,
         completed_by=request.actor.subject,
         completed_at=request.now,
     )
@@ -244,7 +252,7 @@ def _said(
         fields["approval"] = EntryApproval(
             shown=task.digest,
             recommended=result.value if result else "",
-            decided=after.outcome or "edited",
+            decided=after.outcome or EDITED,
             overridden=request.act is not TaskAct.APPROVE,
         )
     return fields

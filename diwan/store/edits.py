@@ -77,6 +77,12 @@ async def revise(change: Change, cipher: Cipher, standing: Standing, procedure: 
     )
 
 
+def lacks_pieces(task: TaskRow, cipher: Cipher) -> bool:
+    """Whether the proposal that a task shows still lacks a piece, or has one that nobody could read."""
+    assessment = Assessment.model_validate(shown_of(task, cipher)["proposal"]["assessment"])
+    return bool(assessment.missing_pieces or assessment.unreadable_pieces)
+
+
 def _facts(procedure: Procedure, wanted: Mapping[str, JsonValue], actor: Actor, now: datetime) -> list[Fact]:
     today = calendar_of(procedure).day_of(now)
     found: list[Fact] = []
