@@ -84,6 +84,7 @@ class Parts:
             "issuer_url": self.issuer_url,
             "engine_url": self.engine_url,
             "vault_address": str(self.vault_socket),
+            "vault_token_file": str(self.vault_tokens[Caller.AUDITOR]),  # client commands only read
             **self._temporal_settings(),
             **{f"{name}_file": path for role in ROLES for name, path in [self._database(role)]},
         }
