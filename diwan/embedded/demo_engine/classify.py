@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 
 from diwan.domain.fold import fold
-from diwan.embedded.demo_engine.lexicon import PIECES, PieceConcept
+from diwan.embedded.demo_engine.lexicon import OTHERS, PIECES, PieceConcept
 from diwan.embedded.demo_engine.lines import Line
 from diwan.embedded.demo_engine.task import Task
 
 UNKNOWN = "unknown"
 _TITLE_LINES = 14
-_ENOUGH = 5.0
+_ENOUGH = 4.0
 _SMALL_WORDS = frozenset(
     {"des", "les", "une", "aux", "pour", "par", "sur", "d'un", "the", "and", "for", "من", "في", "على"}
 )
@@ -29,7 +29,8 @@ def classify(task: Task, lines: Sequence[Line]) -> dict[str, str]:
             for piece, concept in concepts.items()
         }
         best = max(scores, key=lambda piece: scores[piece], default=UNKNOWN)
-        found[document] = best if scores.get(best, 0) >= _ENOUGH else UNKNOWN
+        enough = max(_ENOUGH, _score(OTHERS, own))
+        found[document] = best if scores.get(best, 0) >= enough else UNKNOWN
     return found
 
 
@@ -50,7 +51,7 @@ def _score(concept: PieceConcept, lines: Sequence[Line]) -> float:
             if match:
                 rest = len(text) - len(match[0])
                 alone = max(0.0, 1 - rest / 50) if match.start() < 30 else 0.0
-                score += max(0.5, (20 - number) * alone) if number < _TITLE_LINES else 0.5
+                score += max(1.0, (20 - number) * alone) if number < _TITLE_LINES else 0.5
     whole = " ".join(line.folded for line in lines)
     return score + 1.5 * sum(word.search(whole) is not None for word in concept.words)
 

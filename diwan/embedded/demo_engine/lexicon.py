@@ -84,10 +84,11 @@ def _fact(key: str, entry: Mapping[str, Any]) -> FactConcept:
 
 
 _LEXICON = cast(
-    "dict[str, dict[str, dict[str, Any]]]",
+    "dict[str, Any]",
     yaml.safe_load(files("diwan.embedded.demo_engine").joinpath("lexicon.yaml").read_bytes()),
 )
 PIECES = [_piece(key, entry) for key, entry in _LEXICON["pieces"].items()]
+OTHERS = PieceConcept("other", re.compile("(?!)"), _phrases(_LEXICON["others"]), [])
 FACTS = [_fact(key, entry) for key, entry in _LEXICON["facts"].items()]
 
 YES = re.compile(r"(?<!\w)(?:oui|yes|true|vrai|نعم|اجل|صحيح)(?!\w)")

@@ -16,7 +16,7 @@ _PIECE = re.compile(r"^- `(?P<name>\w+)`: (?P<label>.*)$", re.MULTILINE)
 _TICKED = re.compile(r"`(\w+)`")
 _DOCUMENT = re.compile(r"^\{.*\"document\".*\}$", re.MULTILINE)
 _ARABIC = re.compile(r"[\u0600-\u06ff]")
-_FRENCH = re.compile(r"[éèêàç]|\b(?:vous|dossier|pièces)\b")
+_FRENCH = re.compile(r"[éèêàç]|\bvous\b")
 
 
 @dataclass(frozen=True)
