@@ -52,6 +52,7 @@ class Stack:
         self._parts: Parts | None = None
         self._children: dict[str, Child] = {}
         self._chores: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
 
     @property
     def urls(self) -> Urls:
@@ -127,6 +128,14 @@ class Stack:
                     return
                 await asyncio.sleep(0.05)
 
+    async def wait_restarted(self, name: str, pid: int, *, within_s: float = _START_WITHIN_S) -> None:
+        """Return when a part serves again in another process than `pid`. Raises TimeoutError."""
+        async with asyncio.timeout(within_s):
+            while self.pid(name) in (None, pid):
+                await self._changed.wait()
+                self._changed.clear()
+        await self.wait_ready(name, within_s=within_s)
+
     async def _after_a_death(self, pid: int | None) -> None:
         orphans = self.home.orphans()
         if pid is not None or orphans:
@@ -164,6 +173,7 @@ class Stack:
     def _record(self) -> None:
         records = (child.record() for child in self._children.values())
         self.home.record(record for record in records if record is not None)
+        self._changed.set()
 
     def _running(self) -> Parts:
         if self._parts is None:
