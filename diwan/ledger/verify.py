@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from diwan.domain.errors import Tampered
 from diwan.ledger.entry import EntryHeader, check_header, entry_hash
@@ -19,7 +20,8 @@ class StoredEntry:
     hash: bytes
     prev_hash: bytes | None
     header: bytes
-    kind: str = ""
+    kind: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,8 @@ def _compare(entry: StoredEntry, header: EntryHeader, bad: Callable[[str, str], 
     said = (header.tenant, header.chain, header.seq, header.prev)
     if said != (entry.tenant, entry.chain, entry.seq, entry.prev_hash.hex() if entry.prev_hash else None):
         return bad("entry.columns_differ", "the header and the columns beside it name different places")
-    if entry.kind and header.kind != entry.kind:
-        return bad("entry.columns_differ", "the header and the columns beside it name different kinds")
+    if (header.kind, header.at) != (entry.kind, entry.at):
+        return bad("entry.columns_differ", "the header and the columns beside it name different kinds or instants")
     if header.case and (header.case != header.chain or header.case_seq != header.seq):
         return bad("entry.case_differs", "the header names another case or version than its chain")
     return None

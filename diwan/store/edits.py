@@ -91,7 +91,7 @@ def _facts(procedure: Procedure, wanted: Mapping[str, JsonValue], actor: Actor, 
             continue
         declared = procedure.facts.get(name)
         if declared is None:
-            raise _unknown(name, sorted(procedure.facts))
+            raise _unknown(sorted(procedure.facts))
         try:
             read = read_value(declared.type, value)
         except InvalidInput as error:
@@ -119,7 +119,7 @@ def _pieces(
             continue
         piece = name.removeprefix(_PIECE)
         if piece not in procedure.pieces:
-            raise _unknown(name, [f"{_PIECE}{each}" for each in procedure.pieces])
+            raise _unknown([f"{_PIECE}{each}" for each in procedure.pieces])
         if value in (None, ""):
             pieces.pop(piece, None)
         elif isinstance(value, str) and value in usable:
@@ -156,8 +156,11 @@ def _warnings(before: Sequence[str], *, overridden: bool) -> list[str]:
     return [*kept, RESULT_SET] if overridden else kept
 
 
-def _unknown(name: str, known: Sequence[str]) -> InvalidInput:
-    return InvalidInput("task.change_unknown", f"`{name[:80]}` cannot be changed.", f"There are: {', '.join(known)}.")
+def _unknown(known: Sequence[str]) -> InvalidInput:
+    # The name that was sent is not repeated: it may be anything.
+    return InvalidInput(
+        "task.change_unknown", "A name in `changes` is none that can be changed.", f"There are: {', '.join(known)}."
+    )
 
 
 def _results() -> str:

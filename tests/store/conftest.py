@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -14,10 +14,10 @@ from diwan.domain.task import TaskKind
 from diwan.store import facts, tasks
 from diwan.store.change import change_case
 from diwan.store.database import Database
-from diwan.store.documents import NewDocument
 from diwan.store.intake import Accepted, accept_event
 from diwan.store.proposals import make_proposal
 from diwan.store.tasks import TaskRow
+from tests.store.whole_case import whole_case
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT, application, envelope, ministry, sender
 from tests.support.keyring import MemoryKeyring
@@ -51,10 +51,6 @@ def open_case(demo: TestDatabase, web: Database, keyring: MemoryKeyring, now: da
         return accepted.case_id
 
     return opened
-
-
-def a_document(text: str = "Certificat modèle", **changed: str) -> NewDocument:
-    return NewDocument(name="certificat.txt", data=text.encode(), media_type="text/plain", pages=1, **changed)
 
 
 GRANTED = Assessment(result=Result.GRANTED, amount=100_000, grounds=["full_aid"])
@@ -95,3 +91,23 @@ def open_task(demo: TestDatabase, worker: Database, keyring: MemoryKeyring, now:
         return task
 
     return opened
+
+
+@pytest.fixture(scope="module")
+async def pools(demo: TestDatabase) -> AsyncIterator[tuple[Database, Database]]:
+    """The web's and the worker's pools for fixtures of the module."""
+    web, worker = (Database.connect(demo.url(role), role=role, pool_size=2) for role in ("diwan_web", "diwan_worker"))
+    yield web, worker
+    await web.dispose()
+    await worker.dispose()
+
+
+SECRET = "PLANTÉ-Zz48-مزروع"
+
+
+@pytest.fixture(scope="module")
+async def whole(demo: TestDatabase, pools: tuple[Database, Database], keyring: MemoryKeyring) -> str:
+    """A decided case with a row in every table; personal values hold `SECRET`."""
+    with demo.superuser() as connection:
+        connection.execute("insert into webhook values ('demo', 'hook', 'http://127.0.0.1:9/', 'hook', true)")
+    return await whole_case(*pools, keyring, "whole", secret=SECRET, now=NOW)

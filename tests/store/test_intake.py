@@ -19,9 +19,9 @@ from diwan.store.database import Database
 from diwan.store.entries import entries_of
 from diwan.store.intake import accept_event, upload_document
 from diwan.store.refusals import refusals_chain
-from tests.store.conftest import Opened, a_document
+from tests.store.conftest import Opened
 from tests.support.databases import TestDatabase
-from tests.support.factories import SOURCE, TENANT, application, envelope, sender
+from tests.support.factories import SOURCE, TENANT, a_document, application, envelope, sender
 from tests.support.keyring import MemoryKeyring
 
 pytestmark = pytest.mark.usefixtures("demo")

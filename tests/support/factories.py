@@ -13,6 +13,7 @@ from diwan.domain.text import Language
 from diwan.procedures.examples import example_text
 from diwan.store.database import Database
 from diwan.store.delegations import Delegation, add_delegation
+from diwan.store.documents import NewDocument
 from diwan.store.procedures import publish
 from diwan.store.sources import bind_source
 from diwan.store.tenants import put_tenant
@@ -99,3 +100,7 @@ def application(reference: str, **changed: Any) -> Application:
 
 def envelope(id_: str, type_: str = APPLICATION_SUBMITTED, *, subject: str = "", tenant: str = TENANT) -> Envelope:
     return Envelope(tenant=tenant, source=SOURCE, id=id_, type=type_, subject=subject)
+
+
+def a_document(text: str = "Certificat modèle", **changed: str) -> NewDocument:
+    return NewDocument(name="certificat.txt", data=text.encode(), media_type="text/plain", pages=1, **changed)

@@ -1,0 +1,174 @@
+"""A case with a row in every table of its children, made through the store's own functions."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from diwan.domain.actor import agent, system
+from diwan.domain.case import Result, StepKind
+from diwan.domain.decision import Assessment, Proposal
+from diwan.domain.event import DocumentRef
+from diwan.domain.facts import Fact, PageText, Provenance
+from diwan.domain.party import Party, PartyRole
+from diwan.domain.task import ActInput, TaskAct, TaskKind
+from diwan.store import decisions, documents, facts, inbox, keys, letters, notifications, outbox, runs, tasks
+from diwan.store.acts import act_on_task
+from diwan.store.change import change_case
+from diwan.store.database import Database
+from diwan.store.intake import accept_event
+from diwan.store.proposals import make_proposal
+from tests.support.factories import AUTHORITY, CLERK, TENANT, a_document, application, envelope, sender
+from tests.support.keyring import MemoryKeyring
+
+
+async def whole_case(
+    web: Database, worker: Database, keyring: MemoryKeyring, reference: str, *, secret: str, now: datetime
+) -> str:
+    """Opens a case and takes it to its decision; `secret` is in every value that is personal."""
+    accepted = await accept_event(
+        web,
+        keyring,
+        envelope(f"whole-{reference}"),
+        application(
+            reference,
+            parties=[
+                Party(
+                    role=PartyRole.APPLICANT,
+                    name=f"Zineb {secret}",
+                    identity_number=secret,
+                    address=secret,
+                    contact=secret,
+                )
+            ],
+            answers={"residence": secret, "notary": secret, "price": 290_000},
+            documents=[DocumentRef(name=f"{secret}.txt", piece="identity_card", part="p")],
+        ),
+        [a_document(f"Certificat de {secret}")],
+        client=sender(),
+        now=now,
+    )
+    case_id = accepted.case_id
+    assert case_id is not None
+    document = accepted.documents[0].id
+    cipher = await keyring.cipher(TENANT, case_id)
+
+    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        run = await runs.start_run(change, "examine", 1, spec="dossier-examiner", prompts="1")
+        await documents.store_pages(
+            conn, TENANT, case_id, [PageText(document=document, page=1, text=f"Certificat de {secret}")], cipher
+        )
+        (event,) = await inbox.pending(conn, TENANT, case_id, change.cursor)
+        await inbox.consume(change, event, "receipt/1")
+        change.record("agent:run:started", agent(TENANT, "dossier-examiner"), cipher=cipher)
+
+    async with worker.transaction(TENANT) as conn:
+        attempt = await runs.store_request(
+            conn,
+            TENANT,
+            case_id=case_id,
+            run=run.id,
+            call=1,
+            final=True,
+            model="demo",
+            request=secret.encode(),
+            cipher=cipher,
+            now=now,
+        )
+    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        await runs.store_answer(
+            change,
+            cipher,
+            run=run.id,
+            call=1,
+            attempt=attempt,
+            body=secret.encode(),
+            broken="",
+            engine="demo",
+            usage={"prompt_tokens": 10, "completion_tokens": 5},
+        )
+        await runs.store_tool_result(
+            change,
+            cipher,
+            run=run.id,
+            call=1,
+            position=0,
+            tool="read_page",
+            effect="read",
+            arguments={"name": secret},
+            result={"text": secret},
+            ok=True,
+        )
+        change.record(
+            "agent:model:called",
+            agent(TENANT, "dossier-examiner"),
+            cipher=cipher,
+            body={"said": secret},
+            commitments={"request": secret.encode()},
+        )
+
+    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        fact = Fact(
+            name="residence",
+            value=secret,
+            provenance=Provenance.DOCUMENT,
+            as_of=date(2026, 11, 23),
+            established_by="agent:dossier-examiner",
+        )
+        await facts.store_facts(conn, TENANT, case_id, [fact], cipher, now=now)
+        await runs.end_run(change, run.id, status="finished")
+        proposal = Proposal(
+            proposer="rules",
+            assessment=Assessment(result=Result.GRANTED, amount=100_000),
+            facts=[fact],
+            summary=f"Demande de {secret}",
+        )
+        made = await make_proposal(conn, TENANT, case_id, proposal, cipher, now=now)
+        task = await tasks.open_task(
+            change,
+            cipher,
+            kind=TaskKind.SIGN,
+            step="sign",
+            visit=1,
+            shown={"proposal": proposal.model_dump(mode="json")},
+            roles=[*AUTHORITY.roles],
+            proposer=CLERK.subject,
+            proposal_id=made.id,
+        )
+        change.plan(StepKind.TASK, None)
+        change.record("agent:run:ended", agent(TENANT, "dossier-examiner"), cipher=cipher, body={"summary": secret})
+
+    given = ActInput(digest=task.digest, reason=f"Signé pour {secret}")
+    await act_on_task(web, keyring, AUTHORITY, task.id, TaskAct.APPROVE, given, key="sign", now=now)
+
+    made_letter = letters.seal_letter(
+        cipher,
+        f"{case_id}/decide/1",
+        kind="decision",
+        language="fr",
+        number=f"L-{reference}",
+        template="decision/1",
+        content={"to": secret},
+        pdf=f"%PDF {secret}".encode(),
+    )
+    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        await decisions.store_decision(
+            change,
+            result=Result.GRANTED,
+            proposal=proposal,
+            signed_by=AUTHORITY.subject,
+            delegation_id="delegation-1",
+            signed_at=now,
+            cipher=cipher,
+        )
+        await letters.store_letter(change, made_letter)
+        await notifications.store_notification(change, made_letter.id, channel="post")
+        await notifications.mark_received(change, cipher, letter=made_letter.id, proof=f"Reçu de {secret}", at=now)
+        await keys.store_result(conn, TENANT, case_id, f"{case_id}/decide/1", {"letter": made_letter.id})
+        await outbox.enqueue_outbox(
+            conn, TENANT, case_id, "diwan.case.decided", {"case": case_id}, key=f"{case_id}/decide/1", now=now
+        )
+        change.state.result = Result.GRANTED
+        change.plan(StepKind.END, None)
+        change.closed(now)
+        change.record("case:decision:signed", system(TENANT, "worker"), cipher=cipher, body={"to": secret})
+    return case_id
