@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from diwan.domain.event import Application, FollowUp
-from diwan.domain.task import ActInput
 from diwan.web.api.examples import PROBLEM
+from diwan.web.api.views import ActBody
 
 _REF = "#/components/schemas/{model}"
-_MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActInput)
+_MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActBody)
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 _PROBLEM: dict[str, Any] = {

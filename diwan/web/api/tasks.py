@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 
 from diwan.domain.actor import Actor, Role
 from diwan.domain.errors import InvalidInput
-from diwan.domain.task import ActInput, TaskAct, TaskKind, TaskStatus
+from diwan.domain.task import TaskAct, TaskKind, TaskStatus
 from diwan.store.acts import act_on_task
 from diwan.store.cases import get_case, numbers_of
 from diwan.store.tasks import LIVE, TaskRow, get_task, shown_of, worklist
@@ -18,7 +18,7 @@ from diwan.web.api.callers import Worker, WorkerOrAuditor
 from diwan.web.api.case_views import task_fields, task_summary
 from diwan.web.api.examples import ACT
 from diwan.web.api.pages import Cursor, Size
-from diwan.web.api.views import Page, TaskAfterAct, TaskSummary, TaskView
+from diwan.web.api.views import ActBody, Page, TaskAfterAct, TaskSummary, TaskView
 from diwan.web.dependencies import Dependencies, Deps
 from diwan.web.limits import Limits
 from diwan.web.openapi import json_body, reference
@@ -78,13 +78,13 @@ async def show(deps: Deps, actor: WorkerOrAuditor, task: str) -> TaskView:
     summary="Claim, release, approve, edit, reject or return",
     description="`approve`, `edit`, `reject` and `return` need the header Idempotency-Key and the digest of what was "
     "shown. To edit, reject and return needs a reason. Approving a task `sign` is the signature.",
-    openapi_extra=json_body(reference(ActInput), ACT, required=False),
+    openapi_extra=json_body(reference(ActBody), ACT, required=False),
 )
 async def post(
     request: Request, deps: Deps, actor: Worker, task: str, act: TaskAct, idempotency_key: IdempotencyKey = ""
 ) -> TaskAfterAct:
     request.state.on_record = True  # act_on_task records what it refuses
-    given = await read_model(request, ActInput, deps.limits)
+    given = await read_model(request, ActBody, deps.limits)
     done = await act_on_task(
         deps.db, deps.keyring, actor, task, act, given, key=_key(act, idempotency_key), now=deps.clock()
     )

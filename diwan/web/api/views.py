@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from diwan.domain.case import CaseStatus, PeriodState, Result, StepKind
 from diwan.domain.decision import Proposal
 from diwan.domain.facts import Fact
 from diwan.domain.party import Party
-from diwan.domain.task import TaskKind, TaskStatus
+from diwan.domain.task import ActInput, TaskKind, TaskStatus
 
 Item = TypeVar("Item")
 
@@ -125,6 +125,12 @@ class TaskSummary(BaseModel):
     created_at: datetime
     due_at: datetime | None
     completed_at: datetime | None
+
+
+class ActBody(ActInput):
+    """As `ActInput`; a field that is not known is a mistake, not nothing."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class TaskAfterAct(TaskSummary):
