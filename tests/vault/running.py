@@ -18,10 +18,12 @@ from diwan.vault.client import VaultKeyring
 from diwan.vault.setup import VaultFiles, initialise, is_initialised
 
 _PROGRAM = """
+import logging
 import sys
 from pathlib import Path
 from diwan.vault.listen import serve
 from diwan.vault.setup import VaultFiles
+logging.basicConfig(level=logging.DEBUG)  # what a library would say, it says here
 serve(VaultFiles.in_folder(Path(sys.argv[1])), sys.argv[2])
 """
 

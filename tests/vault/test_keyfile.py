@@ -74,6 +74,7 @@ def test_a_damaged_key_file_is_refused_without_repeating_it(tmp_path: Path, cont
         keyfile.load(tmp_path / "kek.json")
     assert raised.value.code == "vault.key_file_malformed"
     assert "c2hvcnQ" not in "".join(traceback.format_exception(raised.value))
+    assert raised.value.__context__ is None or raised.value.__suppress_context__
 
 
 def test_a_key_under_another_keys_name_is_refused(path: Path) -> None:

@@ -90,6 +90,17 @@ def test_its_socket_is_its_owners_only(vault: Vault) -> None:
     assert stat.S_IMODE(mode) == 0o600
 
 
+def test_its_socket_is_at_no_moment_open_to_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def see(path: Path, _: int) -> None:
+        seen.append(stat.S_IMODE(path.stat().st_mode))
+
+    monkeypatch.setattr("os.chmod", see)
+    with listen._unix_listener(folder / "v.sock", 0o660):
+        assert seen == [0o600]
+
+
 def test_a_second_vault_on_the_same_socket_is_refused(vault: Vault, folder: Path) -> None:
     with pytest.raises(Conflict) as raised:
         listen.serve(VaultFiles.in_folder(folder), str(vault.socket))
