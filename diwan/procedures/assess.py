@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from diwan.domain.case import Result
 from diwan.domain.decision import Assessment, Conflict, RuleOutcome
 from diwan.domain.errors import InvalidInput
 from diwan.domain.facts import Fact, FactValue, Provenance
@@ -86,22 +85,14 @@ def assess(
     would have to establish, the facts of an unreadable piece included.
     """
     weighed = weigh(procedure, facts)
-    types = fact_types(procedure)
-    guards = {name: compile_guard(rule.when, types) for name, rule in procedure.rules.items()}
+    guards = _guards(procedure)
     holds = {name: guard.holds(weighed.values) for name, guard in guards.items()}
     missing = [piece for piece in procedure.required_pieces if not pieces.get(piece)]
     unread = _unread(procedure, weighed, pieces, unreadable)
-    chosen, open_guards = _choose_outcome(procedure, weighed)
-    open_guards += [guards[name] for name, answer in holds.items() if answer is None]
-    in_conflict = {conflict.fact for conflict in weighed.conflicts}
-    needed = {fact for guard in open_guards for fact in guard.uses if fact not in weighed.facts}
-    needed |= {
-        fact for piece in unread for fact in procedure.facts_of_piece(piece) if not _shown(weighed.facts.get(fact))
-    }
+    outcome, still_open = _outcome(procedure, weighed)
+    still_open += [guards[name] for name, answer in holds.items() if answer is None]
 
-    result: Result | None = None
-    amount: int | None = None
-    grounds: list[str] = []
+    result, amount, grounds = None, None, list[str]()
     broken = [name for name, answer in holds.items() if answer is False]
     if missing:
         if pieces_requested:
@@ -111,16 +102,16 @@ def assess(
     elif broken:
         result = procedure.rules[broken[0]].otherwise
         grounds = [name for name in broken if procedure.rules[name].otherwise == result]
-    elif chosen and not in_conflict and None not in holds.values():
-        outcome = procedure.outcomes[chosen]
-        result, amount, grounds = outcome.result, outcome.amount, [chosen]
+    elif outcome and not weighed.conflicts and None not in holds.values():
+        chosen = procedure.outcomes[outcome]
+        result, amount, grounds = chosen.result, chosen.amount, [outcome]
 
     return Assessment(
         result=result,
         amount=amount,
         rules=[RuleOutcome(rule=name, holds=answer) for name, answer in holds.items()],
         grounds=grounds,
-        unknown=[name for name in procedure.facts if name in needed - in_conflict],
+        unknown=_unknown(procedure, weighed, still_open, unread),
         conflicts=weighed.conflicts,
         missing_pieces=missing,
         unreadable_pieces=unread,
@@ -128,19 +119,33 @@ def assess(
     )
 
 
-def _choose_outcome(procedure: Procedure, weighed: Weighed) -> tuple[str, list[CompiledGuard]]:
-    """The first outcome that applies, or no name and the guard that stays open."""
+def _guards(procedure: Procedure) -> dict[str, CompiledGuard]:
     types = fact_types(procedure)
+    return {name: compile_guard(rule.when, types) for name, rule in procedure.rules.items()}
+
+
+def _outcome(procedure: Procedure, weighed: Weighed) -> tuple[str, list[CompiledGuard]]:
+    """The first outcome that applies; or no name, and the guard that stays open."""
     for name, outcome in procedure.outcomes.items():
         if outcome.when is None:
             return name, []
-        guard = compile_guard(outcome.when, types)
+        guard = compile_guard(outcome.when, fact_types(procedure))
         answer = guard.holds(weighed.values)
-        if answer is None:
-            return "", [guard]
-        if answer:
-            return name, []
+        if answer is not False:
+            return (name, []) if answer else ("", [guard])
     return "", []
+
+
+def _unknown(
+    procedure: Procedure, weighed: Weighed, still_open: Sequence[CompiledGuard], unread: Sequence[str]
+) -> list[str]:
+    """What a person would have to establish before the rules can tell, conflicts apart."""
+    needed = {fact for guard in still_open for fact in guard.uses if fact not in weighed.facts}
+    needed |= {
+        fact for piece in unread for fact in procedure.facts_of_piece(piece) if not _shown(weighed.facts.get(fact))
+    }
+    in_conflict = {conflict.fact for conflict in weighed.conflicts}
+    return [name for name in procedure.facts if name in needed - in_conflict]
 
 
 def _unread(
@@ -160,11 +165,16 @@ def _shown(fact: Fact | None) -> bool:
     return fact is not None and (fact.by_person or fact.provenance is not Provenance.DECLARED)
 
 
-def _declared_only(procedure: Procedure, weighed: Weighed) -> list[str]:
+def used_facts(procedure: Procedure) -> set[str]:
+    """Names of the facts that a rule or an outcome looks at."""
     types = fact_types(procedure)
-    texts = [rule.when for rule in procedure.rules.values()]
-    texts += [outcome.when for outcome in procedure.outcomes.values() if outcome.when]
-    used = {fact for text in texts for fact in compile_guard(text, types).uses}
+    conditions = [rule.when for rule in procedure.rules.values()]
+    conditions += [outcome.when for outcome in procedure.outcomes.values() if outcome.when]
+    return {fact for text in conditions for fact in compile_guard(text, types).uses}
+
+
+def _declared_only(procedure: Procedure, weighed: Weighed) -> list[str]:
+    used = used_facts(procedure)
     return [
         name
         for name, declared in procedure.facts.items()

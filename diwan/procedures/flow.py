@@ -6,9 +6,10 @@ the same move. Given states are never changed; a move carries a new one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from diwan.domain.case import CaseState, CaseStatus, PeriodState, Result, StepKind
 from diwan.domain.errors import Conflict, InvalidInput, NeedsPerson
@@ -35,6 +36,8 @@ from diwan.procedures.ways import STATE, VIEW, is_request
 
 MAX_REQUESTS_FOR_PIECES = 1
 
+Moment = Literal["enter", "leave", "event"]
+
 
 @dataclass(frozen=True)
 class Move:
@@ -52,10 +55,10 @@ class Move:
 
 def open_case(procedure: Procedure, now: datetime, calendar: Calendar) -> Move:
     """The first move: the application was filed at `now`."""
-    moment = _Moment(procedure, CaseState(), now, calendar)
-    moment.take(APPLICATION_SUBMITTED)
-    moment.enter(procedure.start)
-    return moment.move(cancel_tasks=False)
+    change = _Change(procedure, CaseState(), now, calendar)
+    change.take(APPLICATION_SUBMITTED)
+    change.enter(procedure.start)
+    return change.move(cancel_tasks=False)
 
 
 def after_step(
@@ -80,11 +83,11 @@ def after_step(
             f"It ends with one of: {', '.join(outcomes_of(step))}.",
         )
     transition = _choose(procedure, state, step, outcome, view)
-    moment = _Moment(procedure, state, now, calendar)
+    change = _Change(procedure, state, now, calendar)
     if isinstance(step, ActStep) and step.letter is LetterKind.DECISION:
-        moment.state.result = _decided(view)
-    moment.go(transition, completed=True)
-    return moment.move(cancel_tasks=False)
+        change.state.result = _decided(view)
+    change.go(transition, completed=True)
+    return change.move(cancel_tasks=False)
 
 
 def on_event(procedure: Procedure, state: CaseState, event_type: str, now: datetime, calendar: Calendar) -> Move | None:
@@ -92,8 +95,8 @@ def on_event(procedure: Procedure, state: CaseState, event_type: str, now: datet
     step = procedure.steps.get(state.step)
     if step is None or step.kind is StepKind.END:
         return None
-    moment = _Moment(procedure, state, now, calendar)
-    moment.take(event_type)
+    change = _Change(procedure, state, now, calendar)
+    change.take(event_type)
     transition: Transition | GlobalTransition | None = None
     awaited = isinstance(step, WaitStep) and event_type in step.events
     if awaited:
@@ -101,10 +104,10 @@ def on_event(procedure: Procedure, state: CaseState, event_type: str, now: datet
     else:
         transition = next((each for each in procedure.on_event if _applies(each, event_type, state.step)), None)
     if transition is not None:
-        moment.go(transition, completed=awaited)
-    elif moment.state == state:
+        change.go(transition, completed=awaited)
+    elif change.state == state:
         return None
-    return moment.move(cancel_tasks=transition is not None)
+    return change.move(cancel_tasks=transition is not None)
 
 
 def on_time(procedure: Procedure, state: CaseState, now: datetime, calendar: Calendar) -> Move | None:
@@ -118,14 +121,14 @@ def on_time(procedure: Procedure, state: CaseState, now: datetime, calendar: Cal
     if step is None or step.kind is StepKind.END or not over:
         return None
     name = min(over, key=lambda pair: pair[0])[1]
-    moment = _Moment(procedure, state, now, calendar)
-    moment.state.periods[name] = periods.end(state.periods[name])
+    change = _Change(procedure, state, now, calendar)
+    change.state.periods[name] = periods.end(state.periods[name])
     transition = _after_expiry(procedure, state, step, name)
     if transition is None:
-        moment.flag(("late." if _nature(procedure, name) is Nature.TARGET else "expired.") + name)
+        change.flag(("late." if _nature(procedure, name) is Nature.TARGET else "expired.") + name)
     else:
-        moment.go(transition, completed=isinstance(step, WaitStep) and step.period == name)
-    return moment.move(cancel_tasks=transition is not None)
+        change.go(transition, completed=isinstance(step, WaitStep) and step.period == name)
+    return change.move(cancel_tasks=transition is not None)
 
 
 # --- choosing ------------------------------------------------------------------------------------------------------
@@ -205,7 +208,7 @@ def _after_expiry(procedure: Procedure, state: CaseState, step: Step, name: str)
 # --- carrying out --------------------------------------------------------------------------------------------------
 
 
-class _Moment:
+class _Change:
     """One change of one case's state, in the order of the law: leave, then enter; end, resume, suspend, start."""
 
     def __init__(self, procedure: Procedure, state: CaseState, now: datetime, calendar: Calendar) -> None:
@@ -220,14 +223,14 @@ class _Moment:
             self.state.result = transition.result
         if completed and is_request(self._procedure.steps[self.state.step]):
             self.state.pieces_requested += 1
-        self._trigger(Trigger(leave=self.state.step), completed=completed)
+        self._trigger("leave", self.state.step, completed=completed)
         self.enter(transition.to)
 
     def enter(self, step: str) -> None:
         state = self.state
         state.step = step
         state.visit = state.visits[step] = state.visits.get(step, 0) + 1
-        self._trigger(Trigger(enter=step))
+        self._trigger("enter", step)
         entered = self._procedure.steps[step]
         if isinstance(entered, WaitStep):
             self._start(entered.period, self._procedure.periods[entered.period])
@@ -239,23 +242,28 @@ class _Moment:
             self.state.flags.append(name)
 
     def take(self, event: str) -> None:
-        self._trigger(Trigger(event=event))
+        self._trigger("event", event)
 
-    def _trigger(self, moment: Trigger, *, completed: bool = True) -> None:
+    def _trigger(self, moment: Moment, name: str, *, completed: bool = True) -> None:
         """What was broken off was not done: it ends and resumes periods, but starts and suspends none."""
-        for name, _ in self._having(lambda period: moment in period.end):
-            self._change(name, periods.end)
-        for name, period in self._having(lambda period: moment in period.resume):
-            self._change(name, lambda each, of=period: periods.resume(of, each, self._now, self._calendar))
+
+        def having(triggers: Callable[[Period], list[Trigger]]) -> list[tuple[str, Period]]:
+            return [
+                (each, period)
+                for each, period in self._procedure.periods.items()
+                if any(getattr(trigger, moment) == name for trigger in triggers(period))
+            ]
+
+        for each, _ in having(lambda period: period.end):
+            self._change(each, periods.end)
+        for each, period in having(lambda period: period.resume):
+            self._change(each, lambda state, of=period: periods.resume(of, state, self._now, self._calendar))
         if not completed:
             return
-        for name, _ in self._having(lambda period: moment in period.suspend):
-            self._change(name, lambda each: periods.suspend(each, self._now, self._calendar))
-        for name, period in self._having(lambda period: moment in period.start):
-            self._start(name, period)
-
-    def _having(self, test: Callable[[Period], bool]) -> Iterator[tuple[str, Period]]:
-        return ((name, period) for name, period in self._procedure.periods.items() if test(period))
+        for each, _ in having(lambda period: period.suspend):
+            self._change(each, lambda state: periods.suspend(state, self._now, self._calendar))
+        for each, period in having(lambda period: period.start):
+            self._start(each, period)
 
     def _change(self, name: str, change: Callable[[PeriodState], PeriodState]) -> None:
         if name in self.state.periods:

@@ -9,9 +9,9 @@ from typing import cast
 from diwan.domain.case import StepKind
 from diwan.domain.errors import InvalidInput
 from diwan.domain.text import Localized
-from diwan.procedures.crosscheck import fact_types, grounds, placeholders
+from diwan.procedures.assess import used_facts
+from diwan.procedures.crosscheck import grounds, placeholders
 from diwan.procedures.findings import Finding, Findings, Path
-from diwan.procedures.guards import compile_guard
 from diwan.procedures.load import check_text
 from diwan.procedures.parts import Declared
 from diwan.procedures.schema import Procedure
@@ -134,10 +134,7 @@ def _can_happen(procedure: Procedure, trigger: Trigger, live: set[str]) -> bool:
 
 
 def _facts(procedure: Procedure, found: Findings) -> None:
-    types = fact_types(procedure)
-    conditions = [rule.when for rule in procedure.rules.values()]
-    conditions += [outcome.when for outcome in procedure.outcomes.values() if outcome.when]
-    used = {fact for text in conditions for fact in compile_guard(text, types).uses}
+    used = used_facts(procedure)
     for name, fact in procedure.facts.items():
         path: Path = ("facts", name)
         if name not in used and not fact.must_agree:

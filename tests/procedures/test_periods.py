@@ -91,7 +91,10 @@ DAYS = st.lists(st.dates(date(2024, 1, 1), date(2032, 1, 1)), max_size=10)
 CALENDARS = st.builds(calendar_of, st.just(sample()), closed=DAYS, opened=DAYS)
 
 
-@given(UNITS, st.integers(1, 90), COUNTING, ROLL, STARTS, CALENDARS, st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=4))  # fmt: skip  # noqa: E501
+PAUSES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=4)
+
+
+@given(UNITS, st.integers(1, 90), COUNTING, ROLL, STARTS, CALENDARS, PAUSES)
 @settings(max_examples=150, deadline=None)
 def test_suspension_never_shortens(
     unit: str,

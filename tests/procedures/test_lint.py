@@ -1,0 +1,70 @@
+"""What loads can still be doubtful: each doubt is named, with its line, and the sample has none."""
+
+from __future__ import annotations
+
+import pytest
+
+from diwan.procedures.findings import Level
+from diwan.procedures.lint import lint, reachable
+from tests.procedures.support import sample, text
+
+SIGN = "      - {on: approved, to: sign}\n"
+AWAIT = "      - {to: await_pieces}\n"
+WITHDRAWN = "    to: withdrawal\n    not_at: [decide, withdrawal]\n"
+TARGET = "    start: [{event: diwan.application.submitted}]\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        (SIGN, SIGN + "      - {on: approved, to: examine}\n", "transition.dead"),
+        (AWAIT, AWAIT + AWAIT, "transition.dead"),
+        (WITHDRAWN, "    to: examine\n", "step.unreachable"),
+        ("when: national\n", "when: price > 1\n", "fact.unused"),
+        ("      fr: Délivrance du récépissé", "      fr: '  '", "text.empty"),
+        ("      ar: تسليم وصل الإيداع", "      ar: Issue the receipt", "text.script"),
+        ("      fr: Délivrance du récépissé", "      fr: '٣'", "text.script"),
+        (TARGET, "    start: [{leave: closed}]\n", "period.unstarted"),
+        ("    personal: true\n    must_agree: true\n", "    must_agree: true\n", "fact.personal"),
+    ],
+)
+def test_doubts(old: str, new: str, code: str) -> None:
+    assert f"procedure.{code}" in {finding.code for finding in lint(text((old, new)))}
+
+
+def test_a_personal_value_in_a_reason_is_doubtful() -> None:
+    place = ("أن صاحب الطلب يحمل", "أن صاحب الطلب {identity_number} يحمل")
+    french = ("dossier que le demandeur", "dossier que le demandeur {identity_number}")
+    english = ("not show that the applicant", "not show that the applicant {identity_number}")
+    found = lint(text(place, french, english))
+    assert [finding.code for finding in found] == ["procedure.ground.personal"]
+    assert found[0].level is Level.WARNING
+
+
+def test_the_same_text_twice_is_doubtful() -> None:
+    yaml = text(("en: Notarised promise of sale", "en: Promesse de vente établie par un notaire"))
+    assert [finding.code for finding in lint(yaml)] == ["procedure.text.same"]
+
+
+def test_a_piece_nothing_is_read_from_is_doubtful() -> None:
+    rooms = ("pieces: [sale_promise, habitation_permit]", "pieces: [sale_promise]")
+    yaml = text(rooms, ("pieces: [habitation_permit]", "pieces: [sale_promise]"))
+    assert [finding.code for finding in lint(yaml)] == ["procedure.piece.unused"]
+
+
+def test_errors_come_with_their_line_too() -> None:
+    found = lint("schema: diwan.procedure/1\nname: x\nname: y\n")
+    assert [(finding.code, finding.line, finding.level) for finding in found] == [("procedure.yaml", 3, Level.ERROR)]
+    found = lint("schema: diwan.procedure/1\nname: x\n")
+    assert all(finding.level is Level.ERROR for finding in found)
+
+
+def test_findings_come_in_the_order_of_the_file() -> None:
+    yaml = text(("      fr: Délivrance du récépissé", "      fr: ' '"), ("  ar: الدعم المباشر للسكن", "  ar: Aide"))
+    lines = [finding.line for finding in lint(yaml)]
+    assert len(lines) == 2
+    assert lines == sorted(lines)
+
+
+def test_events_and_dates_lead_to_steps_too() -> None:
+    assert reachable(sample()) == set(sample().steps)
