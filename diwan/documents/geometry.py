@@ -98,7 +98,8 @@ def _units(line: list[_Glyph]) -> list[tuple[str, str]]:
     before: _Glyph | None = None
     for glyph in _without_overlaid_spaces(bases):
         if before is not None:
-            if glyph.text == before.text and glyph.left - before.left < 0.15 * max(before.right - before.left, 0.1):
+            shift = glyph.left - before.left
+            if glyph.text == before.text and shift < max(0.15 * (before.right - before.left), 0.05 * em):
                 continue  # drawn twice to look bold
             gap = glyph.left - before.right
             if gap > 1.2 * em:

@@ -25,8 +25,8 @@ _PATTERNS = (
     # "Ignore the previous instructions" and its kin.
     r"""\b(?:ignore|disregard|forget|override)\b .{0,40}
         \b(?:instructions?|rules?|prompts?|guidelines|above|previous)\b""",
-    r"""\b(?:ignore[zr]?|oublie[zr]?|ne\ (?:tiens|tenez)\ pas\ compte|fai(?:s|tes)\ abstraction)\b .{0,40}
-        \b(?:instructions?|consignes?|regles?|directives?|ce\ qui\ precede)\b""",
+    r"""\b(?:ignore[zr]?|oublie[zr]?|ne\ (?:tiens|tenez)\ pas\ compte|fai(?:s|tes)\ abstraction)\b .{0,30}
+        \b(?:(?:instructions?|consignes?)\b | (?:regles|directives)\ (?:precedentes|ci-dessus) | ce\ qui\ precede)""",
     r"""\b(?:تجاهل|انس|اهمل|تغاض|لا\ تلتزم|لا\ تتبع)\w* .{0,40} (?:تعليم|توجيه|قواعد|اوامر|ما\ سبق)""",
     # Addressed to a machine.
     rf"""\b(?:a\ l'attention\ d[eu]|note\ (?:a|pour)|message\ (?:a|pour)|consigne\ (?:a|pour)|cher|en\ tant\ qu[e'])
