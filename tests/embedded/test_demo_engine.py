@@ -10,6 +10,7 @@ from typing import Any, cast
 import httpx
 import jsonschema
 import pytest
+import yaml
 
 from agents.loop import Reason
 from diwan.domain.errors import Unavailable
@@ -25,6 +26,9 @@ from tests.embedded.examination import Dossier, Run, examine
 
 HOUSING = load_procedure(example_text("direct-housing-aid"))
 FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "dossiers").glob("*/expected.json"))
+SINGLE: list[dict[str, Any]] = yaml.safe_load(
+    (Path(__file__).parent / "single_documents.yaml").read_text(encoding="utf-8")
+)
 
 
 def engine(failure: Failure | None = None, **options: Any) -> EngineClient:
@@ -59,6 +63,18 @@ async def test_dossiers_of_many_hands_are_read_and_every_claim_holds(folder: Pat
     assert result.conclusion is not None
     assert result.conclusion.rejected == []
     assert set(result.conclusion.pieces) == set(HOUSING.pieces)
+
+
+@pytest.mark.parametrize("document", SINGLE, ids=lambda document: " ".join(document["text"].split())[:40])
+async def test_single_documents_are_told_apart_and_read(document: dict[str, Any]) -> None:
+    dossier = Dossier([("", [document["text"]])])
+    async with engine() as client:
+        result = await examine(client, HOUSING, Language(document["language"]), dossier)
+    assert result.examination is not None
+    assert [reading.piece for reading in result.examination.documents] == [document["piece"]]
+    assert result.values() == document["facts"]
+    assert result.conclusion is not None
+    assert result.conclusion.rejected == []
 
 
 @pytest.mark.parametrize("language", Language)

@@ -12,8 +12,6 @@ from diwan.embedded.demo_engine.lexicon import PIECES, FactConcept, phrase_patte
 from diwan.embedded.demo_engine.lines import Line, following, quote_of
 from diwan.embedded.demo_engine.task import FactAsked
 
-# A quote for yes or no has to say something: shorter ones are no evidence anywhere.
-_SHORTEST = 12
 _SENTENCE = 18  # the score from which a candidate is a statement, not a title
 # The fact is the contrary of its concept: owns_no_dwelling, not_first_sale, sans logement.
 _CONTRARY_NAME = re.compile(r"(?:^|_)(?:no|not|non|never|without)(?:_|$)|_free$")
@@ -23,17 +21,12 @@ _IDENTITY_CARD = next(piece for piece in PIECES if piece.key == "identity_card")
 def find_boolean(fact: FactAsked, lines: Sequence[Line]) -> list[Found]:
     """The best candidate of one document; where its sentences say both, one for each."""
     concept = concept_of(fact)
-    found = [each for each in _answered(fact, concept, lines) if _says_enough(each.quote)]
+    found = list(_answered(fact, concept, lines))
     if not found and concept is not None:
-        found = [each for each in _stated(fact, concept, lines) if _says_enough(each.quote)]
+        found = list(_stated(fact, concept, lines))
     found.sort(key=lambda each: -each.score)
     best = {each.value: each for each in reversed(found) if each.score >= _SENTENCE}
     return list(best.values()) or found[:1]
-
-
-def _says_enough(quote: str) -> bool:
-    folded = fold(quote)
-    return len(folded.replace(" ", "")) >= _SHORTEST and " " in folded
 
 
 def _answered(fact: FactAsked, concept: FactConcept | None, lines: Sequence[Line]) -> Iterator[Found]:

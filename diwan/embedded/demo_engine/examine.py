@@ -7,7 +7,7 @@ from typing import Any
 from diwan.embedded.demo_engine.booleans import find_boolean
 from diwan.embedded.demo_engine.classify import classify
 from diwan.embedded.demo_engine.extract import Found, find_value
-from diwan.embedded.demo_engine.lines import QUOTE_LIMIT, Line, lines_of
+from diwan.embedded.demo_engine.lines import QUOTE_LIMIT, Line, lines_of, widened
 from diwan.embedded.demo_engine.task import FactAsked, Task
 
 _SUMMARY = {
@@ -49,10 +49,11 @@ def _claims(fact: FactAsked, kinds: dict[str, str], lines: list[Line]) -> list[d
             elif (each := find_value(fact, own)) is not None:
                 found.append(each)
         if found:
-            return [as_claim(fact.name, each) for each in found]
+            return [_claim(fact.name, each, lines) for each in found]
     return []
 
 
-def as_claim(fact: str, found: Found) -> dict[str, Any]:
-    evidence = {"document": found.document, "page": found.page, "quote": found.quote}
+def _claim(fact: str, found: Found, lines: list[Line]) -> dict[str, Any]:
+    page = [line for line in lines if (line.document, line.page) == (found.document, found.page)]
+    evidence = {"document": found.document, "page": found.page, "quote": widened(found.quote, page)}
     return {"fact": fact, "value": found.value, "evidence": evidence}

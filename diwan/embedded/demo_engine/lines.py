@@ -11,6 +11,7 @@ from diwan.domain.fold import fold
 from diwan.embedded.demo_engine.task import PageRead
 
 QUOTE_LIMIT = 300
+_SHORTEST = 12
 _ARABIC = re.compile(r"[\u0600-\u06ff]")
 
 
@@ -71,6 +72,25 @@ def following(lines: Sequence[Line], index: int, most: int) -> Iterator[Line]:
         if line.page != lines[index].page or line.document != lines[index].document:
             return
         yield line
+
+
+def says_enough(quote: str) -> bool:
+    """Shorter quotes are found on any page, and are no evidence anywhere."""
+    folded = fold(quote)
+    return len(folded.replace(" ", "")) >= _SHORTEST and " " in folded
+
+
+def widened(quote: str, lines: Sequence[Line]) -> str:
+    """The quote, with lines before or after it (of the page that `lines` are) until it says enough."""
+    own = quote.split("\n")
+    raws = [line.raw for line in lines]
+    at = next((n for n in range(len(raws)) if raws[n : n + len(own)] == own), None)
+    if at is None:
+        return quote
+    first, last = at, at + len(own)
+    while not says_enough("\n".join(raws[first:last])) and (first > 0 or last < len(raws)):
+        first, last = (first - 1, last) if first > 0 else (first, last + 1)
+    return "\n".join(raws[first:last])
 
 
 def quote_of(lines: Sequence[Line], value: str = "") -> str:
