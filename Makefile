@@ -70,9 +70,14 @@ LOCK := $(UV) pip compile --universal --python-version 3.11 --generate-hashes --
 .PHONY: lock
 lock: $(UV) ## Choose versions anew within pyproject.toml's bounds and write requirements/
 	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --constraint requirements/dev.txt -o requirements/run.txt
 	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --extra pool -o requirements/pool.txt
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:uv -o requirements/uv.txt
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:go -o requirements/go.txt
+
+.PHONY: settings
+settings: .venv/.ready ## Write deploy/settings.md anew from diwan/settings.py
+	@$(PY) -m diwan.cli.settings_reference > deploy/settings.md.new && mv deploy/settings.md.new deploy/settings.md
 
 .PHONY: clean
 clean: ## Remove what setup and the tests made here; DIWAN_HOME and the user's cache stay

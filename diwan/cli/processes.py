@@ -9,13 +9,14 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diwan.cli import running
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
 from diwan.cli.lazy import command_group
+from diwan.cli.output import say
 from diwan.domain.errors import NotFound
 
 if TYPE_CHECKING:
@@ -204,15 +205,30 @@ def _webhook_secrets(folder: Path | None) -> Callable[[str], str]:
 # --- vault, issuer, engine ------------------------------------------------------------------------------------------
 
 
-def vault() -> None:
-    """Serve the keys of cases, on a unix socket or a loopback port."""
+def vault(
+    init: Annotated[
+        bool, typer.Option("--init", help="Make key file, database and a token for each caller, then end.")
+    ] = False,
+) -> None:
+    """Serve the keys of cases, on a unix socket or a loopback port.
+
+    --init makes what is missing in DIWAN_VAULT_DIR: vault.sqlite, callers.json, tokens/ (one file for each process)
+    and the key file, which is to be backed up apart from all else.
+    """
+    from diwan.vault.callers import Caller
     from diwan.vault.listen import serve
-    from diwan.vault.setup import VaultFiles
+    from diwan.vault.setup import VaultFiles, initialise
 
     settings = running.begin("vault")
     files = VaultFiles.in_folder(settings.vault_dir or settings.home / "vault")
     if settings.vault_key is not None:
         files = VaultFiles(key=settings.vault_key, database=files.database, callers=files.callers)
+    if init:
+        tokens = files.database.parent / "tokens"
+        tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+        initialise(files, {caller: tokens / caller.value for caller in Caller})
+        say(f"made {files.key}, {files.database}, {files.callers} and {tokens}")
+        return
     serve(files, settings.text("vault_address"))
 
 
