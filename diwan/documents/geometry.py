@@ -20,7 +20,7 @@ _CID = re.compile(r"\(cid:\d+\)")
 _OPENING, _CLOSING = "([{<«", ")]}>»"
 _MIRROR = str.maketrans(_OPENING + _CLOSING, _CLOSING + _OPENING)
 # A run that reads left to right: letters and digits with the signs between them, joined by single spaces.
-_LTR_RUN = re.compile(r"[LN](?:[c]*[LN]|s(?=[cLN])|c+s?(?=[LN]))*")
+_LTR_RUN = re.compile(r"[LN](?:(?:c*|sc*|c+s)[LN])*")
 
 
 @dataclass(slots=True)
