@@ -159,7 +159,6 @@ def _decision(dossier: Dossier, occasion: Occasion, common: dict[str, Any]) -> c
         )
         for ground in assessment.grounds
     ]
-    part = content.AgentPart(model=occasion.model, rules_only=occasion.rules_only, edited=occasion.edited)
     return content.Decision(
         **common,
         result=assessment.result,
@@ -168,7 +167,7 @@ def _decision(dossier: Dossier, occasion: Occasion, common: dict[str, Any]) -> c
         grounds=tuple(grounds),
         facts=tuple(_held(dossier, fact) for fact in weigh(procedure, proposal.facts).facts.values()),
         legal_basis=tuple(text.in_(language) for text in procedure.legal_basis),
-        agent=part if occasion.model else None,
+        agent=_agent_part(occasion),
         signatory=content.Signatory(
             name=signatory.name.in_(language),
             title=signatory.title.in_(language),
@@ -176,6 +175,12 @@ def _decision(dossier: Dossier, occasion: Occasion, common: dict[str, Any]) -> c
         ),
         contest=_contest(dossier),
     )
+
+
+def _agent_part(occasion: Occasion) -> content.AgentPart | None:
+    if not occasion.model:
+        return None
+    return content.AgentPart(model=occasion.model, rules_only=occasion.rules_only, edited=occasion.edited)
 
 
 def _held(dossier: Dossier, fact: Fact) -> content.HeldFact:
