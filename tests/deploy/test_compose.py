@@ -12,11 +12,13 @@ import yaml
 from starlette.routing import Route
 from typer.core import TyperCommand, TyperGroup
 
+from agents.registry import agent_names, spec_of
 from diwan import settings
 from diwan.cli import running
 from diwan.cli.lazy import load
 from diwan.cli.main import DiwanGroup
 from diwan.embedded import ports, probes
+from diwan.pool.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
@@ -30,6 +32,17 @@ NEEDED = {
     "pool": {"database_url_pool", "vault_address", "vault_token", "engine_url"},
 }
 services = pytest.mark.parametrize("name", SERVICES)
+
+
+def test_operations_names_files_and_commands_that_exist() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    files = re.findall(r"`(deploy/[\w.-]+|requirements/[\w.-]+)`", page)
+    assert files
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    commands = set(re.findall(r"`diwan (\w+)", page))
+    assert commands <= set(DiwanGroup.entries), commands
+    variables = set(re.findall(r"`(DIWAN_\w+)`", page)) - {"DIWAN_HOME", "DIWAN_CONFIG"}
+    assert settings.unknown_variables(dict.fromkeys(variables, "")) == []
 
 
 def test_every_process_of_the_service_is_there() -> None:
@@ -146,6 +159,11 @@ def test_it_runs_without_rights(name: str) -> None:
 def test_web_is_published_on_this_machine_only_unless_told() -> None:
     assert SERVICES["web"]["ports"] == ["${DIWAN_PUBLISH:-127.0.0.1:8080}:8080"]
     assert not [name for name, service in SERVICES.items() if "ports" in service and name != "web"]
+
+
+def test_the_example_registry_serves_what_our_agents_need() -> None:
+    known = Registry.model_validate_json((ROOT / "deploy" / "registry.example.json").read_bytes())
+    assert {spec_of(name).capability for name in agent_names()} <= set(known.capabilities)
 
 
 def test_the_image_is_built_from_files_that_exist() -> None:
