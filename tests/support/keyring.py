@@ -25,7 +25,7 @@ class MemoryCipher:
     def open(self, retention: RetentionClass, context: str, ciphertext: bytes) -> bytes:
         try:
             return self._aead(retention).decrypt(ciphertext[1:13], ciphertext[13:], self._data(retention, context))
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: too short to be one of ours
             raise Tampered("cipher.does_not_open", "A stored value does not open.") from None
 
     def _aead(self, retention: RetentionClass) -> AESGCM:

@@ -1,0 +1,168 @@
+"""`diwan ledger verify` names the first bad entry, whatever was tampered with and by whomever."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import Any, LiteralString
+
+import orjson
+import psycopg
+import pytest
+
+from diwan.domain.errors import Final
+from diwan.domain.ports import RetentionClass
+from diwan.ledger.entry import check_header, encode, entry_hash
+from diwan.store.database import Database
+from diwan.store.entries import body_context
+from diwan.store.ledger_check import Report, verify_tenant
+from tests.support.databases import TestDatabase
+from tests.support.factories import TENANT
+from tests.support.keyring import MemoryKeyring
+
+
+@pytest.fixture
+async def auditor(demo: TestDatabase, whole: str) -> AsyncIterator[Database]:
+    pool = Database.connect(demo.url("diwan_auditor"), role="diwan_auditor", pool_size=1)
+    yield pool
+    await pool.dispose()
+
+
+@pytest.fixture
+def tamper(demo: TestDatabase) -> Iterator[psycopg.Connection[Any]]:
+    """The superuser with all triggers and foreign keys off: an administrator who means it. Undone after the test."""
+    connection = psycopg.connect(demo.url("postgres"))
+    connection.execute("set session_replication_role = replica")
+    connection.execute("create temp table kept_entry as select * from entry")
+    connection.execute("create temp table kept_case as select * from case_file")
+    connection.commit()
+    yield connection
+    connection.rollback()
+    connection.execute("delete from entry")
+    connection.execute("delete from case_file")
+    columns: LiteralString = "tenant, chain, seq, hash, prev_hash, header, body_sealed, kind, at"
+    connection.execute(f"insert into entry ({columns}) select {columns} from kept_entry")  # noqa: S608
+    connection.execute("insert into case_file select * from kept_case")
+    connection.commit()
+    connection.close()
+
+
+async def verify(auditor: Database, keyring: MemoryKeyring | None = None, chain: str | None = None) -> Report:
+    async with auditor.transaction(TENANT, snapshot=True) as conn:
+        return await verify_tenant(conn, TENANT, keyring=keyring, chain=chain)
+
+
+async def test_what_was_written_holds(auditor: Database, keyring: MemoryKeyring, whole: str) -> None:
+    report = await verify(auditor, keyring)
+    assert report.first_bad is None
+    assert (report.entries, report.chains, report.cases) == (7, 2, 1)
+    assert (report.bodies, report.erased) == (6, 0)
+    assert (await verify(auditor, chain=whole)).entries == 6
+
+
+async def test_a_growing_ledger_is_verified_in_a_snapshot(auditor: Database) -> None:
+    with pytest.raises(Final):
+        async with auditor.transaction(TENANT) as conn:
+            await verify_tenant(conn, TENANT)
+
+
+@pytest.mark.parametrize(
+    ("statement", "seq", "reason"),
+    [
+        ("update entry set header = header || ' ' where seq = 3 and chain = %s", 3, "entry.hash_differs"),
+        (
+            "update entry set hash = decode(repeat('00', 32), 'hex') where seq = 4 and chain = %s",
+            4,
+            "entry.hash_differs",
+        ),
+        (
+            "update entry set prev_hash = decode(repeat('00', 32), 'hex') where seq = 5 and chain = %s",
+            5,
+            "entry.link_differs",
+        ),
+        ("delete from entry where seq = 2 and chain = %s", 2, "entry.missing"),
+        ("delete from entry where seq = 1 and chain = %s", 1, "entry.missing"),
+        ("update entry set kind = 'other' where seq = 2 and chain = %s", 2, "entry.columns_differ"),
+        ("update entry set at = at + interval '1 s' where seq = 2 and chain = %s", 2, "entry.columns_differ"),
+        ("delete from entry where seq = 6 and chain = %s", 5, "case.head_differs"),
+        ("update case_file set version = 5 where id = %s", 6, "case.head_differs"),
+        ("delete from entry where chain = %s", 1, "entry.missing"),
+        ("delete from case_file where id = %s", 6, "case.missing"),
+        ("update entry set body_sealed = null where seq = 5 and chain = %s", 5, "body.missing"),
+    ],
+)
+async def test_the_first_bad_entry_is_named(
+    auditor: Database,
+    tamper: psycopg.Connection[Any],
+    whole: str,
+    statement: LiteralString,
+    seq: int,
+    reason: str,
+) -> None:
+    tamper.execute(statement, [whole])
+    tamper.commit()
+    bad = (await verify(auditor)).first_bad
+    assert bad is not None
+    assert (bad.tenant, bad.chain, bad.seq, bad.reason) == (TENANT, whole, seq, reason)
+
+
+async def test_a_rewritten_history_shows_in_the_next_entry(
+    auditor: Database, tamper: psycopg.Connection[Any], whole: str
+) -> None:
+    """Someone who recomputes the hash as well has to rewrite every entry after it."""
+    row = tamper.execute("select header from entry where chain = %s and seq = 3", [whole]).fetchone()
+    assert row is not None
+    forged = encode(check_header(bytes(row[0])).model_copy(update={"purpose": "forged"}))
+    tamper.execute(
+        "update entry set header = %s, hash = %s where chain = %s and seq = 3", [forged, entry_hash(forged), whole]
+    )
+    tamper.commit()
+    bad = (await verify(auditor)).first_bad
+    assert bad is not None
+    assert (bad.seq, bad.reason) == (4, "entry.link_differs")
+
+
+async def test_a_sealed_body_must_be_what_was_committed_to(
+    auditor: Database,
+    keyring: MemoryKeyring,
+    tamper: psycopg.Connection[Any],
+    whole: str,
+) -> None:
+    """Whoever has the keys can seal another body, but not one that the header commits to."""
+    cipher = await keyring.cipher(TENANT, whole)
+    place = body_context(whole, 3)
+    row = tamper.execute("select body_sealed from entry where chain = %s and seq = 3", [whole]).fetchone()
+    assert row is not None
+    body = orjson.loads(cipher.open(RetentionClass.DECISION, place, bytes(row[0])))
+    salt, _ = body["committed"]["body"]
+    for changed in (
+        {**body, "body": {"said": "other"}},
+        {**body, "committed": {**body["committed"], "body": [salt, base64.b64encode(bytes(32)).decode()]}},
+    ):
+        sealed = cipher.seal(RetentionClass.DECISION, place, orjson.dumps(changed))
+        tamper.execute("update entry set body_sealed = %s where chain = %s and seq = 3", [sealed, whole])
+        tamper.commit()
+        assert (await verify(auditor)).first_bad is None, "without keys the headers alone still hold"
+        bad = (await verify(auditor, keyring)).first_bad
+        assert bad is not None
+        assert (bad.seq, bad.reason) == (3, "body.commitment_differs")
+    tamper.execute("update entry set body_sealed = 'x' where chain = %s and seq = 3", [whole])
+    tamper.commit()
+    bad = (await verify(auditor, keyring)).first_bad
+    assert bad is not None
+    assert bad.reason == "body.does_not_open"
+
+
+async def test_a_row_changed_past_the_ledger_shows(
+    auditor: Database,
+    keyring: MemoryKeyring,
+    tamper: psycopg.Connection[Any],
+    whole: str,
+    now: datetime,
+) -> None:
+    tamper.execute("update case_file set state = jsonb_set(state, '{result}', '\"refused\"') where id = %s", [whole])
+    tamper.commit()
+    bad = (await verify(auditor, keyring)).first_bad
+    assert bad is not None
+    assert (bad.seq, bad.reason) == (6, "case.state_differs")
