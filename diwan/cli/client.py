@@ -45,7 +45,7 @@ def segment(value: str) -> str:
 
 
 class Client:
-    """Talks to one service. `token` is asked for once, at the first request.
+    """Talks to one service. `token` is asked for once, at the first request; an empty one is not sent.
 
     Raises the errors of diwan.domain.errors: `Unavailable` when nothing answers, else what the answer's
     problem stands for. `transport` and `pause` are for tests.
@@ -62,7 +62,7 @@ class Client:
         self.url = url
         self._token = token
         self._pause = pause
-        self._authorization = ""
+        self._authorization: dict[str, str] | None = None
         self._http = httpx.Client(
             base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not is_loopback(url)
         )  # a proxy of the environment is for other hosts
@@ -100,9 +100,10 @@ class Client:
         return self._json(self._send("POST", "/v1/events", files=files))
 
     def _send(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **sent: Any) -> httpx.Response:
-        if not self._authorization:
-            self._authorization = f"Bearer {self._token()}"
-        headers = {**(headers or {}), "Authorization": self._authorization, "Accept": "application/json, */*;q=0.5"}
+        if self._authorization is None:
+            token = self._token()
+            self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {**(headers or {}), **self._authorization, "Accept": "application/json, */*;q=0.5"}
         for pause in (*PAUSES, None):
             try:
                 response = self._http.request(method, path, headers=headers, **sent)

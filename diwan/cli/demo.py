@@ -1,0 +1,230 @@
+"""`diwan demo`: every sample dossier from event to letter, through a whole stack, held against what should come out.
+
+It uses the embedded stack that runs in DIWAN_HOME, else starts one for as long as it takes. DIWAN_URL is not looked
+at: samples are never sent to a service of somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import SecretStr
+
+from diwan import settings, telemetry
+from diwan.cli import ledger
+from diwan.cli.client import Client
+from diwan.cli.credentials import AsRole
+from diwan.cli.demo_checks import differences
+from diwan.cli.demo_expectations import granted_before, on_this_data
+from diwan.cli.demo_play import Player
+from diwan.cli.demo_report import ENGINE_NOTE, INVENTED_NOTE, Outcome, Report
+from diwan.cli.demo_samples import Sample, shipped_samples
+from diwan.cli.output import Output, OutputOption, emit, say
+from diwan.cli.stack_commands import make_stack, stack_options
+from diwan.domain.errors import DiwanError, Final, Unavailable
+from diwan.embedded.issuer import fetch_token
+from diwan.settings import STACK_FILE, Settings
+
+Json = dict[str, Any]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("demo")(demo)
+
+
+def demo(
+    timeout: Annotated[float, typer.Option("--timeout", min=10, help="Seconds for all dossiers together.")] = 300,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Run every sample dossier through a whole stack and check what came out.
+
+    Exits with 0 only if each came out as it should. The engine is rules, not a language model.
+    """
+    chosen = settings.load()
+    telemetry.configure("demo", level="warning")
+    say(f"{ENGINE_NOTE} {INVENTED_NOTE}")
+    work = _Work(chosen, timeout)
+    if _runs(chosen.home):
+        say(f"using the stack that runs on {chosen.home}")
+        report = work.do()
+    else:
+        report = asyncio.run(_in_own_stack(chosen, work))
+    emit(output, report.as_json(), report.picture)
+    if report.differences:
+        say("Not as it should be:")
+        for difference in report.differences:
+            say(f"  {difference}")
+        say(f"Logs: {report.logs}")
+        raise typer.Exit(1)
+
+
+def _runs(home: Path) -> bool:
+    """Whether a stack of this home answers."""
+    stack = _stack(home)
+    if stack is None:
+        return False
+    with Client(stack["url"], _no_token) as client:
+        try:
+            client.get("/readyz")
+        except DiwanError:
+            return False
+    return True
+
+
+def _no_token() -> str:
+    return ""
+
+
+def _stack(home: Path) -> Json | None:
+    """What the stack of this home wrote down about itself while it runs."""
+    try:
+        return dict(json.loads((home / STACK_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+async def _in_own_stack(chosen: Settings, work: _Work) -> Report:
+    options = stack_options(chosen)
+    if "port" not in chosen.model_fields_set:
+        options = replace(options, port=0)  # nobody else has to find it
+    stack = make_stack(options)
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    say(f"starting a stack on {options.home} ...")
+    await stack.start()
+    try:
+        return await asyncio.to_thread(work.do)
+    finally:
+        work.halt()
+        say("stopping the stack ...")
+        await stack.stop()
+
+
+class _Work:
+    """All dossiers, in threads; `halt` ends them early."""
+
+    def __init__(self, chosen: Settings, timeout: float) -> None:
+        self._chosen = chosen
+        self._timeout = timeout
+        self._halted = threading.Event()
+
+    def halt(self) -> None:
+        self._halted.set()
+
+    def do(self) -> Report:
+        """Play every sample, save the letters, check the ledger. Raises what keeps it from that."""
+        home, began = self._chosen.home, time.monotonic()
+        run = _new_run(home / "demo" / "runs")
+        with _users(home) as users:
+            samples = _samples(users["auditor"])
+            say(f"sending {len(samples)} dossiers ...")
+            player = Player(users, run, lambda: began + self._timeout - time.monotonic(), self._sleep, say)
+            with ThreadPoolExecutor(max_workers=len(samples)) as threads:
+                outcomes = list(threads.map(partial(_played, player), samples))
+        letters = home / "demo" / "letters"
+        _save_letters(outcomes, letters)
+        say("checking the ledger ...")
+        checked = asyncio.run(ledger.check(_auditors(self._chosen), ledger.DEMO_TENANT))
+        return Report(
+            run=run,
+            outcomes=outcomes,
+            ledger=ledger.as_json(checked),
+            problem=f"the ledger does not hold: {checked.first_bad}" if checked.first_bad else "",
+            seconds=time.monotonic() - began,
+            letters=letters,
+            logs=home / "logs",
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        if self._halted.wait(seconds):
+            raise Unavailable("demo.stopped", "The demo was stopped.", "")
+
+
+def _samples(auditor: Client) -> list[Sample]:
+    """The shipped samples, with what should come out of them on this data."""
+    samples = shipped_samples()
+    granted = {name: granted_before(auditor, name) for name in {sample.procedure for sample in samples}}
+    adapted = [on_this_data(sample, granted[sample.procedure]) for sample in samples]
+    again = [new.name for old, new in zip(samples, adapted, strict=True) if new is not old]
+    if again:
+        say(f"Granted on this data before, so refused this time, by the register: {', '.join(again)}.")
+        say("For a fresh start: DIWAN_HOME=/a/new/folder diwan demo")
+    return adapted
+
+
+def _played(player: Player, sample: Sample) -> Outcome:
+    """A failure is an outcome, too: the others go on."""
+    try:
+        played = player.play(sample)
+    except DiwanError as error:
+        return Outcome(sample, None, [f"{error.message} [{error.code}]"])
+    return Outcome(sample, played, differences(played))
+
+
+@contextlib.contextmanager
+def _users(home: Path) -> Generator[dict[str, Client]]:
+    """A client for each demo user of the stack that runs on `home`."""
+    stack = _stack(home)
+    if stack is None:
+        raise Unavailable("demo.no_stack", "The stack has gone away.", f"See {home / 'logs'}.")
+
+    def token_of(user: str) -> Callable[[], str]:
+        return lambda: fetch_token(home, user)
+
+    with contextlib.ExitStack() as clients:
+        yield {role.value: clients.enter_context(Client(stack["url"], token_of(role.value))) for role in AsRole}
+
+
+def _auditors(chosen: Settings) -> Settings:
+    """The settings with the database and vault of this home's stack, whatever the environment names."""
+    stack = _stack(chosen.home) or {}
+    secrets = {name: SecretStr(_line(Path(stack[f"{name}_file"]))) for name in ("database_url_auditor", "vault_token")}
+    return chosen.model_copy(update={**secrets, "vault_address": stack["vault_address"]})
+
+
+def _line(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _new_run(folder: Path) -> str:
+    """A name that no run had before, so that each run's references are new."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    for count in range(1, 100):
+        run = stamp if count == 1 else f"{stamp}-{count}"
+        try:
+            (folder / run).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            _cannot_write(folder, error)
+        return run
+    raise Final("demo.too_many", "Too many demos were started within one second.", "Wait a second.")
+
+
+def _save_letters(outcomes: list[Outcome], folder: Path) -> None:
+    for played in (outcome.played for outcome in outcomes if outcome.played):
+        place = folder / str(played.case["number"])
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            for number, letter in enumerate(played.letters, start=1):
+                (place / f"{number}-{letter.kind}.pdf").write_bytes(letter.pdf)
+        except OSError as error:
+            _cannot_write(place, error)
+
+
+def _cannot_write(place: Path, error: OSError) -> NoReturn:
+    raise Final("demo.cannot_write", f"{place} cannot be written: {error.strerror}.", "Check its owner.") from None
