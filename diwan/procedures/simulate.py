@@ -128,6 +128,6 @@ def _check_approval(step: Step, outcome: str, assessment: Assessment) -> None:
         open_ = [*assessment.unknown, *(conflict.fact for conflict in assessment.conflicts), *assessment.missing_pieces]
         raise InvalidInput(
             "simulation.undetermined",
-            "The rules leave the result open, so it cannot be approved.",
+            "The rules cannot say how this case ends, so nobody can approve it.",
             f"Give what a person would establish: {', '.join(open_)}.",
         )

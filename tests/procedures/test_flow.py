@@ -126,6 +126,14 @@ def test_an_edit_that_completes_the_dossier_sends_no_letter() -> None:
     assert Case().to("request_review").ends("rejected", LACKING).step == "review"
 
 
+def test_pieces_are_never_asked_for_twice_whatever_the_file_says() -> None:
+    case = Case().to("await_pieces")
+    case.hears(PIECES_SUPPLIED)
+    asking = case.move.state.model_copy(update={"step": "request_review"})
+    again = after_step(case.procedure, asking, "approved", LACKING, case.now, office())
+    assert again.state.step == "review"
+
+
 def test_a_reviewer_who_finds_a_piece_wanting_can_still_have_it_asked_for() -> None:
     assert Case().to("review").ends("returned", LACKING).step == "request_review"
     assert Case().to("review").ends("returned", COMPLETE).step == "examine"
