@@ -119,14 +119,12 @@ def _(letter: Receipt, words: _Words) -> tuple[str, list[Block], tuple[str, ...]
         words.paragraph("received", procedure=free(letter.procedure), received_on=received_on),
         words.paragraph("meaning"),
         words.heading("pieces_title"),
-        Block("paragraph", words.count("pieces", len(letter.pieces))),
-        _list((free(piece),) for piece in letter.pieces),
-        words.heading("missing_title"),
-        Block("paragraph", words.count("missing", len(letter.missing))),
-        _list(_labelled(piece.label, piece.hint) for piece in letter.missing),
+        Block("paragraph", words.count("pieces", len(letter.pieces) + letter.unnamed)),
     ]
-    if letter.missing:
-        blocks.append(words.paragraph("missing_note"))
+    received: list[Runs] = [(free(piece),) for piece in letter.pieces]
+    if letter.unnamed:
+        received.append(words.count("unnamed", letter.unnamed))
+    blocks += [_list(received), words.heading("missing_title"), *_missing(letter, words)]
     blocks.append(words.heading("period_title"))
     if letter.decision_due_on is None:
         blocks.append(words.paragraph("no_period"))
@@ -145,6 +143,16 @@ def _(letter: Receipt, words: _Words) -> tuple[str, list[Block], tuple[str, ...]
         ),
     ]
     return _title(words), blocks, ()
+
+
+def _missing(letter: Receipt, words: _Words) -> list[Block]:
+    if letter.missing is None:
+        return [words.paragraph("missing_unknown")]
+    blocks = [Block("paragraph", words.count("missing", len(letter.missing)))]
+    if letter.missing:
+        named = _list(_labelled(piece.label, piece.hint) for piece in letter.missing)
+        blocks += [named, words.paragraph("missing_note")]
+    return blocks
 
 
 @_body.register
@@ -256,9 +264,8 @@ def _agent(letter: Decision, words: _Words) -> Block:
 
 def _contest(contest: Contest, words: _Words) -> Block:
     def way(key: str, remedy: Remedy) -> Runs:
-        runs = [*words.say(key, to=free(remedy.to), days=words.days(remedy.days))]
         if remedy.text:
-            runs += [Run("text", " "), free(remedy.text)]
-        return tuple(runs)
+            return (*words.say(f"{key}_way", to=free(remedy.to)), Run("text", " "), free(remedy.text))
+        return words.say(key, to=free(remedy.to), days=words.days(remedy.days))
 
     return _list([way("contest_administrative", contest.administrative), way("contest_court", contest.court)])

@@ -86,15 +86,18 @@ class Piece(_Value):
 
 
 class Receipt(_Letter):
-    """`missing` is provisional: it goes by what the sender called each document.
+    """`pieces` and `missing` are provisional: they go by what the sender called each document.
 
-    `decision_due_on` is the last day of the legal period, None where there is none; `silence` is its effect.
+    `unnamed` counts the documents that the sender did not name; `missing` is None where nobody can tell before the
+    dossier is read. `decision_due_on` is the last day of the legal period, None where there is none; `silence` is
+    its effect.
     """
 
     kind: Literal["receipt"] = "receipt"
     received_on: date
     pieces: tuple[str, ...] = Field(default=(), max_length=MANY)
-    missing: tuple[Piece, ...] = Field(default=(), max_length=MANY)
+    unnamed: int = Field(default=0, ge=0)
+    missing: tuple[Piece, ...] | None = Field(default=(), max_length=MANY)
     decision_due_on: date | None = None
     silence: str = ""
     contest: Contest

@@ -20,7 +20,7 @@ from diwan.documents.reasons import NotTaken, Reason
 
 MAX_STREAM = 64_000_000  # bytes that one stream (a page's content, a font) may have when inflated
 MAX_INFLATED = 160_000_000  # and all of a file's together; pictures are counted in pixels instead
-MAX_OBJECTS = 100_000
+MAX_OBJECTS = 40_000
 
 # Names that make a PDF do something or carry other files, as dictionary keys and as values (PDF 32000-1, 12.6, 7.11).
 _ACTIVE = frozenset(

@@ -33,10 +33,10 @@ class Bounds(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     memory: int = 1 << 30
-    inspect_s: float = 15.0
-    extract_s: float = 60.0
+    inspect_s: float = 60.0
+    extract_s: float = 120.0
     ocr_s: float = 300.0
-    cpu_s: int = 12
+    cpu_s: int = 10
     documents: int = 500
 
 

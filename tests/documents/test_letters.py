@@ -17,7 +17,18 @@ from pdfminer.layout import LTChar, LTTextContainer, LTTextLine
 from pydantic import ValidationError
 
 from diwan.documents.compose import Letter, compose
-from diwan.documents.content import AgentPart, AskedPiece, Digits, Office, Piece, WhyAsked, letter_content
+from diwan.documents.content import (
+    AgentPart,
+    AskedPiece,
+    Contest,
+    Digits,
+    Office,
+    Piece,
+    Remedy,
+    WhyAsked,
+    letter_content,
+)
+from diwan.documents.phrases import plain
 from diwan.documents.readback import missing_from, text_of
 from diwan.documents.typeset import render_letter, template_version, typeset
 from diwan.domain.case import Result
@@ -279,6 +290,26 @@ def test_the_agents_part_is_told_in_plain_words(agent: AgentPart | None, says: s
 def test_arabic_counts_take_their_form(count: int, words: str) -> None:
     content = letter("receipt", Language.AR, missing=(Piece(label="وثيقة"),) * count)
     assert any(words in text for text in compose(content).texts())
+
+
+@pytest.mark.parametrize("language", Language)
+def test_a_receipt_claims_nothing_about_documents_that_nobody_named(language: Language) -> None:
+    content = letter("receipt", language, unnamed=3, missing=None)
+    assert missing_from(typeset(content), content) == []
+    texts = " ".join(compose(content).texts())
+    complete = plain(language, "receipt.missing.zero")
+    assert complete not in texts
+    assert complete in " ".join(compose(letter("receipt", language, missing=())).texts())
+    if language is Language.FR:
+        assert "5 pièces ont été reçues" in texts
+        assert "3 documents sans intitulé" in texts
+
+
+def test_the_procedures_own_words_on_contesting_take_the_place_of_ours() -> None:
+    own = Remedy(to="le tribunal", days=60, text="Un recours peut être formé dans les 60 jours.")
+    content = letter("decision", Language.FR, contest=Contest(administrative=own, court=own))
+    texts = compose(content).texts()
+    assert "Recours contentieux, devant le tribunal. Un recours peut être formé dans les 60 jours." in texts
 
 
 def test_a_request_says_what_why_until_when_and_what_then() -> None:
