@@ -26,7 +26,8 @@ Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Kind = Annotated[str, Field(pattern=r"^[a-z][a-z_]*:[a-z][a-z_]*:[a-z][a-z_]*$", max_length=80)]
 Small = Annotated[int, Field(ge=-(2**53) + 1, le=2**53 - 1)]  # what RFC 8785 can carry exactly
 Scalar = bool | Small | Annotated[str, Field(max_length=400)]
-Name = Annotated[str, Field(max_length=200)]
+Name = Annotated[str, Field(max_length=200)]  # empty: not said, and left out
+Said = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class _Part(BaseModel):
@@ -36,8 +37,8 @@ class _Part(BaseModel):
 class EntryActor(_Part):
     """Who acted: `subject` is a pseudonym of the issuer's or the name of a rule, an agent or a part."""
 
-    kind: Name
-    subject: Name
+    kind: Said
+    subject: Said
     roles: tuple[Name, ...] = ()
     authentication: Name = ""
 
@@ -45,7 +46,7 @@ class EntryActor(_Part):
 class EntryModel(_Part):
     """Which model answered. `sampling` holds the parameters as sent; fractions are strings (`"0.2"`)."""
 
-    name: Name
+    name: Said
     weights_digest: Name = ""
     engine: Name = ""
     sampling: dict[str, Scalar] = Field(default_factory=dict[str, Scalar])
@@ -55,9 +56,9 @@ class EntryModel(_Part):
 class EntryApproval(_Part):
     """What a person was shown (digest), what was recommended, what was decided, and whether they differ."""
 
-    shown: Name
+    shown: Said
     recommended: Name = ""
-    decided: Name
+    decided: Said
     overridden: bool = False
 
 
@@ -69,8 +70,8 @@ class EntryHeader(_Part):
     """
 
     v: int = Field(default=1, ge=1, le=1)
-    tenant: Name
-    chain: Name
+    tenant: Said
+    chain: Said
     seq: int = Field(ge=1, le=2**53 - 1)
     prev: Hex32 | None = None
     at: datetime
@@ -101,7 +102,7 @@ class EntryHeader(_Part):
 
     @field_serializer("at")
     def _fixed_width(self, value: datetime) -> str:
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def encode(header: EntryHeader) -> bytes:
