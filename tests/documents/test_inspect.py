@@ -136,8 +136,9 @@ def test_javascript_inside_an_object_stream_is_found() -> None:
 
 
 def test_javascript_that_no_table_leads_to_is_found() -> None:
-    data = pdf()
-    refused(data.replace(b"trailer", b"77 0 obj\n" + JAVASCRIPT + b"\nendobj\ntrailer"), Reason.ACTIVE_CONTENT)
+    refused(pdf() + b"77 0 obj\n" + JAVASCRIPT + b"\nendobj\n%%EOF\n", Reason.ACTIVE_CONTENT)
+    escaped = JAVASCRIPT.replace(b"/JavaScript", b"/Java#53cript")
+    refused(pdf() + b"77 0 obj\n" + escaped + b"\nendobj\n%%EOF\n", Reason.ACTIVE_CONTENT)
 
 
 def test_a_pdf_that_carries_files_is_refused() -> None:
@@ -192,9 +193,9 @@ def test_damaged_files_are_refused() -> None:
     refused(b"II*\x00" + bytes(40), Reason.CORRUPT)
 
 
-def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded() -> None:
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    chunk = b"IHDR" + header
+@pytest.mark.parametrize("side", [10_500, 60_000])
+def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(side: int) -> None:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     refused(data + struct.pack(">I", 10) + b"IDAT" + bytes(14), Reason.BOMB)
 
