@@ -14,7 +14,7 @@ import pytest
 from diwan.documents.inspect import DocumentStatus, Limits
 from diwan.documents.readers import Bounds, Readers
 from diwan.documents.reasons import Reason
-from tests.documents.builders import deflated, pdf, stream
+from tests.documents.builders import deflated, page_content, pdf, stream
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ async def test_time_is_bounded_and_the_next_document_is_read() -> None:
 
 
 async def test_processor_time_is_bounded() -> None:
-    endless = pdf(content=stream(b"q " * 8_000_000))
+    endless = pdf(content=stream(page_content("Enough words to be read.") + b" q Q" * 1_500_000))
     async with Readers(size=1, bounds=Bounds(cpu_s=0)) as readers:
         assert (await readers.extract_document(endless, "d")).flags == ["reading_failed"]
 
