@@ -85,7 +85,10 @@ class _Check:
             self._chains += 1
             self._cipher = None
         if self._keyring is not None and self._cipher is None and body is not None:
-            self._cipher = await self._keyring.cipher(self._tenant, entry.chain)
+            try:
+                self._cipher = await self._keyring.cipher(self._tenant, entry.chain)
+            except NotFound:  # a destroyed key is known to have been; this one is not known at all
+                return _bad(entry, "body.no_key", "the vault has no key for what is sealed beside the header")
         bad = check_entry(entry, previous) or self._body(entry, body)
         self._previous = entry
         self._entries += 1
