@@ -217,6 +217,22 @@ def test_a_signed_decision_outlives_the_period() -> None:
     assert case.wakes(NOW + timedelta(days=400)) is None
 
 
+def test_a_period_under_way_is_not_begun_anew() -> None:
+    start = "    start: [{event: diwan.application.submitted}]\n    suspend"
+    procedure = sample((start, start.replace("}]", "}, {enter: review}]")))
+    case = Case(procedure).ends("done")
+    due = case.move.state.periods["decision"].due_on
+    case.now += timedelta(days=5)
+    assert case.ends("done").move.state.periods["decision"].due_on == due
+
+
+def test_nothing_runs_on_in_a_closed_case() -> None:
+    endings = "    end: [{enter: decide}, {enter: withdrawal}]\n"
+    case = Case(sample((endings, ""), (endings, ""))).to("closed")
+    assert case.move.wake_at is None
+    assert all(period.ended for period in case.move.state.periods.values())
+
+
 def test_the_legal_period_is_sixty_days_to_a_working_day() -> None:
     assert Case().move.state.periods["decision"].due_on == date(2027, 1, 22)
 

@@ -42,7 +42,7 @@ def refused(yaml: str) -> str:
         ("time_zone: Africa/Casablanca", "time_zone: Africa/Nowhere", "No such time zone"),
         ("    on_expiry: closed\n", "", "Nothing follows"),
         ("    suspend: [{leave: request_letter}]\n", "", "suspended has to resume"),
-        ("pattern: ^[A-Za-z]{1,2}[ -]?[0-9]{3,8}$", "pattern: '('", "RE2"),
+        ("pattern: ^[A-Za-z]{1,3}[ -]?[0-9]{3,8}$", "pattern: '('", "RE2"),
         ("{price} DH, dépasse", "{prix} DH, dépasse", "do not name the same facts"),
         ("{price} DH, dépasse", "{price DH, dépasse", "brace stands alone"),
         ("  aid_of_70000:\n", "  price_within_ceiling:\n", "A rule has this name"),
