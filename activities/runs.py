@@ -225,10 +225,13 @@ class RunActivities:
 
 def propose(dossier: Dossier, conclusion: Conclusion, *, proposer: str, failed: str) -> Proposal:
     """What the rules make of the facts. The agent claims, the rules propose, a person approves."""
+    # A piece of which only an unreadable document came was handed in, by its sender's word: a person reads it.
+    came = {doc.piece: doc.id for doc in dossier.submitted() if doc.unreadable and doc.piece in conclusion.unreadable}
+    pieces = {**came, **conclusion.pieces}
     assessment = assess(
         dossier.procedure,
         dossier.facts,
-        conclusion.pieces,
+        pieces,
         conclusion.unreadable,
         pieces_requested=dossier.case.state.pieces_requested,
     )
@@ -239,7 +242,7 @@ def propose(dossier: Dossier, conclusion: Conclusion, *, proposer: str, failed: 
         proposer=proposer,
         assessment=assessment,
         facts=dossier.facts,
-        pieces=conclusion.pieces,
+        pieces=pieces,
         summary=conclusion.summary,
         warnings=list(dict.fromkeys(warnings)),
         rejected_claims=conclusion.rejected_claims,
