@@ -95,7 +95,7 @@ class Incoming:
         pairs = list(zip(made, self.references, strict=True))
         came = [document for document, reference in pairs if not reference.ref]
         await documents.insert_documents(conn, tenant, case_id, event_id, came, uploaded_by=subject, now=self.now)
-        for document, reference in pairs:
+        for document, reference in sorted(pairs, key=lambda pair: pair[0].id):  # one order of locks for all
             if reference.ref:
                 await documents.attach(conn, tenant, case_id, event_id, document, uploaded_by=subject)
 

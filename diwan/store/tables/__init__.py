@@ -1,0 +1,63 @@
+"""Tables. Every one has `tenant` first in its key and forced row security (migrations/ holds the SQL for it).
+
+Columns named `*_sealed` are ciphertext under a case key (domain/ports.py); ARCHITECTURE.md maps them. All
+instants are timestamptz in UTC. `version` counts the case's changes, one ledger entry each.
+"""
+
+from __future__ import annotations
+
+from diwan.store.tables.agents import agent_run, model_call, proposal, tool_call
+from diwan.store.tables.casework import blob, case_file, document, fact, inbox, page, party
+from diwan.store.tables.columns import metadata
+from diwan.store.tables.ministry import delegation, entry, numbering, procedure_version, source, tenant, webhook
+from diwan.store.tables.outgoing import letter, notification, outbox, result_of_key
+from diwan.store.tables.people import decision, task, task_act
+
+__all__ = [
+    "CHILDREN",
+    "agent_run",
+    "blob",
+    "case_file",
+    "decision",
+    "delegation",
+    "document",
+    "entry",
+    "fact",
+    "inbox",
+    "letter",
+    "metadata",
+    "model_call",
+    "notification",
+    "numbering",
+    "outbox",
+    "page",
+    "party",
+    "procedure_version",
+    "proposal",
+    "result_of_key",
+    "source",
+    "task",
+    "task_act",
+    "tenant",
+    "tool_call",
+    "webhook",
+]
+
+# Children of a case: changed only together with its version.
+CHILDREN = (
+    party,
+    inbox,
+    document,
+    page,
+    fact,
+    agent_run,
+    model_call,
+    tool_call,
+    proposal,
+    task,
+    task_act,
+    decision,
+    letter,
+    notification,
+    result_of_key,
+)

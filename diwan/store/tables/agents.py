@@ -1,0 +1,101 @@
+"""Agent runs, and what was proposed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from diwan.store.tables.columns import instant, metadata, of_case, sealed, text
+
+agent_run = Table(
+    "agent_run",
+    metadata,
+    text("tenant"),
+    text("id"),
+    text("case_id"),
+    text("step"),
+    Column("visit", Integer, nullable=False),
+    text("spec"),
+    text("prompts"),
+    text("status"),
+    text("outcome", default=""),
+    Column("calls", Integer, nullable=False, server_default="0"),
+    Column("tokens", BigInteger, nullable=False, server_default="0"),
+    instant("started_at"),
+    instant("ended_at", nullable=True),
+    PrimaryKeyConstraint("tenant", "id"),
+    UniqueConstraint("tenant", "case_id", "step", "visit"),
+    of_case(),
+)  # id = step_key(case, step, visit); status: running | finished | gave_up | cancelled; outcome: machine name
+
+model_call = Table(
+    "model_call",
+    metadata,
+    text("tenant"),
+    text("run_id"),
+    Column("call", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    text("case_id"),
+    text("model"),
+    Column("final", Boolean, nullable=False, server_default="false"),
+    sealed("request_sealed"),
+    sealed("response_sealed", nullable=True),
+    text("status"),
+    text("broken", default=""),
+    Column("used", Boolean, nullable=False, server_default="false"),
+    Column[Any]("usage", JSONB),
+    text("engine", default=""),
+    instant("started_at"),
+    instant("ended_at", nullable=True),
+    PrimaryKeyConstraint("tenant", "run_id", "call", "attempt"),
+    ForeignKeyConstraint(["tenant", "run_id"], ["agent_run.tenant", "agent_run.id"]),
+    of_case(),
+)  # at most one attempt of a call is `used` (partial unique index); status: sent | answered | late;
+# final: the call that asks for the typed answer; broken: endless | junk where the answer could not be read to its end
+
+tool_call = Table(
+    "tool_call",
+    metadata,
+    text("tenant"),
+    text("run_id"),
+    Column("call", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    text("case_id"),
+    text("tool"),
+    text("effect"),
+    sealed("arguments_sealed"),
+    sealed("result_sealed", nullable=True),
+    text("status"),
+    instant("started_at"),
+    instant("ended_at", nullable=True),
+    PrimaryKeyConstraint("tenant", "run_id", "call", "position"),
+    ForeignKeyConstraint(["tenant", "run_id"], ["agent_run.tenant", "agent_run.id"]),
+    of_case(),
+)  # effect: read | write | irreversible; status: done | refused | failed
+
+proposal = Table(
+    "proposal",
+    metadata,
+    text("tenant"),
+    text("id"),
+    text("case_id"),
+    Column("revision", Integer, nullable=False),
+    text("proposer"),
+    sealed("proposal_sealed"),
+    text("commitment"),
+    instant("made_at"),
+    PrimaryKeyConstraint("tenant", "id"),
+    UniqueConstraint("tenant", "case_id", "revision"),
+    of_case(),
+)  # proposal_sealed: JSON of domain Proposal

@@ -1,0 +1,106 @@
+"""The ministry, its sources, procedures and delegations; and the ledger (diwan/ledger/ has its format)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    ForeignKeyConstraint,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from diwan.store.tables.columns import instant, metadata, sealed, text
+
+tenant = Table(
+    "tenant", metadata, text("tenant"), Column[Any]("settings", JSONB, nullable=False), PrimaryKeyConstraint("tenant")
+)
+
+source = Table(
+    "source",
+    metadata,
+    text("tenant"),
+    text("source"),
+    text("client"),
+    PrimaryKeyConstraint("tenant", "source", "client"),
+)  # client: `sub` of the credential that may speak for this CloudEvents source
+
+webhook = Table(
+    "webhook",
+    metadata,
+    text("tenant"),
+    text("id"),
+    text("url"),
+    text("secret_name"),
+    Column("active", Boolean, nullable=False),
+    PrimaryKeyConstraint("tenant", "id"),
+)  # secret_name: the relay reads the secret from a file of that name, never from here
+
+procedure_version = Table(
+    "procedure_version",
+    metadata,
+    text("tenant"),
+    text("name"),
+    text("version"),
+    text("hash"),
+    text("body"),
+    instant("published_at"),
+    text("published_by"),
+    PrimaryKeyConstraint("tenant", "name", "version"),
+    UniqueConstraint("tenant", "hash"),
+)  # body: the YAML as published; hash: sha256 hex of it
+
+delegation = Table(
+    "delegation",
+    metadata,
+    text("tenant"),
+    text("id"),
+    text("subject"),
+    text("procedure"),
+    Column[list[str]]("results", ARRAY(Text), nullable=False),
+    Column("amount_limit", BigInteger),
+    Column("valid_from", Date, nullable=False),
+    Column("valid_to", Date, nullable=False),
+    Column("revoked_on", Date),
+    text("reference"),
+    PrimaryKeyConstraint("tenant", "id"),
+)
+
+numbering = Table(
+    "numbering",
+    metadata,
+    text("tenant"),
+    text("series"),
+    Column("last", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "series"),
+)  # case numbers, e.g. series DW-2026 -> DW-2026-000142
+
+
+entry = Table(
+    "entry",
+    metadata,
+    text("tenant"),
+    text("chain"),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("prev_seq", BigInteger),
+    Column("prev_hash", LargeBinary),
+    Column("header", LargeBinary, nullable=False),
+    sealed("body_sealed", nullable=True),
+    text("kind"),
+    instant("at"),
+    PrimaryKeyConstraint("tenant", "chain", "seq"),
+    UniqueConstraint("tenant", "chain", "seq", "hash"),
+    ForeignKeyConstraint(
+        ["tenant", "chain", "prev_seq", "prev_hash"],
+        ["entry.tenant", "entry.chain", "entry.seq", "entry.hash"],
+    ),
+)  # header: canonical JSON, hashed as stored; body_sealed: salts and what they commit to; prev_seq is generated
