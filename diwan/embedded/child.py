@@ -80,13 +80,17 @@ class Child:
             await asyncio.sleep(0.05)
         self._watch = asyncio.create_task(self._keep_alive(), name=f"watch-{self.program.name}")
 
-    async def stop(self) -> None:
-        """Stop it, and watching it."""
+    async def retire(self) -> None:
+        """Do not start it again when it ends."""
         if self._watch is not None:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
             self._watch = None
+
+    async def stop(self) -> None:
+        """Stop it, and do not start it again."""
+        await self.retire()
         await self._end()
 
     def hasten(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -125,7 +126,7 @@ class Parts:
             return server.command()
 
         async def ready() -> bool:
-            return server.ready()
+            return await asyncio.to_thread(server.ready)
 
         return Program(
             name="postgres",

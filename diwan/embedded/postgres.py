@@ -79,8 +79,9 @@ class EmbeddedPostgres:
         the server ends with the thread that started it."""
         self.prepare()
         log = self.place / "postgres.log"
-        with log.open("ab") as output:
-            log.chmod(0o600)
+        # The folder is the database user's: a link that it may have put there is not followed.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with os.fdopen(os.open(log, flags, 0o600), "ab") as output:
             self._process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", env=self.environment()
             )
@@ -245,7 +246,7 @@ class EmbeddedPostgres:
             file.write(self._password(SUPERUSER) + "\n")
             file.flush()
             if self.account is not None:
-                os.chown(file.name, self.account.uid, self.account.gid)
+                os.fchown(file.fileno(), self.account.uid, self.account.gid)
             done = subprocess.run(
                 self._as_account(
                     signal.SIGKILL,

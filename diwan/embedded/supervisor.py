@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from diwan.domain.errors import NotFound
+from diwan.domain.errors import DiwanError, NotFound
 from diwan.embedded import accounts, home
 from diwan.embedded.child import Child, Say
 from diwan.embedded.home import Home
@@ -96,6 +96,8 @@ class Stack:
                 await self._chores
             self._chores = None
         self.home.remove(STACK_FILE)
+        for child in self._children.values():
+            await child.retire()
         for names in (SERVICES, ("engine", "issuer"), ("vault", "temporal", "postgres")):
             await asyncio.gather(*(self._children[name].stop() for name in names if name in self._children))
         self._children.clear()
@@ -172,7 +174,10 @@ class Stack:
 
     def _record(self) -> None:
         records = (child.record() for child in self._children.values())
-        self.home.record(record for record in records if record is not None)
+        try:
+            self.home.record(record for record in records if record is not None)
+        except DiwanError as error:  # a full disk must not make us lose the child that was just started
+            self._say(f"the list of processes could not be written: {error}")
         self._changed.set()
 
     def _running(self) -> Parts:

@@ -168,3 +168,13 @@ def test_it_ends_with_its_supervisor(tmp_path: Path) -> None:
     supervisor.wait()
     assert supervisor.stdout.read() == b""  # the end of the pipe that the child held
     supervisor.stdout.close()
+
+
+async def test_retired_it_may_die(children: Children) -> None:
+    child = children.make()
+    await child.start(within_s=20)
+    await child.retire()
+    child.hasten()
+    await child.stop()
+    assert child.pid is None
+    assert child.restarts == 0
