@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import repeat
 from typing import Any
 
 import httpx
@@ -37,7 +38,7 @@ class Note(BaseModel):
     text: str
 
 
-def toy() -> FastAPI:
+def toy(limits: Limits = LIMITS) -> FastAPI:
     app = FastAPI(openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
 
     @app.get("/raise/{name}")
@@ -46,16 +47,16 @@ def toy() -> FastAPI:
 
     @app.post("/note")
     async def note(request: Request) -> dict[str, int]:  # pyright: ignore[reportUnusedFunction]
-        return {"length": len((await read_model(request, Note, LIMITS)).text)}
+        return {"length": len((await read_model(request, Note, limits)).text)}
 
     @app.post("/body")
     async def body(request: Request) -> dict[str, int]:  # pyright: ignore[reportUnusedFunction]
-        return {"length": len(await read_body(request, LIMITS, 500))}
+        return {"length": len(await read_body(request, limits, 500))}
 
     handler = problem_handler()
     for kind in (DiwanError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, handler)
-    app.add_middleware(Guard, handler=handler, limits=LIMITS)
+    app.add_middleware(Guard, handler=handler, limits=limits)
     return app
 
 
@@ -207,16 +208,17 @@ async def test_a_body_without_a_length_is_cut_off_at_its_limit(client: httpx.Asy
     assert sent <= 700
 
 
-async def drive(messages: list[dict[str, Any]], pause: float) -> tuple[int, dict[str, Any]]:
-    """Runs the toy app on a body that arrives message by message, then stays silent for ever."""
+async def drive(limits: Limits, messages: Iterator[dict[str, Any]], pause: float = 0) -> tuple[int, dict[str, Any]]:
+    """Runs the toy app on a body that arrives message by message; after the last one there is silence for ever."""
     sent: list[dict[str, Any]] = []
-    waiting = list(messages)
 
     async def receive() -> dict[str, Any]:
-        if not waiting:
-            await asyncio.Event().wait()
         await asyncio.sleep(pause)
-        return waiting.pop(0)
+        message = next(messages, None)
+        if message is None:
+            await asyncio.Event().wait()
+        assert message is not None
+        return message
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -234,7 +236,8 @@ async def drive(messages: list[dict[str, Any]], pause: float) -> tuple[int, dict
         "client": None,
         "root_path": "",
     }
-    await toy()(scope, receive, send)
+    async with asyncio.timeout(10):
+        await toy(limits)(scope, receive, send)
     return sent[0]["status"], json.loads(sent[1]["body"])
 
 
@@ -242,17 +245,19 @@ CHUNK = {"type": "http.request", "body": b"x", "more_body": True}
 
 
 async def test_a_sender_that_falls_silent_is_not_waited_for():
-    status, problem = await drive([CHUNK, CHUNK], pause=0)
+    impatient = Limits(idle_seconds=0.05, body_seconds=1000)
+    status, problem = await drive(impatient, iter([CHUNK, CHUNK]))
     assert (status, problem["code"]) == (408, "http.body_too_slow")
 
 
 async def test_a_sender_that_drips_is_not_waited_for():
-    status, problem = await drive([CHUNK] * 400, pause=0.01)
+    impatient = Limits(idle_seconds=1000, body_seconds=0.2)
+    status, problem = await drive(impatient, repeat(CHUNK | {"body": b""}), pause=0.01)
     assert (status, problem["code"]) == (408, "http.body_too_slow")
 
 
 async def test_a_sender_that_hangs_up_is_no_failure_of_ours():
-    status, problem = await drive([CHUNK, {"type": "http.disconnect"}], pause=0)
+    status, problem = await drive(LIMITS, iter([CHUNK, {"type": "http.disconnect"}]))
     assert (status, problem["code"]) == (422, "http.body_incomplete")
 
 

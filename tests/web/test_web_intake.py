@@ -335,6 +335,13 @@ async def test_an_event_that_was_taken_is_answered_after_its_form_has_changed(se
     assert (again.status_code, again.json()) == (202, first.json())
 
 
+async def test_a_foreign_source_learns_nothing_of_the_form(service: Service):
+    answer = await service.send(
+        an_event(source="urn:not:mine", data={"answers": {}, "documents": [doc("a")]}), {"a": PDF}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (403, "event.source_not_bound")
+
+
 async def test_only_a_sender_sends(service: Service):
     for actor in (CLERK, person("a", Role.ANALYST), person("b", Role.OPERATOR)):
         assert (await service.send(an_event(), actor=actor)).status_code == 403
