@@ -1,4 +1,4 @@
--- Tables as of the first release. Frozen: a later change is a later migration. diwan/store/tables.py says what they hold.
+-- Tables as of the first release. Frozen: a later change is a later migration. diwan/store/tables/ says what they hold.
 
 CREATE TABLE tenant (
     tenant TEXT NOT NULL,
