@@ -69,6 +69,7 @@ def test_identifiers_inside_right_to_left_lines_stand_as_people_read_them() -> N
         "«demo-rules»",
     ):
         assert whole in text
+    assert "مرجعكم 26/AB" in text_of(typeset(letter("withdrawal", Language.AR, reference="26/AB")))
 
 
 def test_french_and_english_read_as_written() -> None:
@@ -159,6 +160,17 @@ def test_arabic_letters_are_joined_and_run_from_the_right() -> None:
         assert max(ink) < 128, "a column without ink: the letters are not joined"
 
 
+def test_an_arabic_page_starts_at_its_right_margin_and_a_french_one_at_its_left() -> None:
+    for language, from_right in ((Language.AR, True), (Language.FR, False)):
+        found = characters(typeset(letter("withdrawal", language, sample=False)))
+        largest = max(char.size for char in found)
+        title = [char for char in found if char.size > largest - 0.1]
+        left, right = min(char.x0 for char in title), max(char.x1 for char in title)
+        margin = 22 / 25.4 * 72
+        assert (right > 595 - margin - 3) is from_right
+        assert (left < margin + 3) is not from_right
+
+
 @pytest.mark.parametrize("language", Language)
 def test_nothing_runs_off_the_page(language: Language) -> None:
     long_word = "ABCDEFGHIJ" * 20
@@ -227,8 +239,9 @@ def test_markup_in_values_stays_text(language: Language) -> None:
 
 
 def test_bidi_controls_and_control_characters_in_values_change_nothing() -> None:
-    clean = letter("receipt", Language.AR, applicant={"name": "ZZ100001 أحمد"})
-    dirty = letter("receipt", Language.AR, applicant={"name": "\u202eZZ100001\u202c \u2067أح\u0000مد\u2069\u200f"})
+    plain_text, hostile = "ZZ100001 أحمد", "\u202eZZ100001\u202c \u2067أح\u0000مد\u2069\u200f"
+    clean = letter("receipt", Language.AR, applicant={"name": plain_text}, procedure=plain_text)
+    dirty = letter("receipt", Language.AR, applicant={"name": hostile}, procedure=hostile)
     assert typeset(clean) == typeset(dirty)
 
 
