@@ -18,6 +18,7 @@ Json = dict[str, Any]
 
 ENGINE_NOTE = "The engine of the demo is rules, not a language model."
 INVENTED_NOTE = "The ministry, its law and all people are invented."
+_NARROW = 100
 _LINES = (
     Column("Dossier", "name"),
     Column("Number", "number", keep=True),
@@ -85,7 +86,7 @@ class Report:
             f"Then:             diwan up    and in another terminal    diwan case show {shown} --story",
         ]
         return Group(
-            table(_LINES, rows, width=width),
+            table([column for column in _LINES if width >= _NARROW or column.key != "number"], rows, width=width),
             Text(""),
             Text(ledger),
             Text(f"{ENGINE_NOTE} {INVENTED_NOTE}"),

@@ -1,4 +1,4 @@
-"""Owns how cases, tasks, facts and proposals look as tables. Input is the service's JSON, as in docs/api.md."""
+"""Owns how cases, tasks, facts and proposals look as tables. Input is the JSON of diwan/web/api/views.py."""
 
 from __future__ import annotations
 

@@ -68,7 +68,8 @@ def test_version_as_option_and_command(diwan: Diwan) -> None:
 
 
 def kinds(base: type[errors.DiwanError]) -> Iterator[type[errors.DiwanError]]:
-    yield base
+    if base.__module__ == errors.__name__:
+        yield base
     for kind in base.__subclasses__():
         yield from kinds(kind)
 
