@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -17,6 +18,7 @@ from agents.examiner import EXAMINER, brief
 from agents.loop import CallModel, CallTools, Turn, next_move
 from agents.messages import Briefing, Exchange, build_request, encode
 from agents.parse import Parsed, parse_response
+from agents.spec import Budgets
 from diwan.domain.text import Language
 from tests.agents.support import EXAMINATION, completion, housing
 
@@ -135,17 +137,21 @@ def test_useless_answers_are_not_shown_again_but_corrected() -> None:
 scripts = st.lists(st.sampled_from(range(len(BODIES))), max_size=12)
 
 
+# So few calls that runs are cut short: then the answer is asked for right after tool results, or a correction.
+HURRIED = replace(EXAMINER, budgets=Budgets(calls=6, retries=3))
+
+
 def _requests(script: list[int]) -> list[dict[str, Any]]:
     """The requests of a run in which the engine answers `script`, as the loop would make them."""
     turns: list[Turn] = []
     exchanges: list[Exchange] = []
     made: list[dict[str, Any]] = []
     for number in script:
-        move = next_move(EXAMINER, turns, elapsed_s=0)
+        move = next_move(HURRIED, turns, elapsed_s=0)
         if isinstance(move, CallTools):
             turns[-1] = turns[-1].with_results([True] * len(move.requests))
             exchanges[-1] = Exchange(exchanges[-1].parsed, {0: PAGE})
-            move = next_move(EXAMINER, turns, elapsed_s=0)
+            move = next_move(HURRIED, turns, elapsed_s=0)
         if not isinstance(move, CallModel):
             break
         made.append(request(*exchanges, final=move.final))
@@ -174,6 +180,12 @@ def test_messages_alternate_as_mistral_templates_demand(script: list[int]) -> No
             if before == "assistant" and "tool_calls" in message:
                 allowed = {"tool"}
             assert after in allowed, (before, after)
+
+
+@pytest.mark.parametrize("body", [READ, completion(None)], ids=["after tools", "after a correction"])
+def test_a_forced_answer_is_asked_for_in_turn(body: bytes) -> None:
+    made = request(Exchange(parsed(body), {0: PAGE}), final=True)
+    assert [message["role"] for message in messages_of(made)][-2:] == ["assistant", "user"]
 
 
 def test_json_for_the_model_is_compact_stable_and_legible() -> None:

@@ -12,8 +12,14 @@ from agents.templates import Prompt, load_prompt
 from diwan.domain.errors import NotFound
 from diwan.domain.text import Language
 
-# Of every prompt version that was ever published: a change of its words is a new version, in a new folder.
-PUBLISHED: dict[tuple[str, str], dict[Language, str]] = {}
+# A published version is never edited: stored runs are read with its words. Other words are another version.
+PUBLISHED = {
+    ("dossier-examiner", "1"): {
+        Language.AR: "e5a9cd9a67f7333049cc74a6c0a73fd58fd8165f294fb4627814261931171288",
+        Language.FR: "f6e53bf13c98950801e6478e70d43da0cc47827ddb164f360957746dce85b2df",
+        Language.EN: "4b58fc87a52e722254199bdc55c2cb7ed3a95a1d9ac2a9d8bf03dc42422ec512",
+    },
+}
 
 
 def prompt(language: Language) -> Prompt:
@@ -25,6 +31,13 @@ def test_every_agent_has_its_prompts_in_every_language() -> None:
         spec = spec_of(name)
         for language in Language:
             assert load_prompt(spec.name, spec.prompts, language).sections
+
+
+@pytest.mark.parametrize("agent", sorted(agent_names()))
+def test_the_words_of_a_published_version_stay(agent: str) -> None:
+    spec = spec_of(agent)
+    digests = {language: load_prompt(agent, spec.prompts, language).digest for language in Language}
+    assert digests == PUBLISHED[agent, spec.prompts]
 
 
 def test_an_unknown_agent_is_not_found() -> None:
