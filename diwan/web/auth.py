@@ -25,7 +25,7 @@ log = structlog.get_logger()
 ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA", "Ed25519"})
 LEEWAY_S = 30
 _MAX_TOKEN_CHARS = 16 * 1024
-_MAX_HEADER_CHARS = 1024
+_MAX_HEADER_CHARS = 512  # joserfc's own limit
 _MAX_NAME_CHARS = 255
 _ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _UNSPECIFIC_TYPES = frozenset({"jwt", ""})
@@ -162,7 +162,7 @@ def _header(token: str) -> dict[str, Any]:
     if len(token) <= _MAX_TOKEN_CHARS and len(first) <= _MAX_HEADER_CHARS and token.count(".") == 2:
         try:
             parsed = json.loads(base64.b64decode(first + "=" * (-len(first) % 4), altchars=b"-_", validate=True))
-        except (ValueError, RecursionError):
+        except ValueError:
             parsed = None
     if not isinstance(parsed, dict):
         raise Unauthenticated("auth.token_malformed", "The credential is not an access token (JWT).", _NEW_TOKEN)
