@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,8 +13,9 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from jsonschema import Draft202012Validator
 from starlette.routing import BaseRoute
 
+import diwan
 from diwan.domain.actor import Role
-from diwan.domain.errors import Unavailable
+from diwan.domain.errors import DiwanError, Unavailable
 from diwan.web.api.callers import Caller
 from diwan.web.guard import SECURITY_HEADERS
 from diwan.web.openapi import OPEN_PATHS
@@ -213,3 +216,37 @@ def find(value: Any, reference: str) -> Any:
     for step in reference.removeprefix("#/").split("/"):
         value = value[step]
     return value
+
+
+ROOT = Path(diwan.__file__).parent.parent
+SPOKEN_OF = {"json", "http", "event", "document", "letter", "receipt", "task", "list", "procedure"}
+
+
+def kinds(error: type[DiwanError]) -> Iterator[str]:
+    yield error.__name__
+    for each in error.__subclasses__():
+        yield from kinds(each)
+
+
+ERRORS = set(kinds(DiwanError))
+
+
+def codes(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every code that an error of ours is made with, and where."""
+    for path in sorted(folder.rglob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            name = call.func.id if isinstance(call.func, ast.Name) else ""
+            first = call.args[0] if call.args else None
+            if name in ERRORS and isinstance(first, ast.Constant) and isinstance(first.value, str) and first.value:
+                yield first.value, str(path)
+
+
+@pytest.mark.parametrize("part", ["web", "store"])
+def test_every_code_that_a_caller_may_get_is_explained(part: str):
+    text = (ROOT / "docs" / "api.md").read_text()
+    missing = {
+        (code, where)
+        for code, where in codes(ROOT / "diwan" / part)
+        if code.partition(".")[0] in SPOKEN_OF and f"`{code}`" not in text
+    }
+    assert missing == set()

@@ -14,7 +14,7 @@ from fastapi import Request
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from diwan.domain.errors import InvalidInput, TooLarge, Unavailable, UnsupportedMedia
+from diwan.domain.errors import InvalidInput, Retry, TooLarge, Unavailable, UnsupportedMedia
 from diwan.web.api.cloudevent import JSON
 from diwan.web.api.fields import KNOWN, check_model
 from diwan.web.api.strict_json import parse
@@ -27,7 +27,7 @@ Value = TypeVar("Value")
 _LARGE = 64 * 1024
 
 
-class TooSlow(InvalidInput):
+class TooSlow(Retry):
     """The sender stopped sending, or sent too slowly."""
 
     status = 408
