@@ -13,6 +13,8 @@ from diwan.procedures.load import hash_of, load_procedure
 from diwan.procedures.yaml_source import read
 from tests.procedures.support import sample, text
 
+AWAITED = "    end: [{leave: await_pieces}]\n"
+
 
 def line_of(yaml: str, needle: str) -> int:
     return yaml[: yaml.index(needle)].count("\n") + 1
@@ -50,6 +52,19 @@ def refused(yaml: str) -> str:
         ("- {on: approved, to: decide}\n      - {to: review}", "- {on: approved, to: decide}", "no way on"),
         ("    when: price <= 300000\n", "", "never reached"),
         ("calendar:\n  country: MA", "calendar: no\nx:\n  country: MA", "calendar"),
+        ("form: price\n", "form: notary\n", "The form gives text here"),
+        ("  price:\n    type: integer\n", "  price:\n    type: integer\n    pattern: x\n", "Only a text has a pattern"),
+        ("    minimum: 1\n    maximum: 30\n", "    minimum: 40\n    maximum: 30\n", "`minimum` is above"),
+        ("  household:\n    type: integer", "  household:\n    type: choice", "belong to type choice"),
+        ("    source:\n      registry: registry.earlier_aid", "    source: {}", "comes from nowhere"),
+        ("    source:\n      registry", "    must_agree: true\n    source:\n      registry", "both declared and shown"),
+        ("  national:\n    type: boolean", "  in:\n    type: boolean", "CEL keeps this word"),
+        ("    to: examine\n    at:", "    to: request_letter\n    at:", "cannot send the request"),
+        ("    roll: none\n", "    roll: none\n    on_expiry: review\n", "A target has no effect"),
+        ("      - {to: closed}\n", "      - {to: closed, result: granted}\n", "The decision gives the result"),
+        ("      result: implied_refusal\n", "", "end without a result"),
+        (AWAITED, "    suspend: [{enter: sign}]\n    resume: [{leave: sign}]\n", "stand still"),
+        ("[{leave: request_letter}]", "[{leave: request_letter, enter: review}]", "exactly one"),
         ("must_agree: true\n    label:\n      ar: رقم", "must_agree: maybe\n    label:\n      ar: رقم", "must_agree"),
     ],
 )  # fmt: skip
@@ -114,8 +129,8 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 @pytest.mark.parametrize(
     ("yaml", "says"),
     [
-        (LAUGHS, "line 1: anchors and aliases"),
         ("a: 1\nb: *a\n", "line 2: anchors and aliases"),
+        (LAUGHS, "line 1: anchors and aliases"),
         ("a: 1\nb: !!python/object:os.system x\n", "line 2: tags"),
         ("a: 1\nb: !x y\n", "line 2: tags"),
         ("a: 1\na: 2\n", "line 2: `a` stands here for the second time"),
