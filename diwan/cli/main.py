@@ -30,6 +30,7 @@ _ENTRIES = (
     Entry("up", "diwan.cli.stack_commands", "Start the whole service on this machine.", SERVICE),
     Entry("doctor", "diwan.cli.stack_commands", "Say what is missing on this machine and what to type.", SERVICE),
     Entry("migrate", "diwan.cli.stack_commands", "Bring the database's schema to this version.", SERVICE),
+    Entry("tenant", "diwan.cli.tenant", "Set up a ministry: who sends, who signs, where events go.", SERVICE),
     Entry("token", "diwan.cli.token", "Print an access token of the embedded stack's issuer.", SERVICE),
     Entry("version", "diwan.cli.version", "Print the version.", SERVICE),
     Entry("web", "diwan.cli.processes", "Serve the API: intake, cases, tasks, procedures.", PROCESSES),

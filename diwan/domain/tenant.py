@@ -1,11 +1,13 @@
-"""What a ministry says of itself: how its letters introduce it, who may sign them by which name."""
+"""A ministry: how its letters introduce it, who sends to it, who signs for it, where its events go."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from diwan.domain.case import Result
 from diwan.domain.text import Localized
 
 
@@ -33,3 +35,50 @@ class TenantSettings(BaseModel):
     digits: Literal["western", "arabic_indic"] = "western"
     sample: bool = False
     signatories: dict[str, Signatory] = Field(default_factory=dict[str, Signatory])
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class SourceBinding(_Declared):
+    """`client` (the `sub` of its tokens) may speak for the CloudEvents `source`."""
+
+    source: str = Field(min_length=1, max_length=200)
+    client: str = Field(min_length=1, max_length=120)
+
+
+class DelegationGrant(_Declared):
+    """`subject` may sign these results of `procedure`, up to `amount_limit` (none: any), on these days, both included.
+
+    `reference` is the act that gave it, as letters cite it; `revoked_on` the first day on which it no longer holds.
+    """
+
+    id: str = Field(min_length=1, max_length=120)
+    subject: str = Field(min_length=1, max_length=120)
+    procedure: str
+    results: tuple[Result, ...] = Field(min_length=1)
+    amount_limit: int | None = Field(default=None, ge=0)
+    valid_from: date
+    valid_to: date
+    reference: str = Field(min_length=1, max_length=200)
+    revoked_on: date | None = None
+
+
+class Webhook(_Declared):
+    """`secret` names a file in DIWAN_WEBHOOK_SECRETS; the secret itself is never here."""
+
+    id: str = Field(min_length=1, max_length=120)
+    url: str = Field(pattern=r"^https?://")
+    secret: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")
+    active: bool = True
+
+
+class Ministry(_Declared):
+    """The file that `diwan tenant apply` takes. What it no longer names stays as it was."""
+
+    tenant: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
+    settings: TenantSettings
+    sources: tuple[SourceBinding, ...] = ()
+    delegations: tuple[DelegationGrant, ...] = ()
+    webhooks: tuple[Webhook, ...] = ()

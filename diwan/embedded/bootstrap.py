@@ -14,20 +14,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from diwan.domain.actor import system
 from diwan.domain.case import Result
 from diwan.domain.errors import Conflict
-from diwan.domain.tenant import Signatory, TenantSettings
+from diwan.domain.tenant import DelegationGrant, Ministry, Signatory, SourceBinding, TenantSettings
 from diwan.domain.text import Localized
 from diwan.embedded.child import Say
 from diwan.embedded.parts import Parts
 from diwan.procedures.examples import example_names, example_text
-from diwan.procedures.load import load_procedure
-from diwan.store import delegations, migrate, procedures, sources, tenants
+from diwan.store import migrate, ministries, procedures
 from diwan.store.database import Database
-from diwan.store.delegations import Delegation
 
 TENANT = "demo"
 SOURCE = "urn:diwan:counter"  # what `diwan submit` sends as
 INTAKE, AUTHORITY = "demo-intake", "demo-authority"
-_SIGNED = [Result.GRANTED, Result.PARTLY_GRANTED, Result.CONDITIONAL, Result.REFUSED, Result.INADMISSIBLE]
+_SIGNED = (Result.GRANTED, Result.PARTLY_GRANTED, Result.CONDITIONAL, Result.REFUSED, Result.INADMISSIBLE)
 _MINISTRY = TenantSettings(
     name=Localized(
         ar="وزارة السكنى النموذجية (إدارة خيالية)",
@@ -58,6 +56,28 @@ _MINISTRY = TenantSettings(
 )
 
 
+def demo_ministry(now: datetime) -> Ministry:
+    """The invented ministry, with its counter as a sender and its authority's delegation of this year and the next."""
+    return Ministry(
+        tenant=TENANT,
+        settings=_MINISTRY,
+        sources=(SourceBinding(source=SOURCE, client=INTAKE),),
+        delegations=tuple(
+            DelegationGrant(
+                id=f"demo-{name}-{now.year}",
+                subject=AUTHORITY,
+                procedure=name,
+                results=_SIGNED,
+                amount_limit=100_000,
+                valid_from=date(now.year, 1, 1),
+                valid_to=date(now.year + 1, 12, 31),
+                reference=f"Arrêté fictif n° 1-{now.year}",
+            )
+            for name in example_names()
+        ),
+    )
+
+
 async def bootstrap(parts: Parts, *, clock: Callable[[], datetime], say: Say) -> None:
     """Migrate, then make what is missing of the demo ministry. Raises `Unavailable` when the database does not."""
     url = parts.postgres.url("diwan_owner")
@@ -66,8 +86,9 @@ async def bootstrap(parts: Parts, *, clock: Callable[[], datetime], say: Say) ->
     db = Database.connect(url, role="diwan_owner", pool_size=1)
     try:
         async with db.transaction(TENANT) as conn:
-            await tenants.put_tenant(conn, TENANT, _MINISTRY.model_dump(mode="json"))
-            await sources.bind_source(conn, TENANT, SOURCE, INTAKE)
+            # Only once: what `diwan tenant apply` changed since then stays.
+            if not await ministries.is_set_up(conn, TENANT):
+                await ministries.apply_ministry(conn, demo_ministry(now), system(TENANT, "bootstrap"), now=now)
             for name in example_names():
                 await _publish(conn, name, now, say)
     finally:
@@ -75,23 +96,7 @@ async def bootstrap(parts: Parts, *, clock: Callable[[], datetime], say: Say) ->
 
 
 async def _publish(conn: AsyncConnection, name: str, now: datetime, say: Say) -> None:
-    text = example_text(name)
     try:
-        await procedures.publish(conn, TENANT, text, system(TENANT, "bootstrap"), now=now)
+        await procedures.publish(conn, TENANT, example_text(name), system(TENANT, "bootstrap"), now=now)
     except Conflict:
         say(f"procedure {name}: this version was published with another text before; that one stays")
-    procedure = load_procedure(text).name
-    await delegations.add_delegation(
-        conn,
-        TENANT,
-        Delegation(
-            id=f"demo-{procedure}-{now.year}",
-            subject=AUTHORITY,
-            procedure=procedure,
-            results=_SIGNED,
-            amount_limit=100_000,
-            valid_from=date(now.year, 1, 1),
-            valid_to=date(now.year + 1, 12, 31),
-            reference=f"Arrêté fictif n° 1-{now.year}",
-        ),
-    )

@@ -213,6 +213,7 @@ class Parts:
     def _relay_settings(self) -> dict[str, str]:
         return {
             "health_port": str(self.ports["relay_health"]),
+            "webhook_secrets": str(self.home.path / "webhooks"),
             **self._database_settings("diwan_relay"),
             **self._temporal_settings(),
         }
@@ -221,7 +222,7 @@ class Parts:
 # Settings that the stack decides besides those it writes down for clients.
 _DECIDED = (
     *("host", "port", "health_port", "issuer_port", "engine_port", "vault_dir", "agent_patience_s", "engine_model"),
-    *("engine_key", "engine_key_file", "registry"),
+    *("engine_key", "engine_key_file", "registry", "webhook_secrets"),
     *("vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
     *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_auditor"),
 )
