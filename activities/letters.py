@@ -90,7 +90,7 @@ def _contest(dossier: Dossier) -> content.Contest:
 def _receipt(dossier: Dossier, occasion: Occasion, common: dict[str, Any]) -> content.Receipt:
     language = dossier.language
     brought = {document.piece for document in dossier.submitted() if document.piece}
-    named = all(document.piece for document in dossier.submitted())
+    unnamed = sum(not document.piece for document in dossier.submitted())
     facts = receipt_facts(dossier.procedure, dossier.case.state, brought, occasion.now)
     pieces = [
         dossier.procedure.pieces[name].label.in_(language) for name in dossier.procedure.pieces if name in brought
@@ -99,8 +99,9 @@ def _receipt(dossier: Dossier, occasion: Occasion, common: dict[str, Any]) -> co
         **common,
         received_on=facts.received_on,
         pieces=tuple(pieces),
+        unnamed=unnamed,
         # What the sender did not name may be any piece: only reading it tells what is missing.
-        missing=tuple(_piece(dossier, piece.name) for piece in facts.missing) if named else (),
+        missing=None if unnamed else tuple(_piece(dossier, piece.name) for piece in facts.missing),
         decision_due_on=facts.decision_due_on,
         silence=facts.silence.in_(language) if facts.silence else "",
         contest=_contest(dossier),
@@ -190,6 +191,7 @@ def _held(dossier: Dossier, fact: Fact) -> content.HeldFact:
     return content.HeldFact(
         label=procedure.facts[fact.name].label.in_(language),
         value=fact.value,
+        currency=procedure.currency if procedure.facts[fact.name].currency else "",
         provenance=fact.provenance,
         document=piece.label.in_(language) if piece else "",
         page=fact.evidence.page if fact.evidence else None,

@@ -77,7 +77,8 @@ class FactDeclaration(Declared):
     """A value that rules look at. `description` tells an agent, and a clerk, what exactly is meant.
 
     `must_agree`: what the applicant declares and what a document or register says have to be the same; where they
-    are not, a person decides. Without it the document or register counts over the declaration.
+    are not, a person decides. Without it the document or register counts over the declaration. `currency`: an
+    integer that is an amount in the procedure's currency, and is shown as one.
     """
 
     type: ValueType
@@ -86,6 +87,7 @@ class FactDeclaration(Declared):
     source: Sources
     must_agree: bool = False
     personal: bool = False
+    currency: bool = False
 
 
 class Ground(Declared):
