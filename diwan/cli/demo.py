@@ -40,6 +40,8 @@ from diwan.settings import STACK_FILE, Settings
 
 Json = dict[str, Any]
 
+_TERMINATED = 128 + signal.SIGTERM
+
 
 def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
@@ -61,7 +63,11 @@ def demo(
         say(f"using the stack that runs on {chosen.home}")
         report = work.do()
     else:
-        report = asyncio.run(_in_own_stack(chosen, work))
+        try:
+            report = asyncio.run(_in_own_stack(chosen, work))
+        except asyncio.CancelledError:
+            say("stopped")
+            raise typer.Exit(_TERMINATED) from None
     emit(output, report.as_json(), report.picture)
     if report.differences:
         say("Not as it should be:")
@@ -135,6 +141,8 @@ class _Work:
             player = Player(users, run, lambda: began + self._timeout - time.monotonic(), self._sleep, say)
             with ThreadPoolExecutor(max_workers=len(samples)) as threads:
                 outcomes = list(threads.map(partial(_played, player), samples))
+        if self._halted.is_set():
+            raise _stopped()
         letters = home / "demo" / "letters"
         _save_letters(outcomes, letters)
         say("checking the ledger ...")
@@ -151,7 +159,11 @@ class _Work:
 
     def _sleep(self, seconds: float) -> None:
         if self._halted.wait(seconds):
-            raise Unavailable("demo.stopped", "The demo was stopped.", "")
+            raise _stopped()
+
+
+def _stopped() -> Unavailable:
+    return Unavailable("demo.stopped", "The demo was stopped.", "")
 
 
 def _samples(auditor: Client) -> list[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,10 +81,11 @@ class Report:
             f"{checked['bodies']} sealed bodies opened and compared, {self.problem or 'all of it holds'}."
         )
         shown = next((row["number"] for row in rows if row["number"]), "NUMBER")
+        program = sys.argv[0] if Path(sys.argv[0]).name == "diwan" else "diwan"
         hints = [
             f"Letters as PDF:   {self.letters}",
             f"Logs:             {self.logs}",
-            f"Then:             diwan up    and in another terminal    diwan case show {shown} --story",
+            f"Then:             {program} up    and in another terminal    {program} case show {shown} --story",
         ]
         return Group(
             table([column for column in _LINES if width >= _NARROW or column.key != "number"], rows, width=width),

@@ -56,6 +56,14 @@ _DOCUMENTS = (
     Column("Remarks", "remarks"),
     Column("Id", "id", keep=True),
 )
+_PERIODS = (
+    Column("Period", "name", keep=True),
+    Column("Began", "started_on", keep=True),
+    Column("Last day", "due_on", keep=True),
+    Column("Stands still since", "suspended_on"),
+    Column("Days stood still", "suspended_days", right=True),
+    Column("Ended", "ended"),
+)
 _LETTERS = (
     Column("Letter", "kind", keep=True),
     Column("Number", "number", keep=True),
@@ -104,7 +112,9 @@ def case(view: Json, width: int) -> RenderableType:
             title=str(view.get("number") or view.get("id")),
         )
     ]
+    periods = cast("Mapping[str, Json]", view.get("periods") or {})
     for title, columns, rows in (
+        ("Periods", _PERIODS, [{**period, "name": name} for name, period in periods.items()]),
         ("Documents", _DOCUMENTS, [_document(item) for item in _list(view, "documents")]),
         ("Facts", _FACTS, [fact(item) for item in _list(view, "facts")]),
         ("Letters", _LETTERS, [readable(item) for item in _list(view, "letters")]),

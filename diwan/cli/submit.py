@@ -77,8 +77,9 @@ def picture(accepted: Json, names: list[str], width: int) -> RenderableType:
         ("number", accepted.get("number")),
         ("case", accepted.get("case") or "none found: a clerk will look for it"),
         ("receipt", accepted.get("receipt")),
-        ("documents", f"{len(documents) - len(refused)} of {len(documents)} taken"),
     ]
+    if documents:
+        fields.append(("documents", f"{len(documents) - len(refused)} of {len(documents)} taken"))
     fields += [(name, accepted[name]) for name in ("case_status", "step", "result") if name in accepted]
     head = record(fields)
     return Group(head, *section("In quarantine", table(_DOCUMENTS, refused, width=width))) if refused else head
