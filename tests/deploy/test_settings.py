@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from diwan import settings
 from diwan.cli import settings_reference
@@ -87,6 +88,12 @@ def test_a_wrong_one_is_named_and_not_repeated(
     with pytest.raises(InvalidInput) as raised:
         settings.load()
     assert said in raised.value.message
+    assert "s3cret" not in str(raised.value)
+
+
+def test_not_even_pydantic_repeats_it() -> None:
+    with pytest.raises(ValidationError) as raised:
+        settings.Settings.model_validate({"port": "s3cret"})
     assert "s3cret" not in str(raised.value)
 
 
