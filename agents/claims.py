@@ -7,7 +7,6 @@ of the pieces that the procedure reads the fact from. Claims that differ cancel 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from agents import evidence
 from agents.dossier import SubmittedDocument
+from agents.evidence import Searchable
 from agents.examiner import Claim, readable_facts
 from diwan.domain.facts import Evidence, Fact, FactValue, PageText, Provenance
 from diwan.domain.fold import parse_amount, parse_date
@@ -43,19 +43,27 @@ class RejectedClaim(BaseModel):
     why: Why
 
 
-@dataclass(frozen=True)
 class Dossier:
     """What claims are held against. `documents` by short name; `kinds`: short name → piece, where it is one."""
 
-    documents: Mapping[str, SubmittedDocument]
-    kinds: Mapping[str, str]
-    pages: Sequence[PageText]
+    def __init__(
+        self, documents: Mapping[str, SubmittedDocument], kinds: Mapping[str, str], pages: Sequence[PageText]
+    ) -> None:
+        self.documents = documents
+        self.kinds = kinds
+        self._pages = pages
+        self._readings: dict[tuple[str, int], list[Searchable]] = {}
 
-    def readings(self, document: str, page: int) -> list[str]:
+    def readings(self, document: str, page: int) -> list[Searchable]:
         """The texts of a page, as each extractor gives it; none where there is no such page."""
-        id_ = self.documents[document].id if document in self.documents else None
-        found = [each for each in self.pages if each.document == id_ and each.page == page]
-        return [text for each in found for text in (each.text, each.second_text) if text]
+        if document not in self.documents:
+            return []
+        place = (self.documents[document].id, page)
+        if place not in self._readings:
+            found = [each for each in self._pages if (each.document, each.page) == place]
+            texts = [text for each in found for text in (each.text, each.second_text) if text]
+            self._readings[place] = [Searchable.of(text) for text in texts]
+        return self._readings[place]
 
 
 def check_claims(

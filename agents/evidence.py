@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Self
 
 from diwan.domain.fold import find_dates, fold
 
@@ -47,9 +49,27 @@ def long_enough(quote: str, *, boolean: bool) -> bool:
     return size >= SHORTEST_FOR_BOOLEAN and " " in folded if boolean else size >= SHORTEST
 
 
-def stands_on(quote: str, texts: Iterable[str]) -> bool:
+@dataclass(frozen=True)
+class Searchable:
+    """A text in the forms in which quotes are looked for. Worth keeping: folding a long page takes 0.1 s."""
+
+    folded: str
+    in_one_order: str
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        folded = fold(text)
+        return cls(folded, _in_one_order(folded))
+
+    def holds(self, wanted: str) -> bool:
+        """`wanted`, folded, at word boundaries, as it is or with identifiers in one order."""
+        return _bounded(self.folded, wanted) or _bounded(self.in_one_order, _in_one_order(wanted))
+
+
+def stands_on(quote: str, readings: Iterable[Searchable]) -> bool:
     """Whether `quote` stands, whole, in one of the readings of a page."""
-    return any(_holds(fold(text), fold(quote)) for text in texts)
+    wanted = fold(quote)
+    return any(reading.holds(wanted) for reading in readings)
 
 
 def value_in(quote: str, value: bool | int | str | date) -> bool:
@@ -61,17 +81,13 @@ def value_in(quote: str, value: bool | int | str | date) -> bool:
     if isinstance(value, date):
         return value in find_dates(quote)
     wanted = fold(value)
-    return bool(wanted) and (_holds(fold(quote), wanted) or _holds_spaced(fold(quote), wanted))
+    searchable = Searchable.of(quote)
+    return bool(wanted) and (searchable.holds(wanted) or _holds_spaced(searchable.folded, wanted))
 
 
 def same_text(text: str) -> str:
     """A form in which two spellings of one name or identifier are equal: folded, one order, no separators."""
     return re.sub(r"[ ./-]", "", _in_one_order(fold(text)))
-
-
-def _holds(text: str, wanted: str) -> bool:
-    """`wanted` in `text` at word boundaries, as it is or with identifiers in one order."""
-    return _bounded(text, wanted) or _bounded(_in_one_order(text), _in_one_order(wanted))
 
 
 def _bounded(text: str, wanted: str) -> bool:

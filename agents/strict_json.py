@@ -15,8 +15,9 @@ from pydantic import JsonValue
 
 MAX_DEPTH = 24
 _LARGEST = 2**63 - 1
-# Strings are skipped whole, so brackets inside them do not count.
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# Strings are skipped whole, so brackets inside them do not count; one that never ends too, or it would be tried again
+# from each of its quotes.
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 class NotStrict(ValueError):

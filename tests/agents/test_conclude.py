@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from typing import Any
 
@@ -161,6 +162,15 @@ def test_a_false_claim_beside_a_true_one_is_named_and_does_not_spoil_it() -> Non
     conclusion = concluded(examination(PRICE, claim("price", 1, "d2", "made up for the occasion")))
     assert [fact.value for fact in conclusion.facts] == [350000]
     assert conclusion.rejected_claims == ["price"]
+
+
+def test_many_claims_on_long_pages_take_no_long_time() -> None:
+    """Each page is folded once, not once a claim."""
+    pages = [PageText(document="promise", page=1, text="Prix : 350 000 DH ثمن ZZ100001 " * 2_000)]
+    began = time.process_time()
+    made = examination(*[PRICE] * 120)
+    conclude(housing(), made, DOCUMENTS, pages, [], as_of=DAY, established_by="x")
+    assert time.process_time() - began < 3
 
 
 def test_pieces_are_what_the_examiner_recognised_and_not_what_the_sender_says() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.evidence import long_enough, same_text, stands_on, value_in
+from agents.evidence import Searchable, long_enough, same_text, stands_on, value_in
 
 PAGE = """PROMESSE DE VENTE
 Prix : 1 350 000 DH – acompte 50 000 DH
@@ -16,6 +16,10 @@ Prix : 1 350 000 DH – acompte 50 000 DH
 رقم البطاقة: 100001ZZ
 المرجع -2026-000142DW
 Compte 007 810 0001234567890123 45"""
+
+
+def on(*texts: str) -> list[Searchable]:
+    return [Searchable.of(text) for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,7 @@ Compte 007 810 0001234567890123 45"""
     ],
 )
 def test_a_quote_is_found_as_a_reader_would_find_it(quote: str) -> None:
-    assert stands_on(quote, [PAGE])
+    assert stands_on(quote, on(PAGE))
 
 
 @pytest.mark.parametrize(
@@ -54,17 +58,17 @@ def test_a_quote_is_found_as_a_reader_would_find_it(quote: str) -> None:
     ],
 )
 def test_what_does_not_stand_there_is_not_found(quote: str) -> None:
-    assert not stands_on(quote, [PAGE])
+    assert not stands_on(quote, on(PAGE))
 
 
 def test_either_extractor_may_have_read_it_and_none_is_no_page() -> None:
-    assert stands_on("قرار رقم 12", ["ترار رقم 12", "قرار رقم 12"])
-    assert not stands_on("قرار رقم 12", ["ترار رقم 12"])
+    assert stands_on("قرار رقم 12", on("ترار رقم 12", "قرار رقم 12"))
+    assert not stands_on("قرار رقم 12", on("ترار رقم 12"))
     assert not stands_on("قرار رقم 12", [])
 
 
 def test_a_quote_is_not_put_together_from_two_readings() -> None:
-    assert not stands_on("alpha beta", ["alpha", "beta"])
+    assert not stands_on("alpha beta", on("alpha", "beta"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_whole_words_of_a_page_are_always_found(page: list[str], data: st.DataOb
     after_is_number = end < len(page) and page[end].isdigit() and page[end - 1].isdigit()
     if before_is_number or after_is_number:
         return  # "1 350 000" is one number: its parts are no quotes
-    assert stands_on(" ".join(page[start:end]), ["\n".join(page)])
+    assert stands_on(" ".join(page[start:end]), on("\n".join(page)))
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**9))
@@ -157,6 +161,6 @@ def test_a_number_is_found_in_a_quote_exactly_where_it_is_the_number(written: in
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_nothing_raises(quote: str, page: str) -> None:
-    stands_on(quote, [page])
+    stands_on(quote, on(page))
     value_in(quote, page)
     long_enough(quote, boolean=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 
 import pytest
@@ -47,6 +48,14 @@ def test_what_is_odd_is_named(data: bytes, why: str) -> None:
 
 def test_brackets_in_strings_are_not_nesting() -> None:
     assert loads(json.dumps("[" * 100 + '\\"{{'), limit=LIMIT) == "[" * 100 + '\\"{{'
+
+
+@pytest.mark.parametrize("data", [b'"' + b'\\"' * 1_000_000, b'"a' * 999_999, b"[" * 2_000_000, b'{"a":' * 400_000])
+def test_no_bytes_take_long(data: bytes) -> None:
+    began = time.process_time()
+    with pytest.raises(NotStrict):
+        loads(data, limit=4_000_000)
+    assert time.process_time() - began < 3
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,9 @@ from diwan.domain.errors import Unavailable
 from diwan.domain.text import Language
 from diwan.embedded.demo_engine.__main__ import failure_of
 from diwan.embedded.demo_engine.app import CONTEXT_LENGTH, MODEL, create_app
+from diwan.embedded.demo_engine.examine import examine as demo_examine
 from diwan.embedded.demo_engine.failures import Failure, Mode
+from diwan.embedded.demo_engine.task import FactAsked, PageRead, Task
 from diwan.pool.engine import EngineClient
 from diwan.pool.errors import EngineBusy
 from diwan.procedures.examples import example_text
@@ -26,6 +29,10 @@ from tests.embedded.examination import Dossier, Run, examine
 
 HOUSING = load_procedure(example_text("direct-housing-aid"))
 FOLDERS = sorted(path.parent for path in (Path(__file__).parent / "dossiers").glob("*/expected.json"))
+ANY_FACTS = {
+    "price": "integer", "rooms": "integer", "permit_date": "date", "identity_number": "text", "bank_account": "text",
+    "national": "boolean", "owns_dwelling": "boolean", "first_sale": "boolean", "notary": "text", "seats": "integer",
+}  # fmt: skip
 SINGLE: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "single_documents.yaml").read_text(encoding="utf-8")
 )
@@ -137,6 +144,30 @@ async def test_it_reads_another_procedure_by_the_labels_it_is_told() -> None:
 
 def _label(text: str) -> Any:
     return HOUSING.title.model_copy(update={"ar": text, "fr": text, "en": text})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1" * 3_000 + "a ",
+        "12 " * 1_000,
+        "n'est inscrit " * 500,
+        "Prix : " * 1_000,
+        "le 3 mars 2024 " * 500,
+        "لم يسبق " * 800,
+    ],
+    ids=lambda line: line[:12],
+)
+def test_no_line_takes_long(line: str) -> None:
+    """Patterns that go back and forth would let one document stop the engine."""
+    facts = [FactAsked(name, kind, ("p",), name, "") for name, kind in ANY_FACTS.items()]
+    task = Task(
+        "fr", {"p": "promesse de vente"}, facts, {"d1": 1}, "", [PageRead("d1", 1, "Promesse de vente\n" + line * 3)]
+    )
+    began = time.process_time()
+    answer = demo_examine(task)
+    assert answer["documents"] == [{"document": "d1", "piece": "p"}]
+    assert time.process_time() - began < 4
 
 
 async def test_a_document_that_gives_orders_is_reported_and_not_obeyed() -> None:

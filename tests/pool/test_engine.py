@@ -140,7 +140,8 @@ async def test_an_answer_that_dribbles_is_cut_at_the_time_limit() -> None:
 
     async with answering(dribble) as url, EngineClient(url, seconds=0.2) as engine:
         with pytest.raises(EngineJunk) as raised:
-            await engine.chat(REQUEST)
+            async with asyncio.timeout(10):
+                await engine.chat(REQUEST)
     assert raised.value.code == "engine.too_slow"
     assert raised.value.endless
     assert raised.value.body.startswith(b'{"choices": ')
@@ -157,6 +158,7 @@ async def test_an_engine_that_says_nothing_in_time_is_unavailable() -> None:
             await engine.chat(REQUEST)
         waiting.set()
     assert raised.value.code == "engine.timed_out"
+    assert raised.value.__suppress_context__
 
 
 @pytest.mark.parametrize(
@@ -178,6 +180,7 @@ async def test_an_engine_that_is_not_there_is_unavailable() -> None:
         with pytest.raises(Unavailable) as raised:
             await engine.chat(REQUEST)
         assert raised.value.code == "engine.unreachable"
+        assert raised.value.__suppress_context__, "what httpx says may repeat what was sent"
         assert not await engine.healthy()
 
 

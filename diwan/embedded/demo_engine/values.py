@@ -39,7 +39,7 @@ _WORD = re.compile(r"\w+")
 _LETTERS_DIGITS = re.compile(
     r"(?<![\w/-])([a-z]{1,3})[ -]?(\d{3,8})(?![\w/]|-\d)|(?<![\w/-])(\d{3,8})([a-z]{1,3})(?![\w/-])"
 )
-_ACCOUNT = re.compile(r"(?<![\w])(?:ma\d\d ?)?\d{2,4}(?:[ .-]?\d{2,24}){1,8}(?!\w)")
+_ACCOUNT = re.compile(r"(?<!\w)(?:ma(?=\d))?\d(?:[ .-]?\d){15,33}(?![\w])")
 SMALLEST_PRICE = 1_000
 
 
@@ -104,10 +104,20 @@ def day(text: str) -> Read | None:
     found: list[date] = find_dates(text)
     if not found:
         return None
-    words = text.split()
-    # The fewest words that still are this date, so that one can tell what stands before them.
-    windows = (" ".join(words[i : i + size]) for size in range(1, 6) for i in range(len(words)))
-    return found[0].isoformat(), next((part for part in windows if find_dates(part)[:1] == found[:1]), text)
+    return found[0].isoformat(), _words_of_date(text.split(), found[0]) or text
+
+
+def _words_of_date(words: list[str], wanted: date) -> str:
+    """The words that are the date, so that one can tell what stands before them; empty where none are alone."""
+    for start in range(len(words)):
+        if find_dates(" ".join(words[start : start + 5]))[:1] == [wanted]:
+            part = words[start : start + 5]
+            while len(part) > 1 and find_dates(" ".join(part[1:]))[:1] == [wanted]:
+                part = part[1:]
+            while len(part) > 1 and find_dates(" ".join(part[:-1]))[:1] == [wanted]:
+                part = part[:-1]
+            return " ".join(part)
+    return ""
 
 
 def identity(text: str) -> Read | None:
