@@ -236,6 +236,21 @@ def test_a_call_has_one_used_answer(demo: TestDatabase, whole: str) -> None:
     refused(demo, "model_call_used", lambda c: copy(c, "model_call", whole, {"attempt": 60}))
 
 
+@pytest.mark.parametrize(
+    ("table", "changed", "why"),
+    [
+        ("case_file", {"id": "c-3", "number": "c-3", "version": 1}, "case_file_tenant_source_reference_key"),
+        ("case_file", {"id": "c-3", "reference": "c-3", "version": 1}, "case_file_tenant_number_key"),
+        ("inbox", {"inbox_seq": 999}, "inbox_pkey"),
+        ("inbox", {"event_id": "copy"}, "inbox_tenant_case_id_inbox_seq_key"),
+    ],
+)
+def test_references_numbers_and_events_are_there_once(
+    demo: TestDatabase, whole: str, table: str, changed: dict[str, Any], why: str
+) -> None:
+    refused(demo, why, lambda c: copy(c, table, whole, changed))
+
+
 def test_a_child_keeps_its_case(demo: TestDatabase, whole: str) -> None:
     refused(demo, "keeps its case", lambda c: c.execute("update task set case_id = null where case_id = %s", [whole]))
 
