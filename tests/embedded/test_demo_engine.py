@@ -13,8 +13,11 @@ import jsonschema
 import pytest
 import yaml
 
+from agents.dossier import SubmittedDocument
 from agents.loop import Reason
+from diwan.documents.extract import extract
 from diwan.domain.errors import Unavailable
+from diwan.domain.facts import PageText
 from diwan.domain.text import Language
 from diwan.embedded.demo_engine.__main__ import failure_of
 from diwan.embedded.demo_engine.app import CONTEXT_LENGTH, MODEL, create_app
@@ -23,7 +26,7 @@ from diwan.embedded.demo_engine.failures import Failure, Mode
 from diwan.embedded.demo_engine.task import FactAsked, PageRead, Task
 from diwan.pool.engine import EngineClient
 from diwan.pool.errors import EngineBusy
-from diwan.procedures.examples import example_text
+from diwan.procedures.examples import example_dossiers, example_text
 from diwan.procedures.load import load_procedure
 from tests.embedded.examination import Dossier, Run, examine
 
@@ -40,6 +43,26 @@ SINGLE: list[dict[str, Any]] = yaml.safe_load(
 
 def engine(failure: Failure | None = None, **options: Any) -> EngineClient:
     return EngineClient("http://engine", transport=httpx.ASGITransport(create_app(failure)), **options)
+
+
+class Extracted(Dossier):
+    """A sample dossier, read as the service reads it, with no word of the sender's."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(documents=[])
+        paths = sorted([*folder.glob("documents/*"), *folder.glob("follow-ups/documents/*")])
+        self._read = {path.name: extract(path.read_bytes(), path.name) for path in paths}
+
+    @property
+    def submitted(self) -> list[SubmittedDocument]:
+        return [
+            SubmittedDocument(name, len(read.pages), unreadable=read.unreadable, flags=tuple(read.flags))
+            for name, read in self._read.items()
+        ]
+
+    @property
+    def pages(self) -> list[PageText]:
+        return [page for read in self._read.values() for page in read.pages]
 
 
 @pytest.fixture
@@ -70,6 +93,14 @@ async def test_dossiers_of_many_hands_are_read_and_every_claim_holds(folder: Pat
     assert result.conclusion is not None
     assert result.conclusion.rejected == []
     assert set(result.conclusion.pieces) == set(HOUSING.pieces)
+
+
+@pytest.mark.parametrize("folder", example_dossiers("direct-housing-aid"), ids=lambda folder: folder.name)
+async def test_the_shipped_dossiers_are_read_from_their_pdfs(folder: Path) -> None:
+    application, expected = (json.loads((folder / name).read_bytes()) for name in ("application.json", "expected.json"))
+    async with engine() as client:
+        result = await examine(client, HOUSING, Language(application["language"]), Extracted(folder))
+    assert result.values() == expected["facts"]["document"]
 
 
 @pytest.mark.parametrize("document", SINGLE, ids=lambda document: " ".join(document["text"].split())[:40])
