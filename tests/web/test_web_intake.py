@@ -345,3 +345,12 @@ async def test_a_foreign_source_learns_nothing_of_the_form(service: Service):
 async def test_only_a_sender_sends(service: Service):
     for actor in (CLERK, person("a", Role.ANALYST), person("b", Role.OPERATOR)):
         assert (await service.send(an_event(), actor=actor)).status_code == 403
+
+
+async def test_an_upload_that_is_in_quarantine_stays_so_when_it_is_named(service: Service):
+    upload = await service.post("/v1/documents", sender(), files={"document": ("a.pdf", b"MZ\x90\x00" + b"\0" * 90)})
+    assert upload.json()["status"] == "quarantined"
+    event = an_event(data={"documents": [{"name": "a.pdf", "ref": upload.json()["ref"]}]})
+    first, again = await service.send(event), await service.send(event)
+    assert first.json()["documents"][0]["reason"] == upload.json()["reason"]
+    assert (again.status_code, again.json()) == (202, first.json())

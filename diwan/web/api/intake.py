@@ -37,9 +37,9 @@ async def take(
     """
     _check_plausible(event)
     named = _named_parts(event.data.documents, parts)
-    if await _may_speak(deps, actor, event):
+    if await _is_new(deps, actor, event):
         received = await asyncio.gather(*(_inspected(deps, each, parts[each.part].content) for each in named))
-    else:  # it is refused, on record, and what it brought is not opened
+    else:  # it is refused, or answered as before: what it brings is not opened again
         received = [NewDocument(name=each.name, data=parts[each.part].content, media_type="") for each in named]
     try:
         accepted = await accept_event(
@@ -67,14 +67,19 @@ async def take(
     )
 
 
-async def _may_speak(deps: Dependencies, actor: Actor, event: Incoming) -> bool:
-    """Whether the source is the caller's; if so, the answers of a new application are checked against its form."""
+async def _is_new(deps: Dependencies, actor: Actor, event: Incoming) -> bool:
+    """Whether the event will be taken: its source is the caller's and it was not taken before.
+
+    If so, the answers of an application are checked: an event that was taken gets its answer, whatever form has been
+    published since. Raises `InvalidFields`, `InvalidInput`.
+    """
     async with deps.db.transaction(actor.tenant) as conn:
         if event.source not in await sources_of(conn, actor.tenant, actor.subject):
             return False
-        known = await event_of(conn, actor.tenant, event.source, event.id)
-        if known is not None or not isinstance(event.data, Application):
-            return True  # an event that was taken gets its answer, whatever form has been published since
+        if await event_of(conn, actor.tenant, event.source, event.id) is not None:
+            return False
+        if not isinstance(event.data, Application):
+            return True
         try:
             version = await published(conn, actor.tenant, event.data.procedure)
         except NotFound:
