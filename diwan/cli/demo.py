@@ -1,7 +1,7 @@
 """`diwan demo`: every sample dossier from event to letter, through a whole stack, held against what should come out.
 
-It uses the embedded stack that runs in DIWAN_HOME, else starts one for as long as it takes. DIWAN_URL is not looked
-at: samples are never sent to a service of somebody else's.
+It starts a stack of its own for as long as it takes, on data of its own that is new each time (demo_home.py): samples
+are never sent to another service, and two demos come out alike.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -28,8 +27,8 @@ from diwan.cli import ledger
 from diwan.cli.client import Client
 from diwan.cli.credentials import AsRole
 from diwan.cli.demo_checks import differences
-from diwan.cli.demo_expectations import granted_before, on_this_data
-from diwan.cli.demo_play import Player
+from diwan.cli.demo_home import fresh_home
+from diwan.cli.demo_play import Played, Player
 from diwan.cli.demo_report import ENGINE_NOTE, INVENTED_NOTE, Outcome, Report
 from diwan.cli.demo_samples import Sample, shipped_samples
 from diwan.cli.output import Output, OutputOption, emit, say
@@ -58,16 +57,13 @@ def demo(
     chosen = settings.load()
     telemetry.configure("demo", level="warning")
     say(f"{ENGINE_NOTE} {INVENTED_NOTE}")
+    chosen = chosen.model_copy(update={"home": fresh_home(chosen.home)})
     work = _Work(chosen, timeout)
-    if _runs(chosen.home):
-        say(f"using the stack that runs on {chosen.home}")
-        report = work.do()
-    else:
-        try:
-            report = asyncio.run(_in_own_stack(chosen, work))
-        except asyncio.CancelledError:
-            say("stopped")
-            raise typer.Exit(_TERMINATED) from None
+    try:
+        report = asyncio.run(_in_own_stack(chosen, work))
+    except asyncio.CancelledError:
+        say("stopped")
+        raise typer.Exit(_TERMINATED) from None
     emit(output, report.as_json(), report.picture)
     if report.differences:
         say("Not as it should be:")
@@ -75,23 +71,6 @@ def demo(
             say(f"  {difference}")
         say(f"Logs: {report.logs}")
         raise typer.Exit(1)
-
-
-def _runs(home: Path) -> bool:
-    """Whether a stack of this home answers."""
-    stack = _stack(home)
-    if stack is None:
-        return False
-    with Client(stack["url"], _no_token) as client:
-        try:
-            client.get("/readyz")
-        except DiwanError:
-            return False
-    return True
-
-
-def _no_token() -> str:
-    return ""
 
 
 def _stack(home: Path) -> Json | None:
@@ -103,9 +82,7 @@ def _stack(home: Path) -> Json | None:
 
 
 async def _in_own_stack(chosen: Settings, work: _Work) -> Report:
-    options = stack_options(chosen)
-    if "port" not in chosen.model_fields_set:
-        options = replace(options, port=0)  # nobody else has to find it
+    options = replace(stack_options(chosen), port=0)  # nobody else has to find it
     stack = make_stack(options)
     task = asyncio.current_task()
     assert task is not None
@@ -134,21 +111,22 @@ class _Work:
     def do(self) -> Report:
         """Play every sample, save the letters, check the ledger. Raises what keeps it from that."""
         home, began = self._chosen.home, time.monotonic()
-        run = _new_run(home / "demo" / "runs")
+        samples = shipped_samples()
         with _users(home) as users:
-            samples = _samples(users["auditor"])
             say(f"sending {len(samples)} dossiers ...")
-            player = Player(users, run, lambda: began + self._timeout - time.monotonic(), self._sleep, say)
+            player = Player(users, lambda: began + self._timeout - time.monotonic(), self._sleep, say)
             with ThreadPoolExecutor(max_workers=len(samples)) as threads:
-                outcomes = list(threads.map(partial(_played, player), samples))
+                results = list(threads.map(partial(_played, player), samples))
         if self._halted.is_set():
             raise _stopped()
-        letters = home / "demo" / "letters"
+        # Not in the threads: the library that reads the letters back takes one at a time.
+        outcomes = [_outcome(sample, result) for sample, result in zip(samples, results, strict=True)]
+        letters = home / "letters"
         _save_letters(outcomes, letters)
         say("checking the ledger ...")
         checked = asyncio.run(ledger.check(_auditors(self._chosen), ledger.DEMO_TENANT))
         return Report(
-            run=run,
+            home=home,
             outcomes=outcomes,
             ledger=ledger.as_json(checked),
             problem=f"the ledger does not hold: {checked.first_bad}" if checked.first_bad else "",
@@ -166,25 +144,18 @@ def _stopped() -> Unavailable:
     return Unavailable("demo.stopped", "The demo was stopped.", "")
 
 
-def _samples(auditor: Client) -> list[Sample]:
-    """The shipped samples, with what should come out of them on this data."""
-    samples = shipped_samples()
-    granted = {name: granted_before(auditor, name) for name in {sample.procedure for sample in samples}}
-    adapted = [on_this_data(sample, granted[sample.procedure]) for sample in samples]
-    again = [new.name for old, new in zip(samples, adapted, strict=True) if new is not old]
-    if again:
-        say(f"Granted on this data before, so refused this time, by the register: {', '.join(again)}.")
-        say("For a fresh start: DIWAN_HOME=/a/new/folder diwan demo")
-    return adapted
-
-
-def _played(player: Player, sample: Sample) -> Outcome:
+def _played(player: Player, sample: Sample) -> Played | DiwanError:
     """A failure is an outcome, too: the others go on."""
     try:
-        played = player.play(sample)
+        return player.play(sample)
     except DiwanError as error:
-        return Outcome(sample, None, [f"{error.message} [{error.code}]"])
-    return Outcome(sample, played, differences(played))
+        return error
+
+
+def _outcome(sample: Sample, result: Played | DiwanError) -> Outcome:
+    if isinstance(result, DiwanError):
+        return Outcome(sample, None, [f"{result.message} [{result.code}]"])
+    return Outcome(sample, result, differences(result))
 
 
 @contextlib.contextmanager
@@ -210,21 +181,6 @@ def _auditors(chosen: Settings) -> Settings:
 
 def _line(path: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
-
-
-def _new_run(folder: Path) -> str:
-    """A name that no run had before, so that each run's references are new."""
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    for count in range(1, 100):
-        run = stamp if count == 1 else f"{stamp}-{count}"
-        try:
-            (folder / run).mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            _cannot_write(folder, error)
-        return run
-    raise Final("demo.too_many", "Too many demos were started within one second.", "Wait a second.")
 
 
 def _save_letters(outcomes: list[Outcome], folder: Path) -> None:

@@ -52,7 +52,6 @@ class Player:
     """Plays dossiers. `users` has a client for each demo user; `run` makes references fresh; `left` gives seconds."""
 
     users: Mapping[str, Client]
-    run: str
     left: Callable[[], float]
     sleep: Callable[[float], None]
     tell: Callable[[str], None]

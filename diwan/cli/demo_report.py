@@ -47,7 +47,7 @@ class Outcome:
 class Report:
     """`ledger` is the report of the check of all its entries; `problem` names its first bad one, if there is one."""
 
-    run: str
+    home: Path
     outcomes: list[Outcome]
     ledger: Json
     problem: str
@@ -63,7 +63,7 @@ class Report:
 
     def as_json(self) -> Json:
         return {
-            "run": self.run,
+            "home": str(self.home),
             "ok": not self.differences,
             "engine": ENGINE_NOTE,
             "dossiers": [line(outcome) for outcome in self.outcomes],

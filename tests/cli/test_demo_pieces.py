@@ -148,7 +148,7 @@ def test_an_application_that_was_withdrawn_is_withdrawn_again() -> None:
 
 def test_grants_are_found_among_the_closed_cases() -> None:
     views = {
-        "a": {"result": "granted", "parties": [{"role": "applicant", "identity_number": "ZZ1"}]},
+        "a": {"result": "granted", "parties": [{"role": "applicant", "identity_number": "zz 1"}]},
         "b": {"result": "refused", "parties": [{"role": "applicant", "identity_number": "ZZ2"}]},
         "c": {"result": "granted", "parties": [{"role": "representative", "identity_number": "ZZ3"}]},
     }

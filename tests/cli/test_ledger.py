@@ -1,0 +1,54 @@
+"""`diwan ledger verify` on a real database: what holds, what was tampered with, what is not there."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import pytest
+
+from diwan.store.database import Database
+from diwan.store.intake import accept_event
+from tests.cli.conftest import DiwanProcess
+from tests.support.databases import TestDatabase
+from tests.support.factories import TENANT, application, envelope, ministry, sender
+from tests.support.keyring import MemoryKeyring
+
+
+@pytest.fixture
+async def case(database: TestDatabase, web: Database, keyring: MemoryKeyring, now: datetime) -> str:
+    await ministry(database, now=now)
+    accepted = await accept_event(web, keyring, envelope("e1"), application("r1"), [], client=sender(), now=now)
+    assert accepted.case_id is not None
+    return accepted.case_id
+
+
+def test_what_holds_exits_0_and_what_was_changed_is_named_with_1(
+    diwan_process: DiwanProcess, database: TestDatabase, case: str
+) -> None:
+    url = database.url("diwan_auditor")
+    done = diwan_process("ledger", "verify", "--tenant", TENANT, "--output", "json", DIWAN_DATABASE_URL_AUDITOR=url)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["entries"] >= 1, report["cases"], report["first_bad"]) == (True, 1, None)
+
+    with database.superuser() as everything:
+        everything.execute("set session_replication_role = replica")
+        everything.execute("update entry set kind = 'other' where chain = %s and seq = 1", [case])
+    done = diwan_process("ledger", "verify", "--case", case, DIWAN_DATABASE_URL_AUDITOR=url)
+    assert done.returncode == 1
+    assert f"chain {case}, entry 1" in done.stderr
+
+
+def test_a_tenant_without_entries_is_not_found_rather_than_well(
+    diwan_process: DiwanProcess, database: TestDatabase
+) -> None:
+    url = database.url("diwan_auditor")
+    done = diwan_process("ledger", "verify", "--tenant", "nobody", DIWAN_DATABASE_URL_AUDITOR=url)
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_without_an_auditors_database_it_says_what_to_set(diwan_process: DiwanProcess) -> None:
+    done = diwan_process("ledger", "verify")
+    assert done.returncode == 2
+    assert "DIWAN_DATABASE_URL_AUDITOR" in done.stderr
