@@ -13,7 +13,7 @@ import pytest
 
 from diwan.domain.errors import Final
 from diwan.domain.ports import RetentionClass
-from diwan.ledger.entry import check_header, encode, entry_hash
+from diwan.ledger.entry import canonical, check_header, digest_of, encode, entry_hash
 from diwan.store.database import Database
 from diwan.store.entries import body_context
 from diwan.store.ledger_check import Report, verify_tenant
@@ -135,10 +135,13 @@ async def test_a_sealed_body_must_be_what_was_committed_to(
     row = tamper.execute("select body_sealed from entry where chain = %s and seq = 3", [whole]).fetchone()
     assert row is not None
     body = orjson.loads(cipher.open(RetentionClass.DECISION, place, bytes(row[0])))
+    other = {"said": "other"}
     salt, _ = body["committed"]["body"]
+    fitting = [salt, base64.b64encode(digest_of(canonical(other))).decode()]
     for changed in (
-        {**body, "body": {"said": "other"}},
-        {**body, "committed": {**body["committed"], "body": [salt, base64.b64encode(bytes(32)).decode()]}},
+        {**body, "body": other},
+        {**body, "body": other, "committed": {**body["committed"], "body": fitting}},
+        {**body, "committed": {**body["committed"], "request": fitting}},
     ):
         sealed = cipher.seal(RetentionClass.DECISION, place, orjson.dumps(changed))
         tamper.execute("update entry set body_sealed = %s where chain = %s and seq = 3", [sealed, whole])
