@@ -22,7 +22,7 @@ from diwan.embedded.parts import SERVERS, SERVICES, Options, Parts
 from diwan.vault import setup as vault_setup
 
 STACK_FILE = "stack.json"
-_START_WITHIN_S = 60.0
+_START_WITHIN_S = 120.0  # much more than it takes; a machine may be busy
 _ROTATE_EVERY_S = 10.0
 
 Bootstrap = Callable[[Parts], Awaitable[None]]

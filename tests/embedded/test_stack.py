@@ -80,8 +80,8 @@ async def test_what_dies_comes_back(running: Running, name: str) -> None:
     pid = stack.pid(name)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    await stack.wait_restarted(name, pid, within_s=30)
-    await stack.wait_ready("web", within_s=30)
+    await stack.wait_restarted(name, pid, within_s=90)
+    await stack.wait_ready("web", within_s=90)
     assert any(f"{name} ended (signal SIGKILL); starting it again" in line for line in running.said)
 
 
