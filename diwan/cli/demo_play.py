@@ -49,7 +49,7 @@ class Played:
 
 @dataclass(frozen=True)
 class Player:
-    """Plays dossiers. `users` has a client for each demo user; `run` makes references fresh; `left` gives seconds."""
+    """Plays dossiers. `users` has a client for each demo user; `left` gives seconds."""
 
     users: Mapping[str, Client]
     left: Callable[[], float]
@@ -89,8 +89,7 @@ class _Case:
         raise self._unexpected("endless", f"has not ended after {_MOST_STEPS} steps")
 
     def _open(self) -> None:
-        reference = f"demo-{self._player.run}-{self._sample.name}"
-        sent = opening_event(self._sample.dossier, source=DEFAULT_SOURCE, reference=reference)
+        sent = opening_event(self._sample.dossier, source=DEFAULT_SOURCE)
         accepted = self._player.users["intake"].send_event(sent.event, sent.parts)
         self._id, self._number = str(accepted["case"]), str(accepted["number"])
         self._player.tell(f"{self._number}  {self._sample.name}: accepted")

@@ -85,7 +85,8 @@ class Report:
         hints = [
             f"Letters as PDF:   {self.letters}",
             f"Logs:             {self.logs}",
-            f"Then:             {program} up    and in another terminal    {program} case show {shown} --story",
+            f"Then:             export DIWAN_HOME={self.home}",
+            f"                  {program} up    and in another terminal    {program} case show {shown} --story",
         ]
         return Group(
             table([column for column in _LINES if width >= _NARROW or column.key != "number"], rows, width=width),

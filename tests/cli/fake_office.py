@@ -73,7 +73,7 @@ class FakeOffice:
 
     def play(self, sample: Sample, *, seconds: float = 5.0) -> Played:
         users = {role.value: self.client(role.value) for role in AsRole}
-        return Player(users, "r1", lambda: seconds, lambda pause: None, lambda text: None).play(sample)
+        return Player(users, lambda: seconds, lambda pause: None, lambda text: None).play(sample)
 
 
 def digest_of_shown(shown: Json) -> str:

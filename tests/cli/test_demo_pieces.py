@@ -9,13 +9,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import httpx
 import pytest
 
-from diwan.cli.client import Client
 from diwan.cli.credentials import AsRole
 from diwan.cli.demo_checks import amount_of, differences, steps_by
-from diwan.cli.demo_expectations import applicants_number, granted_before, on_this_data
 from diwan.cli.demo_play import Letter, Played, Unexpected
 from diwan.cli.demo_samples import Sample, shipped_samples
 from diwan.documents.typeset import typeset
@@ -127,44 +124,6 @@ def test_steps_are_counted_by_who_did_the_work() -> None:
     assert (steps_by(played, "agent"), steps_by(played, "person")) == (2, 1)
 
 
-# --- data that is not new --------------------------------------------------------------------------------------------
-
-
-def test_who_was_granted_before_is_refused_by_the_rules_and_nobody_else_is() -> None:
-    sample = samples()["01"]
-    number = applicants_number(sample.dossier.application["parties"])
-    assert on_this_data(sample, {"ZZ999999"}) is sample
-    again = on_this_data(sample, {number}).expected
-    assert (sample.expected["result"], again["result"], again["amount"]) == ("granted", "refused", None)
-    assert again["grounds"] == ["no_earlier_aid"]
-    assert again["facts"]["registry"] == {"earlier_aid": True}
-    assert again["letters"] == sample.expected["letters"]
-
-
-def test_an_application_that_was_withdrawn_is_withdrawn_again() -> None:
-    sample = samples()["07"]
-    assert on_this_data(sample, {applicants_number(sample.dossier.application["parties"])}) is sample
-
-
-def test_grants_are_found_among_the_closed_cases() -> None:
-    views = {
-        "a": {"result": "granted", "parties": [{"role": "applicant", "identity_number": "zz 1"}]},
-        "b": {"result": "refused", "parties": [{"role": "applicant", "identity_number": "ZZ2"}]},
-        "c": {"result": "granted", "parties": [{"role": "representative", "identity_number": "ZZ3"}]},
-    }
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/v1/cases":
-            assert dict(request.url.params)["status"] == "closed"
-            return httpx.Response(
-                200, json={"items": [{"id": key, "result": view["result"]} for key, view in views.items()]}
-            )
-        return httpx.Response(200, json=views[request.url.path.rpartition("/")[2]])
-
-    client = Client("http://127.0.0.1:1", lambda: "t", transport=httpx.MockTransport(answer))
-    assert granted_before(client, "direct-housing-aid") == {"ZZ1"}
-
-
 # --- playing ---------------------------------------------------------------------------------------------------------
 
 
@@ -226,12 +185,6 @@ def test_a_blocked_case_and_one_that_waits_for_nobody_end_the_play() -> None:
 def test_a_case_that_never_moves_ends_with_try_again_when_time_is_over() -> None:
     with pytest.raises(Retry, match="still at step examine"):
         FakeOffice(("examine", "agent", [], "")).play(samples()["01"], seconds=0.1)
-
-
-def test_each_run_has_its_own_reference_and_so_its_own_event() -> None:
-    office = FakeOffice(REVIEW, SIGN)
-    office.play(samples()["01"])
-    assert office.events[0]["data"]["reference"] == "demo-r1-01-arabic-granted-100000"
 
 
 def test_there_is_no_amount_without_a_decision() -> None:
