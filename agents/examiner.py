@@ -22,7 +22,9 @@ from diwan.procedures.schema import Procedure
 UNKNOWN = "unknown"
 _MAX_DOCUMENTS = 60
 _MAX_CLAIMS = 120
-_MAX_CONCERNS = 20
+_CLAIMS_A_FACT = 3
+_MAX_CONCERNS = 10
+_LARGEST = 10**12
 QUOTE_LIMIT = 300
 
 _ShortName = Annotated[str, Field(max_length=4)]
@@ -130,21 +132,24 @@ def _one_line(text: str) -> str:
 def examination_schema(procedure: Procedure, documents: Sequence[SubmittedDocument]) -> dict[str, JsonValue]:
     """JSON Schema of an `Examination` of this dossier under this procedure, for constrained decoding.
 
-    Only what xgrammar compiles: objects with all properties required and none besides, enums, bounded arrays and
-    strings, `anyOf`. One variant of a claim a type of value, so that a price cannot be text.
+    Only what xgrammar compiles: objects with all properties required and none besides, enums, bounded arrays, strings
+    and numbers, `anyOf`. One variant of a claim a type of value, so that a price cannot be text. Bounds are those of
+    this dossier: a model that falls into repeating itself reaches the end of the answer before that of its tokens.
     """
     document: JsonValue = {"type": "string", "enum": list(short_names(documents)) or [UNKNOWN]}
     pieces: list[JsonValue] = [*procedure.pieces, UNKNOWN]
-    evidence = _object(document=document, page={"type": "integer"}, quote=_string(QUOTE_LIMIT))
+    last_page = max((each.pages for each in documents), default=0)
+    evidence = _object(document=document, page=_integer(1, max(last_page, 1)), quote=_string(QUOTE_LIMIT))
     variants: list[JsonValue] = []
     for type_, value in _VALUES.items():
         names: list[JsonValue] = [name for name, fact in readable_facts(procedure).items() if fact.type is type_]
         if names:
             variants.append(_object(fact={"type": "string", "enum": names}, value=value, evidence=evidence))
     codes: list[JsonValue] = [code.value for code in ConcernCode]
-    claims = _array({"anyOf": variants}, _MAX_CLAIMS) if variants else _array(_object(), 0)
+    most_claims = min(_MAX_CLAIMS, _CLAIMS_A_FACT * len(readable_facts(procedure)))
+    claims = _array({"anyOf": variants}, most_claims) if variants else _array(_object(), 0)
     return _object(
-        documents=_array(_object(document=document, piece={"type": "string", "enum": pieces}), _MAX_DOCUMENTS),
+        documents=_array(_object(document=document, piece={"type": "string", "enum": pieces}), len(documents)),
         claims=claims,
         concerns=_array(_object(code={"type": "string", "enum": codes}, text=_string(300)), _MAX_CONCERNS),
         summary=_string(1200),
@@ -160,13 +165,17 @@ def _string(most: int) -> JsonValue:
     return {"type": "string", "maxLength": most}
 
 
+def _integer(least: int, most: int) -> JsonValue:
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
 def _array(items: JsonValue, most: int) -> JsonValue:
     return {"type": "array", "items": items, "maxItems": most}
 
 
 _VALUES: Mapping[ValueType, JsonValue] = {
     ValueType.TEXT: _string(200),
-    ValueType.INTEGER: {"type": "integer"},
+    ValueType.INTEGER: _integer(-_LARGEST, _LARGEST),
     ValueType.BOOLEAN: {"type": "boolean"},
     ValueType.DATE: _string(40),
 }

@@ -147,7 +147,7 @@ def _without_thought(content: str) -> str | None:
 
 def _of_answer(call: _Call, text: str) -> Parsed:
     try:
-        value = strict_json.loads(text, limit=_CONTENT_LIMIT)
+        value = strict_json.loads(text, limit=_CONTENT_LIMIT, controls=True)
     except strict_json.NotStrict as error:
         return call.bad(TurnKind.JUNK, f"answer_{error.why}")
     try:
@@ -179,8 +179,10 @@ def _requested(spec: AgentSpec, position: int, item: JsonValue) -> RequestedCall
 
 
 def _arguments(model: type[BaseModel], given: JsonValue) -> dict[str, JsonValue] | None:
+    if given in (None, ""):
+        given = {}  # how engines write that a tool without arguments has none
     try:
-        value = strict_json.loads(given, limit=_ARGUMENTS_LIMIT) if isinstance(given, str) and given else (given or {})
+        value = strict_json.loads(given, limit=_ARGUMENTS_LIMIT, controls=True) if isinstance(given, str) else given
         return cast("dict[str, JsonValue]", model.model_validate(value).model_dump(mode="json"))
     except (strict_json.NotStrict, ValidationError):
         return None

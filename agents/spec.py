@@ -25,7 +25,7 @@ class Budgets:
     retries: int = 2
     tools_per_turn: int = 24
     tool_failures: int = 2
-    answer_tokens: int = 6_000
+    answer_tokens: int = 8_192
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,12 @@ class NotStrict(ValueError):
         super().__init__(why)
 
 
-def loads(data: bytes | str, *, limit: int) -> JsonValue:
-    """The value that `data` is; `limit` counts bytes (or characters, of a str). Raises `NotStrict`."""
+def loads(data: bytes | str, *, limit: int, controls: bool = False) -> JsonValue:
+    """The value that `data` is; `limit` counts bytes (or characters, of a str). Raises `NotStrict`.
+
+    `controls`: strings may hold control characters (never NUL) as they are. JSON has them escaped, but the grammar
+    under which xgrammar lets a model write does not, and a quote may well hold a tab.
+    """
     if len(data) > limit:
         raise NotStrict("too_long")
     if isinstance(data, bytes):
@@ -40,7 +44,12 @@ def loads(data: bytes | str, *, limit: int) -> JsonValue:
     _check_depth(data)
     try:
         value = json.loads(
-            data, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float
+            data,
+            strict=not controls,
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_int=_integer,
+            parse_float=_float,
         )
     except NotStrict:
         raise

@@ -173,6 +173,13 @@ def test_answers_of_no_use_are_named(body: bytes, kind: TurnKind, why: str, fina
     assert (parsed.calls, parsed.answer) == ((), None)
 
 
+def test_a_tab_that_xgrammar_let_through_unescaped_is_no_junk() -> None:
+    """Seen with vLLM 0.32: its JSON grammar leaves control characters in strings as they are."""
+    parsed = parse(completion(ANSWER.replace("350 000", "350\t000")), final=True)
+    assert isinstance(parsed.answer, Examination)
+    assert parsed.answer.claims[0].evidence.quote == "Prix : 350\t000 DH"
+
+
 def test_tool_calls_on_the_final_call_are_junk() -> None:
     parsed = parse(completion(ANSWER, calls=[("documents_list", "{}")]), final=True)
     assert (parsed.turn.kind, parsed.turn.why) == (TurnKind.JUNK, "tool_calls_not_allowed")

@@ -46,6 +46,15 @@ def test_what_is_odd_is_named(data: bytes, why: str) -> None:
     assert raised.value.why == why
 
 
+def test_control_characters_in_strings_are_let_through_on_request_and_nul_never() -> None:
+    assert loads('["a\tb\nc"]', limit=LIMIT, controls=True) == ["a\tb\nc"]
+    for text in ('["a\tb"]', '["a\0b"]'):
+        with pytest.raises(NotStrict):
+            loads(text, limit=LIMIT)
+    with pytest.raises(NotStrict):
+        loads('["a\0b"]', limit=LIMIT, controls=True)
+
+
 def test_brackets_in_strings_are_not_nesting() -> None:
     assert loads(json.dumps("[" * 100 + '\\"{{'), limit=LIMIT) == "[" * 100 + '\\"{{'
 
