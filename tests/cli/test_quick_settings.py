@@ -64,7 +64,7 @@ def test_an_address_loses_its_last_slash(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 # typer itself draws in pydantic when it reads options; nothing else of that weight may come on top.
-SLOW = {"pydantic_settings", "diwan.domain.event", "sqlalchemy", "temporalio", "fastapi", "httpx._main", "pygments"}
+SLOW = {"pydantic_settings", "diwan.domain.event", "sqlalchemy", "temporalio", "fastapi", "click.core", "pygments"}
 
 
 @pytest.mark.parametrize("command", ["--help", "case list", "task show t1", "task approve t1", "token --as clerk"])
