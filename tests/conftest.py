@@ -64,6 +64,12 @@ def worker(connect: Callable[[str], Database]) -> Database:
 
 
 @pytest.fixture
+def pool(connect: Callable[[str], Database]) -> Database:
+    """The pool of the pool worker's role."""
+    return connect("diwan_pool")
+
+
+@pytest.fixture
 def keyring() -> MemoryKeyring:
     """A keyring in memory with real encryption."""
     return MemoryKeyring()

@@ -28,7 +28,7 @@ BEGIN
     FOREACH t IN ARRAY ARRAY[
         'tenant', 'source', 'webhook', 'procedure_version', 'delegation', 'numbering', 'entry', 'case_file', 'party',
         'inbox', 'blob', 'document', 'page', 'fact', 'agent_run', 'model_call', 'tool_call', 'proposal', 'task',
-        'task_act', 'decision', 'letter', 'notification', 'outbox', 'result_of_key'
+        'task_act', 'decision', 'letter', 'notification', 'outbox'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', t);
@@ -51,18 +51,21 @@ GRANT UPDATE (delivered_at, next_at, attempts, last_status) ON outbox TO diwan_r
 -- The web takes events and people's acts in, and shows.
 GRANT SELECT ON tenant, source, webhook, procedure_version, delegation, numbering, entry, case_file, party, inbox,
     blob, document, page, fact, agent_run, model_call, tool_call, proposal, task, task_act, decision, letter,
-    notification, outbox, result_of_key TO diwan_web, diwan_worker, diwan_auditor;
-GRANT INSERT ON procedure_version, numbering, entry, case_file, party, inbox, blob, document, page, fact, proposal,
-    task, task_act, outbox, result_of_key TO diwan_web;
+    notification, outbox TO diwan_web, diwan_worker, diwan_auditor;
+GRANT INSERT ON procedure_version, numbering, entry, case_file, party, inbox, blob, document, fact, proposal, task,
+    task_act TO diwan_web;
 GRANT UPDATE ON numbering, case_file, document, task TO diwan_web;
 
 -- The case worker carries cases through their steps.
-GRANT INSERT ON numbering, entry, blob, document, page, fact, agent_run, model_call, tool_call, proposal, task,
-    decision, letter, notification, outbox, result_of_key TO diwan_worker;
-GRANT UPDATE ON numbering, case_file, inbox, document, agent_run, model_call, task, notification TO diwan_worker;
+GRANT INSERT ON entry, blob, page, fact, agent_run, tool_call, proposal, task, decision, letter, notification, outbox
+    TO diwan_worker;
+GRANT UPDATE ON case_file, inbox, document, agent_run, task, notification TO diwan_worker;
 
--- The pool worker sees what a model is asked about, and stores requests and answers.
+-- The pool worker sees what a model is asked about, and stores requests and answers. Of a case_file it may lock the row
+-- and raise the version with an entry, nothing else: the triggers of 0001_guards.sql see to it.
 GRANT SELECT ON procedure_version, entry, case_file, party, document, page, fact, agent_run, model_call, tool_call,
     proposal TO diwan_pool;
 GRANT INSERT ON entry, model_call TO diwan_pool;
-GRANT UPDATE ON case_file, agent_run, model_call TO diwan_pool;
+GRANT UPDATE ON case_file TO diwan_pool;
+GRANT UPDATE (calls, tokens) ON agent_run TO diwan_pool;
+GRANT UPDATE (response_sealed, status, used, broken, usage, engine, ended_at) ON model_call TO diwan_pool;

@@ -366,15 +366,6 @@ CREATE TABLE outbox (
     FOREIGN KEY (tenant, webhook_id) REFERENCES webhook (tenant, id)
 );
 
-CREATE TABLE result_of_key (
-    tenant TEXT NOT NULL,
-    key TEXT NOT NULL,
-    case_id TEXT NOT NULL,
-    result JSONB NOT NULL,
-    PRIMARY KEY (tenant, key),
-    FOREIGN KEY (tenant, case_id) REFERENCES case_file (tenant, id)
-);
-
 -- The case's head is its last entry. Deferred: the entry and the case's row are written in either order.
 ALTER TABLE case_file ADD CONSTRAINT case_file_head
     FOREIGN KEY (tenant, id, version, head) REFERENCES entry (tenant, chain, seq, hash) DEFERRABLE INITIALLY DEFERRED;

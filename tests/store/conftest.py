@@ -93,20 +93,25 @@ def open_task(demo: TestDatabase, worker: Database, keyring: MemoryKeyring, now:
     return opened
 
 
+Pools = tuple[Database, Database, Database]
+
+
 @pytest.fixture(scope="module")
-async def pools(demo: TestDatabase) -> AsyncIterator[tuple[Database, Database]]:
-    """The web's and the worker's pools for fixtures of the module."""
-    web, worker = (Database.connect(demo.url(role), role=role, pool_size=2) for role in ("diwan_web", "diwan_worker"))
-    yield web, worker
-    await web.dispose()
-    await worker.dispose()
+async def pools(demo: TestDatabase) -> AsyncIterator[Pools]:
+    """The pools of web, case worker and pool worker for fixtures of the module."""
+    web, worker, pool = (
+        Database.connect(demo.url(role), role=role, pool_size=2) for role in ("diwan_web", "diwan_worker", "diwan_pool")
+    )
+    yield web, worker, pool
+    for made in (web, worker, pool):
+        await made.dispose()
 
 
 SECRET = "PLANTÉ-Zz48-مزروع"
 
 
 @pytest.fixture(scope="module")
-async def whole(demo: TestDatabase, pools: tuple[Database, Database], keyring: MemoryKeyring) -> str:
+async def whole(demo: TestDatabase, pools: Pools, keyring: MemoryKeyring) -> str:
     """A decided case with a row in every table; personal values hold `SECRET`."""
     with demo.superuser() as connection:
         connection.execute("insert into webhook values ('demo', 'hook', 'http://127.0.0.1:9/', 'hook', true)")

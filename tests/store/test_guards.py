@@ -38,7 +38,6 @@ KEYS: dict[str, dict[str, Any]] = {
     "decision": {"id": "copy"},
     "letter": {"id": "copy"},
     "notification": {"id": "copy"},
-    "result_of_key": {"key": "copy"},
 }
 
 
@@ -86,7 +85,7 @@ def next_entry(connection: Connection, case_id: str, *, step: int = 1) -> tuple[
     return seq, entry_hash(header), prev, header
 
 
-def insert_entry(connection: Connection, case_id: str, entry: tuple[int, bytes, bytes, bytes]) -> None:
+def insert_entry(connection: Connection, case_id: str, entry: tuple[int, bytes, bytes | None, bytes]) -> None:
     seq, hash_, prev, header = entry
     connection.execute(
         "insert into entry (tenant, chain, seq, hash, prev_hash, header, kind, at) values (%s,%s,%s,%s,%s,%s,%s,now())",
@@ -230,6 +229,54 @@ def test_a_request_to_a_model_is_no_change_but_its_answer_is(demo: TestDatabase,
     commit(demo, lambda c: copy(c, "model_call", whole, new), role="diwan_pool")
     answer = "update model_call set status = 'answered' where attempt = 50"
     refused(demo, "without a new version", lambda c: c.execute(answer), role="diwan_pool")
+
+
+def test_the_pool_adds_a_version_with_its_entry(demo: TestDatabase, whole: str) -> None:
+    def work(connection: Connection) -> None:
+        entry = next_entry(connection, whole)
+        insert_entry(connection, whole, entry)
+        raise_version(connection, whole, entry)
+
+    commit(demo, work, role="diwan_pool")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'open'",
+        "state = '{}'",
+        "kind = 'task'",
+        "wake_at = now()",
+        "blocked = 'x'",
+        "inbox_last = inbox_last + 1",
+        "inbox_cursor = 0",
+        "number = 'x'",
+        "reference = 'x'",
+        "rings = 7",
+    ],
+)
+def test_the_pool_changes_nothing_of_a_case_but_its_version(
+    demo: TestDatabase, whole: str, change: LiteralString
+) -> None:
+    """Even with a version and an entry, which the case worker could commit."""
+
+    def work(connection: Connection) -> None:
+        entry = next_entry(connection, whole)
+        insert_entry(connection, whole, entry)
+        statement = sql.SQL("update case_file set version = %s, head = %s, {} where id = %s").format(sql.SQL(change))
+        connection.execute(statement, [entry[0], entry[1], whole])
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="only the version"):
+        commit(demo, work, role="diwan_pool")
+
+
+def test_the_pool_writes_on_chains_of_cases_only(demo: TestDatabase, whole: str) -> None:
+    def work(connection: Connection) -> None:
+        entry = next_entry(connection, whole)
+        insert_entry(connection, "refusals/clerk-1", (1, entry[1], None, entry[3]))
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="chains of cases"):
+        commit(demo, work, role="diwan_pool")
 
 
 def test_a_call_has_one_used_answer(demo: TestDatabase, whole: str) -> None:

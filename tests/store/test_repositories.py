@@ -19,7 +19,6 @@ from diwan.store import (
     facts,
     grants,
     inbox,
-    keys,
     letters,
     notifications,
     outbox,
@@ -63,8 +62,6 @@ async def test_a_whole_case_reads_back(web: Database, keyring: MemoryKeyring, wh
         assert (result.result, result.ok) == ({"text": SECRET}, True)
         (page,) = await documents.pages_of(conn, TENANT, whole, cipher)
         assert page.text == f"Certificat de {SECRET}"
-        assert await keys.result_of(conn, TENANT, f"{whole}/decide/1") == {"letter": letter.id}
-        assert await keys.result_of(conn, TENANT, "none") is None
         (person_,) = await parties.parties_of(conn, TENANT, whole, cipher)
         assert person_.party.address == SECRET
 
@@ -134,7 +131,7 @@ async def test_facts_keep_their_history_and_a_persons_apart(
 
 
 async def test_the_first_stored_answer_of_a_call_is_the_one_used(
-    worker: Database, keyring: MemoryKeyring, open_case: Opened, now: datetime
+    worker: Database, pool: Database, keyring: MemoryKeyring, open_case: Opened, now: datetime
 ) -> None:
     case_id = await open_case("answers")
     cipher = await keyring.cipher(TENANT, case_id)
@@ -147,7 +144,7 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
         return run.id
 
     async def send(run: str) -> int:
-        async with worker.transaction(TENANT) as conn:
+        async with pool.transaction(TENANT) as conn:
             return await runs.store_request(
                 conn,
                 TENANT,
@@ -162,7 +159,7 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
             )
 
     async def answer(run: str, attempt: int) -> bool:
-        async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        async with pool.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
             stored = await runs.store_answer(
                 change,
                 cipher,

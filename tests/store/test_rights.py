@@ -15,8 +15,46 @@ from tests.support.factories import TENANT
 TABLES = sorted(table.name for table in metadata.tables.values())
 APP_ROLES = ("diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_auditor")
 
-# What is written once and never again, by anybody.
-WRITTEN_ONCE = ("entry", "party", "page", "fact", "blob", "proposal", "task_act", "decision", "letter", "result_of_key")
+# All that each role may do, as "table" or, for single columns, "table(column, …)". Nothing but what its process does.
+ALL = tuple(TABLES)
+MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
+    ("diwan_web", "SELECT"): ALL,
+    ("diwan_web", "INSERT"): (
+        *("blob", "case_file", "document", "entry", "fact", "inbox", "numbering", "party", "procedure_version"),
+        *("proposal", "task", "task_act"),
+    ),
+    ("diwan_web", "UPDATE"): ("case_file", "document", "numbering", "task"),
+    ("diwan_worker", "SELECT"): ALL,
+    ("diwan_worker", "INSERT"): (
+        *("agent_run", "blob", "decision", "entry", "fact", "letter", "notification", "outbox", "page", "proposal"),
+        *("task", "tool_call"),
+    ),
+    ("diwan_worker", "UPDATE"): ("agent_run", "case_file", "document", "inbox", "notification", "task"),
+    ("diwan_pool", "SELECT"): (
+        *("agent_run", "case_file", "document", "entry", "fact", "model_call", "page", "party", "procedure_version"),
+        *("proposal", "tool_call"),
+    ),
+    ("diwan_pool", "INSERT"): ("entry", "model_call"),
+    ("diwan_pool", "UPDATE"): (
+        "agent_run(calls, tokens)",
+        "case_file",  # of which a trigger lets it change version and head only: test_guards.py
+        "model_call(broken, ended_at, engine, response_sealed, status, usage, used)",
+    ),
+    ("diwan_relay", "SELECT"): (
+        "case_file(blocked, id, inbox_cursor, inbox_last, kind, opened_at, procedure, rings, rung_at, status, tenant, "
+        "version, wake_at)",
+        "outbox",
+        "webhook",
+    ),
+    ("diwan_relay", "UPDATE"): ("case_file(rings, rung_at)", "outbox(attempts, delivered_at, last_status, next_at)"),
+    ("diwan_auditor", "SELECT"): ALL,
+}
+
+
+@pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE", "REFERENCES"])
+@pytest.mark.parametrize("role", APP_ROLES)
+def test_a_role_may_do_this_and_nothing_else(demo: TestDatabase, role: str, right: str) -> None:
+    assert _rights_in_full(demo, role, right) == list(MATRIX.get((role, right), ()))
 
 
 @pytest.mark.parametrize("role", APP_ROLES)
@@ -24,11 +62,6 @@ def test_nobody_deletes_or_truncates(demo: TestDatabase, role: str) -> None:
     assert _rights(demo, role, "DELETE") == []
     assert _rights(demo, role, "TRUNCATE") == []
     assert _rights(demo, role, "TRIGGER") == []
-
-
-@pytest.mark.parametrize("role", APP_ROLES)
-def test_what_is_written_once_is_not_updated(demo: TestDatabase, role: str) -> None:
-    assert set(_rights(demo, role, "UPDATE")).isdisjoint(WRITTEN_ONCE)
 
 
 @pytest.mark.parametrize("role", ["diwan_web", "diwan_worker", "diwan_pool"])
@@ -39,16 +72,7 @@ def test_an_application_cannot_touch_what_stands_on_the_ledger(
     _denied(demo, role, statement)
 
 
-def test_the_auditor_only_reads(demo: TestDatabase) -> None:
-    for right in ("INSERT", "UPDATE"):
-        assert _rights(demo, "diwan_auditor", right) == []
-    assert _rights(demo, "diwan_auditor", "SELECT") == TABLES
-
-
 def test_the_relay_sees_envelopes_only(demo: TestDatabase, whole: str) -> None:
-    assert _rights(demo, "diwan_relay", "SELECT") == ["outbox", "webhook"]
-    for right in ("INSERT", "UPDATE"):
-        assert _rights(demo, "diwan_relay", right) == []
     with psycopg.connect(demo.url("diwan_relay")) as connection:
         seen = connection.execute("select tenant, id, inbox_last, inbox_cursor from case_file").fetchall()
         assert (TENANT, whole) in [row[:2] for row in seen]
@@ -60,23 +84,6 @@ def test_the_relay_sees_envelopes_only(demo: TestDatabase, whole: str) -> None:
     _denied(demo, "diwan_relay", "update case_file set status = 'closed'")
 
 
-def test_the_pool_writes_calls_and_nothing_of_people(demo: TestDatabase) -> None:
-    assert _rights(demo, "diwan_pool", "INSERT") == ["entry", "model_call"]
-    assert _rights(demo, "diwan_pool", "UPDATE") == ["agent_run", "case_file", "model_call"]
-    assert set(_rights(demo, "diwan_pool", "SELECT")).isdisjoint({"task", "task_act", "decision", "inbox", "blob"})
-
-
-def test_only_the_owner_says_who_may_send_and_sign(demo: TestDatabase) -> None:
-    for role in APP_ROLES:
-        written = {*_rights(demo, role, "INSERT"), *_rights(demo, role, "UPDATE")}
-        assert written.isdisjoint({"tenant", "source", "webhook", "delegation"})
-
-
-def test_only_the_worker_decides_and_writes_letters(demo: TestDatabase) -> None:
-    for table in ("decision", "letter", "notification"):
-        assert [role for role in APP_ROLES if table in _rights(demo, role, "INSERT")] == ["diwan_worker"]
-
-
 def _rights(database: TestDatabase, role: str, right: str) -> list[str]:
     """Tables on which the role holds the right as a whole."""
     with database.superuser() as connection:
@@ -85,6 +92,19 @@ def _rights(database: TestDatabase, role: str, right: str) -> list[str]:
             [TABLES, role, right],
         ).fetchall()
     return [str(row[0]) for row in rows]
+
+
+def _rights_in_full(database: TestDatabase, role: str, right: str) -> list[str]:
+    """Tables on which the role holds the right, with the columns where it is not the whole table."""
+    whole = _rights(database, role, right)
+    with database.superuser() as connection:
+        rows = connection.execute(
+            "select table_name, string_agg(column_name, ', ' order by column_name) from information_schema.columns "
+            "where table_name = any(%s) and has_column_privilege(%s, 'public.' || table_name, column_name, %s) "
+            "group by table_name",
+            [sorted(set(TABLES) - set(whole)), role, right],
+        ).fetchall()
+    return sorted([*whole, *(f"{table}({columns})" for table, columns in rows)])
 
 
 def _denied(database: TestDatabase, role: str, statement: LiteralString | sql.Composed) -> None:

@@ -11,7 +11,7 @@ from diwan.domain.event import DocumentRef
 from diwan.domain.facts import Fact, PageText, Provenance
 from diwan.domain.party import Party, PartyRole
 from diwan.domain.task import ActInput, TaskAct, TaskKind
-from diwan.store import decisions, documents, facts, inbox, keys, letters, notifications, outbox, runs, tasks
+from diwan.store import decisions, documents, facts, inbox, letters, notifications, outbox, runs, tasks
 from diwan.store.acts import act_on_task
 from diwan.store.change import change_case
 from diwan.store.database import Database
@@ -22,7 +22,14 @@ from tests.support.keyring import MemoryKeyring
 
 
 async def whole_case(
-    web: Database, worker: Database, keyring: MemoryKeyring, reference: str, *, secret: str, now: datetime
+    web: Database,
+    worker: Database,
+    pool: Database,
+    keyring: MemoryKeyring,
+    reference: str,
+    *,
+    secret: str,
+    now: datetime,
 ) -> str:
     """Opens a case and takes it to its decision; `secret` is in every value that is personal."""
     accepted = await accept_event(
@@ -61,7 +68,7 @@ async def whole_case(
         await inbox.consume(change, event, "receipt/1")
         change.record("agent:run:started", agent(TENANT, "dossier-examiner"), cipher=cipher)
 
-    async with worker.transaction(TENANT) as conn:
+    async with pool.transaction(TENANT) as conn:
         attempt = await runs.store_request(
             conn,
             TENANT,
@@ -74,7 +81,7 @@ async def whole_case(
             cipher=cipher,
             now=now,
         )
-    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+    async with pool.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         await runs.store_answer(
             change,
             cipher,
@@ -86,6 +93,15 @@ async def whole_case(
             engine="demo",
             usage={"prompt_tokens": 10, "completion_tokens": 5},
         )
+        change.record(
+            "agent:model:called",
+            agent(TENANT, "dossier-examiner"),
+            cipher=cipher,
+            body={"said": secret},
+            commitments={"request": secret.encode()},
+        )
+
+    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         await runs.store_tool_result(
             change,
             cipher,
@@ -98,15 +114,6 @@ async def whole_case(
             result={"text": secret},
             ok=True,
         )
-        change.record(
-            "agent:model:called",
-            agent(TENANT, "dossier-examiner"),
-            cipher=cipher,
-            body={"said": secret},
-            commitments={"request": secret.encode()},
-        )
-
-    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         fact = Fact(
             name="residence",
             value=secret,
@@ -163,7 +170,6 @@ async def whole_case(
         await letters.store_letter(change, made_letter)
         await notifications.store_notification(change, made_letter.id, channel="post")
         await notifications.mark_received(change, cipher, letter=made_letter.id, proof=f"Reçu de {secret}", at=now)
-        await keys.store_result(conn, TENANT, case_id, f"{case_id}/decide/1", {"letter": made_letter.id})
         await outbox.enqueue_outbox(
             conn, TENANT, case_id, "diwan.case.decided", {"case": case_id}, key=f"{case_id}/decide/1", now=now
         )

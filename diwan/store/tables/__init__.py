@@ -10,7 +10,7 @@ from diwan.store.tables.agents import agent_run, model_call, proposal, tool_call
 from diwan.store.tables.casework import blob, case_file, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
 from diwan.store.tables.ministry import delegation, entry, numbering, procedure_version, source, tenant, webhook
-from diwan.store.tables.outgoing import letter, notification, outbox, result_of_key
+from diwan.store.tables.outgoing import letter, notification, outbox
 from diwan.store.tables.people import decision, task, task_act
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "party",
     "procedure_version",
     "proposal",
-    "result_of_key",
     "source",
     "task",
     "task_act",
@@ -59,5 +58,4 @@ CHILDREN = (
     decision,
     letter,
     notification,
-    result_of_key,
 )

@@ -1,4 +1,4 @@
-"""What goes out: letters, notifications, events; and stored results of steps."""
+"""What goes out: letters, notifications, events."""
 
 from __future__ import annotations
 
@@ -61,14 +61,3 @@ outbox = Table(
     PrimaryKeyConstraint("tenant", "id"),
     ForeignKeyConstraint(["tenant", "webhook_id"], ["webhook.tenant", "webhook.id"]),
 )  # id is the `webhook-id` of every repeat; payload: a CloudEvent with ids and states only; not a child of the version
-
-result_of_key = Table(
-    "result_of_key",
-    metadata,
-    text("tenant"),
-    text("key"),
-    text("case_id"),
-    Column[Any]("result", JSONB, nullable=False),
-    PrimaryKeyConstraint("tenant", "key"),
-    of_case(),
-)  # stored result of a step (domain step_key): the same key again gives it back and does nothing
