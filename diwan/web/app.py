@@ -47,6 +47,7 @@ def create_app(deps: Dependencies) -> FastAPI:
     )
     app.state.dependencies = deps
     app.state.verifier = deps.verifier
+    app.state.last_readiness = health.LastAnswer()
     app.state.refusals = RefusalRecorder(deps.db, deps.clock, deps.limits.refusals_per_minute)
     for router in _ROUTERS:
         app.include_router(router)

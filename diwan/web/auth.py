@@ -17,7 +17,7 @@ from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
 
 from diwan.domain.actor import Actor, ActorKind, Role
-from diwan.domain.errors import DiwanError, Refused, Unauthenticated
+from diwan.domain.errors import DiwanError, Final, Refused, Unauthenticated
 from diwan.web.jwks import Fetch, SigningKeys
 
 log = structlog.get_logger()
@@ -26,7 +26,7 @@ ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA", "Ed25519"})
 LEEWAY_S = 30
 _MAX_TOKEN_CHARS = 16 * 1024
 _MAX_HEADER_CHARS = 512  # joserfc's own limit
-_MAX_NAME_CHARS = 255
+_MAX_NAME_BYTES = 200  # what a ledger header has room for (ledger/entry.py): whoever is let in can be put on record
 _ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _UNSPECIFIC_TYPES = frozenset({"jwt", ""})
 _ID_TOKEN_CLAIMS = frozenset({"at_hash", "c_hash", "s_hash"})
@@ -39,12 +39,20 @@ class TokenVerifier:
     """Turns an access token (RFC 9068) into the actor it speaks for.
 
     `fetch` gets the issuer's metadata and keys; `clock` gives the time in UTC. Claims beside the standard ones:
-    `tenant`, a string, and `roles`, a list of strings of which unknown ones are ignored.
+    `tenant`, a string, and `roles`, a list of strings of which unknown ones are ignored. Raises `Final` for an issuer
+    that is too long to be named in the ledger.
     """
 
     def __init__(
         self, issuer: str, audience: str, fetch: Fetch, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
+        self._authentication = f"oidc:{issuer}"
+        if not _is_name(self._authentication):
+            raise Final(
+                "auth.issuer_too_long",
+                f"The issuer's address has more than {_MAX_NAME_BYTES - len('oidc:')} bytes.",
+                "Give the issuer a shorter address.",
+            )
         self._issuer = issuer
         self._audience = audience
         self._keys = SigningKeys(issuer, fetch)
@@ -104,7 +112,7 @@ class TokenVerifier:
         listed = cast("list[object]", names) if isinstance(names, list) else []
         roles = frozenset(known[name] for name in listed if isinstance(name, str) and name in known)
         kind = ActorKind.SOURCE if roles == frozenset({Role.INTAKE}) else ActorKind.PERSON
-        return Actor(kind=kind, subject=subject, tenant=tenant, roles=roles, authentication=f"oidc:{self._issuer}")
+        return Actor(kind=kind, subject=subject, tenant=tenant, roles=roles, authentication=self._authentication)
 
 
 class RoleGate:
@@ -203,7 +211,7 @@ def _wrong_claim(claim: str) -> Unauthenticated:
 
 
 def _is_name(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= _MAX_NAME_CHARS and value.isprintable()
+    return isinstance(value, str) and value.isprintable() and 0 < len(value.encode()) <= _MAX_NAME_BYTES
 
 
 def _bearer(request: Request) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import datetime, timedelta
+from typing import Annotated
 
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlalchemy import text
 
 from diwan.store.database import Database
-from diwan.web.dependencies import Deps
+from diwan.web.dependencies import Dependencies, Deps
 
 router = APIRouter(tags=["health"])
 log = structlog.get_logger()
 
 _PATIENCE_S = 3.0
+_KEPT = timedelta(seconds=1)
 
 
 class Readiness(BaseModel):
@@ -27,22 +30,47 @@ class Readiness(BaseModel):
     parts: dict[str, bool]
 
 
+class LastAnswer:
+    """Keeps an answer for a second: anybody may ask, so the asking must not become work for the parts."""
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+        self._kept: tuple[datetime, Readiness] | None = None
+
+    async def readiness(self, deps: Dependencies) -> Readiness:
+        """Who comes while the parts are asked waits for that answer."""
+        async with self._turn:
+            # A clock that was set back makes it old too.
+            if self._kept is None or not timedelta(0) <= deps.clock() - self._kept[0] < _KEPT:
+                asked = await _ask(deps)
+                self._kept = (deps.clock(), asked)
+            return self._kept[1]
+
+
+def _last_answer(request: Request) -> LastAnswer:
+    kept: LastAnswer = request.app.state.last_readiness
+    return kept
+
+
 @router.get("/healthz", summary="The process lives")
 async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
 @router.get("/readyz", summary="Every part that is needed answers", responses={503: {"model": Readiness}})
-async def readyz(deps: Deps) -> JSONResponse:
+async def readyz(deps: Deps, last: Annotated[LastAnswer, Depends(_last_answer)]) -> JSONResponse:
+    answer = await last.readiness(deps)
+    return JSONResponse(
+        answer.model_dump(),
+        status_code=200 if answer.ready else 503,
+        headers={} if answer.ready else {"Retry-After": "2"},
+    )
+
+
+async def _ask(deps: Dependencies) -> Readiness:
     asked = {"database": _database(deps.db), **{name: probe() for name, probe in deps.probes.items()}}
     answers = await asyncio.gather(*(_answers(name, probe) for name, probe in asked.items()))
-    parts = dict(zip(asked, answers, strict=True))
-    ready = all(answers)
-    return JSONResponse(
-        Readiness(ready=ready, parts=parts).model_dump(),
-        status_code=200 if ready else 503,
-        headers={} if ready else {"Retry-After": "2"},
-    )
+    return Readiness(ready=all(answers), parts=dict(zip(asked, answers, strict=True)))
 
 
 async def _database(db: Database) -> None:

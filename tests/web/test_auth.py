@@ -166,7 +166,9 @@ async def test_a_good_token_gives_its_actor(verifier: TokenVerifier, algorithm: 
         ({"sub": ""}, "auth.claim_invalid"),
         ({"sub": 7}, "auth.claim_invalid"),
         ({"sub": "nul\x00"}, "auth.claim_invalid"),
-        ({"sub": "x" * 256}, "auth.claim_invalid"),
+        ({"sub": "x" * 201}, "auth.claim_invalid"),
+        ({"sub": "é" * 101}, "auth.claim_invalid"),
+        ({"tenant": "x" * 201}, "auth.tenant_missing"),
         ({"tenant": None}, "auth.tenant_missing"),
         ({"tenant": ""}, "auth.tenant_missing"),
         ({"tenant": ["demo"]}, "auth.tenant_missing"),
@@ -175,6 +177,14 @@ async def test_a_good_token_gives_its_actor(verifier: TokenVerifier, algorithm: 
 )
 async def test_a_wrong_claim_is_refused(verifier: TokenVerifier, changes: dict[str, Any], code: str) -> None:
     assert await code_of(verifier, token(**changes)) == code
+
+
+def test_an_issuer_that_a_ledger_entry_cannot_name_is_refused(issuer: Issuer) -> None:
+    longest = "https://" + "x" * 187
+    assert TokenVerifier(longest, "diwan", issuer.fetch)
+    with pytest.raises(DiwanError) as raised:
+        TokenVerifier(f"{longest}x", "diwan", issuer.fetch)
+    assert raised.value.code == "auth.issuer_too_long"
 
 
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])

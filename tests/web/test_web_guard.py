@@ -74,6 +74,12 @@ ERRORS: dict[str, Exception] = {
 }
 
 
+async def test_a_length_beside_chunks_is_refused_before_the_body_is_read(client: httpx.AsyncClient):
+    headers = {"Content-Length": "2", "Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+    answer = await client.post("/body", content=b"x" * 400, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "http.body_length_twice")
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(toy())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ ROLES: dict[str, set[Role]] = {
     "GET /v1/cases/{case}/receipt": STAFF | {Role.INTAKE},
     "GET /v1/tasks": STAFF,
     "GET /v1/tasks/{task}": STAFF,
+    "GET /v1/tasks/{task}/documents/{document}": STAFF,
     "POST /v1/tasks/{task}/{act}": STAFF - {Role.AUDITOR},
     "GET /v1/procedures": ANYONE,
     "GET /v1/procedures/{name}": ANYONE,
@@ -141,9 +143,32 @@ async def test_readiness_names_the_part_that_is_away(service: Service):
         raise Unavailable("vault.unavailable", "away")
 
     service.app.state.dependencies.probes["vault"] = away
+    assert (await service.http.get("/readyz")).status_code == 200, "kept for a second"
+    service.clock.pass_(seconds=1)
     answer = await service.http.get("/readyz")
     assert (answer.status_code, answer.json()["parts"]) == (503, {"database": True, "vault": False})
     assert answer.headers["retry-after"]
+
+
+async def test_readiness_asks_its_parts_once_a_second_however_many_want_to_know(service: Service):
+    asked = 0
+
+    async def slow() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+
+    service.clock.pass_(seconds=1)
+    service.app.state.dependencies.probes["vault"] = slow
+    answers = await asyncio.gather(*(service.http.get("/readyz") for _ in range(20)))
+    assert ({answer.status_code for answer in answers}, asked) == ({200}, 1)
+
+
+async def test_a_caller_with_the_longest_names_is_refused_on_record(service: Service):
+    actor = person("é" * 100, Role.OPERATOR)
+    before = service.count("entry", kind="api:request:refused")
+    assert (await service.get("/v1/tasks", actor)).status_code == 403
+    assert service.count("entry", kind="api:request:refused") == before + 1
 
 
 async def test_the_description_is_complete(service: Service):

@@ -48,6 +48,13 @@ async def test_an_endless_body_is_cut_off(port: int):
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
+async def test_a_body_with_two_lengths_is_refused(port: int):
+    """By the announced one the budget would be held, by the other the body would be read."""
+    both = b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    answer = await exchange(port, HEAD + both + b"2\r\n{}\r\n0\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
 async def test_a_silent_sender_is_let_go_while_others_are_served(port: int):
     silent = asyncio.create_task(exchange(port, HEAD + b"Content-Length: 100\r\nConnection: close\r\n\r\nxx"))
     served = await exchange(port, HEAD + b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")

@@ -33,6 +33,12 @@ class TooSlow(Retry):
     status = 408
 
 
+class TwoLengths(InvalidInput):
+    """The body has two lengths, and who reads by one is deceived by the other (RFC 9112, 6.1)."""
+
+    status = 400
+
+
 class BodyBudget:
     """What all bodies in memory may take up together, in bytes. One a process; used from its event loop only."""
 
@@ -63,8 +69,14 @@ def media_type(request: Request) -> str:
 
 
 def check_headers(request: Request, limit: int) -> None:
-    """Refuses by its headers alone a body that is too long, compressed, or in another character set."""
+    """Refuses by its headers alone a body that is too long, of two lengths, compressed, or in another character set."""
     length = request.headers.get("content-length", "")
+    if length and "transfer-encoding" in request.headers:
+        raise TwoLengths(
+            "http.body_length_twice",
+            "The request has both Content-Length and Transfer-Encoding.",
+            "Send one of them.",
+        )
     if length and (not length.isdecimal() or len(length) > 15 or int(length) > limit):
         raise too_large(limit)
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
