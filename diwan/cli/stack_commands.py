@@ -101,8 +101,9 @@ def _stop_on_signals(stack: Stack) -> asyncio.Event:
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # `nohup diwan up` outlives its terminal
-            loop.add_signal_handler(number, asked)
+        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # `nohup diwan up` outlives its terminal
+        loop.add_signal_handler(number, asked)
     return stop
 
 
