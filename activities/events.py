@@ -76,6 +76,8 @@ async def _received(change: Change, dossier: Dossier, event: inbox.InboxRow, bod
 
 async def _late(change: Change, dossier: Dossier, event: inbox.InboxRow) -> None:
     """An event for a closed case is work for a person, not lost and not acted on."""
+    body = inbox.body_of(event, dossier.cipher)
+    came = {row.id: row for row in dossier.documents}
     await tasks.open_task(
         change,
         dossier.cipher,
@@ -85,6 +87,11 @@ async def _late(change: Change, dossier: Dossier, event: inbox.InboxRow) -> None
         shown={
             "case": change.case.number,
             "event": {"type": event.type, "accepted_at": event.accepted_at.isoformat(), "inbox_seq": event.inbox_seq},
+            "data": body.get("data"),
+            "documents": [
+                {"id": row.id, "name": row.name, "piece": row.piece, "status": row.status}
+                for row in (came[id_] for id_ in body.get("documents", []) if id_ in came)
+            ],
         },
         roles=[Role.CLERK, Role.SUPERVISOR],
         proposer="",

@@ -27,7 +27,9 @@ DigestOption = Annotated[
 KeyOption = Annotated[str, typer.Option("--key", help="Idempotency-Key, to repeat an act whose answer was lost.")]
 SetOption = Annotated[
     list[str],
-    typer.Option("--set", metavar="NAME=VALUE", help="New value of a fact, piece.NAME, result or amount; repeatable."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="New value of a fact, piece.NAME, result or amount; of a stray event: case."
+    ),
 ]
 
 

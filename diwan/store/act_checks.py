@@ -23,7 +23,7 @@ _ACTS = {
     TaskKind.REQUEST_PIECES: _ALWAYS | {TaskAct.APPROVE, TaskAct.EDIT, TaskAct.REJECT, TaskAct.RETURN},
     TaskKind.SIGN: _ALWAYS | {TaskAct.APPROVE, TaskAct.REJECT, TaskAct.RETURN},
     TaskKind.LATE_EVENT: _ALWAYS | {TaskAct.APPROVE},
-    TaskKind.STRAY_EVENT: _ALWAYS | {TaskAct.APPROVE},
+    TaskKind.STRAY_EVENT: _ALWAYS | {TaskAct.APPROVE, TaskAct.EDIT},
 }
 _REASONED = {TaskAct.EDIT, TaskAct.REJECT, TaskAct.RETURN}
 

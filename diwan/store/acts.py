@@ -21,7 +21,7 @@ from diwan.domain.ports import Cipher, Keyring
 from diwan.domain.task import ActInput, TaskAct, TaskKind, TaskStatus
 from diwan.ledger.entry import EntryApproval
 from diwan.procedures.steps import APPROVED, EDITED, REJECTED, RETURNED
-from diwan.store import edits, inbox
+from diwan.store import edits, inbox, stray_events
 from diwan.store.act_checks import Standing, check_act, check_signature
 from diwan.store.act_records import StoredAct, insert_act, stored_act, update_task
 from diwan.store.change import Change, change_case
@@ -92,6 +92,8 @@ async def act_on_task(
     digest, _ = await keyed_digest(keyring, actor.tenant, "task.act", said)
     request = _Request(actor, act, given, key, digest, now)
     try:
+        if task.kind is TaskKind.STRAY_EVENT and act is TaskAct.EDIT:
+            return await _assigned(db, keyring, cipher, task_id, request)
         async with db.transaction(actor.tenant) as conn:
             if task.case_id is None:
                 return await _without_case(conn, cipher, task_id, request)
@@ -186,6 +188,48 @@ async def _without_case(conn: AsyncConnection, cipher: Cipher, task_id: str, req
     return view_of(after)
 
 
+async def _assigned(db: Database, keyring: Keyring, cipher: Cipher, task_id: str, request: _Request) -> TaskView:
+    """A stray event is filed into the case that a person names: an entry on its chain, another on the case's."""
+    tenant = request.actor.tenant
+    async with db.transaction(tenant, snapshot=True) as conn:
+        before = await _done_before(conn, tenant, task_id, request)
+        if before is not None:
+            return before
+        task = await get_task(conn, tenant, task_id)
+        check_act(Standing(task, None, request.actor, request.act, request.given))
+        case = await stray_events.case_named(conn, tenant, request.given.changes)
+        event = await stray_events.read_stray(conn, task, cipher)
+    of_case = await keyring.cipher(tenant, case.id)
+    filing = stray_events.seal_filing(event, of_case)
+    async with db.transaction(tenant) as conn, change_case(conn, tenant, case.id, now=request.now) as change:
+        await conn.execute(_LOCK_TASK, {"tenant": tenant, "id": task_id})
+        before = await _done_before(conn, tenant, task_id, request)
+        if before is not None:
+            change.unchanged()
+            return before
+        task = await get_task(conn, tenant, task_id)
+        check_act(Standing(task, None, request.actor, request.act, request.given))
+        after = _completed(task, request, stray_events.ASSIGNED)
+        seq = await stray_events.file_event(change, filing)
+        await update_task(conn, after)
+        await _store_act(conn, cipher, after, request)
+        said = _said(task, after, None, request, cipher, "")
+        there = {"chain": task.scope, "type": event.row.type, "inbox_seq": seq, "documents": len(filing.documents)}
+        change.record(
+            "event:event:assigned",
+            request.actor,
+            cipher=of_case,
+            body={"reason": request.given.reason},
+            commitments={"event": event.canonical},
+            detail={"task": task_id, **there},
+            approval=said.get("approval"),
+        )
+        said["detail"] = {**said.get("detail", {}), "case": case.id, "inbox_seq": seq}
+        await append_entry(conn, tenant, task.scope, "task:act:recorded", request.actor, now=request.now, **said)
+    log.info("task.acted", tenant=tenant, task=task_id, act=request.act.value, status=after.status.value)
+    return view_of(after)
+
+
 _LOCK_TASK = text("SELECT id FROM task WHERE tenant = :tenant AND id = :id FOR NO KEY UPDATE")
 
 
@@ -253,7 +297,8 @@ def _said(
             shown=task.digest,
             recommended=result.value if result else "",
             decided=after.outcome or EDITED,
-            overridden=request.act is not TaskAct.APPROVE,
+            # Which case an event belongs to is nobody's recommendation.
+            overridden=request.act is not TaskAct.APPROVE and task.kind is not TaskKind.STRAY_EVENT,
         )
     return fields
 

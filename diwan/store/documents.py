@@ -166,6 +166,21 @@ async def attach(
         raise Conflict("document.taken", "An uploaded document was used before.", "Upload it again.")
 
 
+async def file_document(conn: AsyncConnection, tenant: str, case_id: str, made: SealedDocument) -> None:
+    """Gives the document of an event that matched no case, sealed anew, to a case, under that case's lock.
+
+    Raises `Conflict` where a case has it already.
+    """
+    await insert_blob(conn, tenant, made.blob["hash"], made.blob["bytes_sealed"])
+    filed = await conn.execute(
+        update(document)
+        .where(document.c.tenant == tenant, document.c.id == made.id, document.c.case_id.is_(None))
+        .values(case_id=case_id, name_sealed=made.row["name_sealed"], blob=made.row["blob"])
+    )
+    if filed.rowcount != 1:
+        raise Conflict("document.taken", "A document of this event belongs to a case already.", "See that case.")
+
+
 async def stage(conn: AsyncConnection, tenant: str, made: SealedDocument, *, uploaded_by: str, now: datetime) -> None:
     """Keeps a document that came before its event; `made` is sealed under `staging_scope`."""
     await insert_documents(conn, tenant, None, "", [made], uploaded_by=uploaded_by, now=now)
@@ -209,12 +224,13 @@ async def documents_of(conn: AsyncConnection, tenant: str, case_id: str, cipher:
     return [_document(row, cipher) for row in rows]
 
 
-async def document_scope(conn: AsyncConnection, tenant: str, document_id: str) -> str:
-    """The id of the document's case. Raises `NotFound` for none of this id, and for one without a case."""
+async def document_scope(conn: AsyncConnection, tenant: str, document_id: str, *, without_case: str = "") -> str:
+    """The id of the document's case, else `without_case`. Raises `NotFound` for no such document, or no scope."""
     row = await _one(conn, tenant, document_id)
-    if row is None or row.case_id is None:
+    scope = (row.case_id or without_case) if row is not None else ""
+    if not scope:
         raise NotFound("document.unknown", "There is no such document.", "Check its id.")
-    return str(row.case_id)
+    return str(scope)
 
 
 async def read_document(

@@ -24,6 +24,7 @@ from diwan.domain.event import (
     FollowUp,
 )
 from diwan.domain.ports import Cipher, Keyring
+from diwan.ledger.entry import canonical
 from diwan.store import documents
 from diwan.store.cases import get_case
 from diwan.store.database import Database
@@ -114,14 +115,19 @@ async def incoming_event(
         raise InvalidInput("event.parts_differ", "The documents named and those sent differ.", "Send each one named.")
     ids = [each.ref or _document_id(envelope, position) for position, each in enumerate(references)]
     body: dict[str, JsonValue] = {"data": data.model_dump(mode="json"), "documents": list(ids)}
-    said = {
-        "type": envelope.type,
-        "subject": envelope.subject,
-        "data": body["data"],
-        "documents": [hashlib.sha256(part.data).hexdigest() for part in parts],
-    }
+    said = _said(envelope.type, envelope.subject, body["data"], parts)
     digest, encoded = await keyed_digest(keyring, envelope.tenant, "event.body", said)
     return Incoming(envelope, client, now, digest, encoded, body, references, ids, parts)
+
+
+def canonical_event(type_: str, subject: str, data: JsonValue, parts: Sequence[NewDocument]) -> bytes:
+    """What the entry of an accepted event commits to: all that it says, and the hashes of what came with it."""
+    return canonical(_said(type_, subject, data, parts))
+
+
+def _said(type_: str, subject: str, data: JsonValue, parts: Sequence[NewDocument]) -> dict[str, JsonValue]:
+    hashes: list[JsonValue] = [hashlib.sha256(part.data).hexdigest() for part in parts]
+    return {"type": type_, "subject": subject, "data": data, "documents": hashes}
 
 
 def _document_id(envelope: Envelope, position: int) -> str:

@@ -17,9 +17,9 @@ from diwan.domain.task import TaskKind
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.proposals import make_proposal
-from diwan.store.tasks import open_task
-from tests.support.factories import AUTHORITY, CLERK, OTHER_CLERK, SUPERVISOR, TENANT, person
-from tests.web.conftest import Service, an_event
+from diwan.store.tasks import open_task, task_id_of
+from tests.support.factories import AUTHORITY, CLERK, OTHER_CLERK, SOURCE, SUPERVISOR, TENANT, person
+from tests.web.conftest import PDF, Service, an_event
 
 SECRET = "Zoubida-4711"
 AUDITOR = person("auditor-1", Role.AUDITOR)
@@ -220,3 +220,72 @@ async def test_an_agent_has_no_hands(service: Service, worker: Database):
     task = await review(service, worker)
     answer = await act(service, task, "approve", agent(TENANT, "examiner"), key="k", digest="x")
     assert answer.status_code == 403
+
+
+async def stray(service: Service) -> tuple[str, dict[str, Any]]:
+    """A follow-up that matches no case, with one document that is taken and one in quarantine; its task."""
+    event = an_event(type="diwan.pieces.supplied", subject="DW-1999-000001")
+    documents = [{"name": "promesse.pdf", "part": "a", "piece": "sale_promise"}, {"name": "x.exe", "part": "b"}]
+    event["data"] = {"note": SECRET, "documents": documents}
+    answer = await service.send(event, {"a": PDF, "b": b"MZ" + b"\0" * 200})
+    assert (answer.status_code, answer.json()["case"]) == (202, None), answer.text
+    task = task_id_of(TENANT, TaskKind.STRAY_EVENT.value, SOURCE, event["id"])
+    return task, (await service.get(f"/v1/tasks/{task}", CLERK)).json()
+
+
+async def test_a_stray_events_note_and_documents_can_be_opened(service: Service):
+    task, view = await stray(service)
+    assert view["shown"]["data"]["note"] == SECRET
+    shown = view["shown"]["documents"]
+    assert [(each["name"], each["status"]) for each in shown] == [
+        ("promesse.pdf", "accepted"),
+        ("x.exe", "quarantined"),
+    ]
+    address = f"/v1/tasks/{task}/documents/{shown[0]['id']}"
+    for actor in (CLERK, AUDITOR):
+        answer = await service.get(address, actor)
+        assert (answer.status_code, answer.content) == (200, PDF)
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["content-disposition"].startswith("attachment")
+    put_aside = await service.get(f"/v1/tasks/{task}/documents/{shown[1]['id']}", CLERK)
+    assert (put_aside.status_code, put_aside.json()["code"]) == (403, "document.in_quarantine")
+    abroad = person("clerk-1", Role.CLERK, tenant="elsewhere")
+    assert (await service.get(address, abroad)).status_code == 404
+
+
+async def test_a_task_gives_out_its_own_events_documents_only(service: Service, worker: Database):
+    (task, view), (other, _) = await stray(service), await stray(service)
+    document = view["shown"]["documents"][0]["id"]
+    for unfit in (other, await review(service, worker)):
+        answer = await service.get(f"/v1/tasks/{unfit}/documents/{document}", CLERK)
+        assert (answer.status_code, answer.json()["code"]) == (404, "document.unknown")
+    assert (await service.get(f"/v1/tasks/{task}/documents/{document}", CLERK)).status_code == 200
+
+
+async def test_a_clerk_files_a_stray_event_into_its_case(service: Service):
+    opened = (await service.send(an_event())).json()
+    task, view = await stray(service)
+    document = view["shown"]["documents"][0]["id"]
+    body: dict[str, Any] = {"digest": view["digest"], "reason": "Le dossier cité est celui-ci."}
+    wrong = await act(service, task, "edit", key="k1", **body, changes={"case": SECRET})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "task.case_unknown")
+    assert SECRET not in wrong.text
+    done = await act(service, task, "edit", key="k1", **body, changes={"case": opened["number"]})
+    assert done.status_code == 200, done.text
+    assert (done.json()["outcome"], done.json()["case"], done.json()["number"]) == (
+        "assigned",
+        opened["case"],
+        opened["number"],
+    )
+    again = await act(service, task, "edit", key="k1", **body, changes={"case": opened["number"]})
+    assert again.text == done.text
+    events = (await service.get(f"/v1/cases/{opened['case']}/events", CLERK)).json()["items"]
+    assert [(each["inbox_seq"], each["type"]) for each in events] == [
+        (1, "diwan.application.submitted"),
+        (2, "diwan.pieces.supplied"),
+    ]
+    for address in (f"/v1/cases/{opened['case']}/documents/{document}", f"/v1/tasks/{task}/documents/{document}"):
+        answer = await service.get(address, CLERK)
+        assert (answer.status_code, answer.content) == (200, PDF)
+    later = (await service.get(f"/v1/tasks/{task}", CLERK)).json()
+    assert (later["number"], later["digest"], later["shown"]) == (opened["number"], view["digest"], view["shown"])

@@ -7,7 +7,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from diwan.domain.actor import Actor
 from diwan.domain.errors import InvalidInput, NotFound, Refused, UnsupportedMedia
+from diwan.domain.task import TaskKind
 from diwan.store.documents import (
     QUARANTINED,
     NewDocument,
@@ -19,16 +21,18 @@ from diwan.store.documents import (
     stage,
     staging_scope,
 )
+from diwan.store.tasks import get_task, shown_of
 from diwan.web.api.bodies import chunks, expected_size, media_type, off_loop
-from diwan.web.api.callers import Sender, StaffOrSender, Wanted, visible_case
+from diwan.web.api.callers import Sender, StaffOrSender, Wanted, WorkerOrAuditor, visible_case
 from diwan.web.api.case_views import document_view, remedy_of
 from diwan.web.api.multipart import read_parts
 from diwan.web.api.views import DocumentView, Page, UploadedDocument
-from diwan.web.dependencies import Deps
+from diwan.web.dependencies import Dependencies, Deps
 from diwan.web.openapi import bodies
 
 router = APIRouter(tags=["documents"])
 
+_OF_EVENTS = (TaskKind.STRAY_EVENT, TaskKind.LATE_EVENT)
 PART = "document"
 MULTIPART = "multipart/form-data"
 _BODY = {
@@ -106,7 +110,30 @@ async def content(deps: Deps, actor: StaffOrSender, case: str, document: str) ->
         found = await visible_case(conn, actor, case)
         if await document_scope(conn, actor.tenant, document) != found.id:
             raise NotFound("document.unknown", "There is no such document.", "Check its id.")
-    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    return await _given_out(deps, actor, document, found.id)
+
+
+@router.get(
+    "/v1/tasks/{task}/documents/{document}",
+    tags=["tasks"],
+    summary="A document of an event that matches no case, or came late, as it came",
+    response_class=Response,
+    responses={**BINARY},
+)
+async def of_task(deps: Deps, actor: WorkerOrAuditor, task: str, document: str) -> Response:
+    async with deps.db.transaction(actor.tenant) as conn:
+        row = await get_task(conn, actor.tenant, task)
+    cipher = await deps.keyring.cipher(actor.tenant, row.scope)
+    if row.kind not in _OF_EVENTS or document not in [each["id"] for each in shown_of(row, cipher)["documents"]]:
+        raise NotFound("document.unknown", "There is no such document.", "Check its id.")
+    async with deps.db.transaction(actor.tenant) as conn:
+        # Once a person has found the case of a stray event, its documents are sealed under that case's keys.
+        scope = await document_scope(conn, actor.tenant, document, without_case=row.scope)
+    return await _given_out(deps, actor, document, scope)
+
+
+async def _given_out(deps: Dependencies, actor: Actor, document: str, scope: str) -> Response:
+    cipher = await deps.keyring.cipher(actor.tenant, scope)
     async with deps.db.transaction(actor.tenant) as conn:
         row, data = await read_document(conn, actor.tenant, document, cipher)
     if row.status == QUARANTINED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 
@@ -12,6 +12,7 @@ from diwan.domain.errors import InvalidInput
 from diwan.domain.task import TaskAct, TaskKind, TaskStatus
 from diwan.store.acts import act_on_task
 from diwan.store.cases import get_case, numbers_of
+from diwan.store.stray_events import case_filed_in
 from diwan.store.tasks import LIVE, TaskRow, get_task, shown_of, worklist
 from diwan.web.api.bodies import read_model
 from diwan.web.api.callers import Worker, WorkerOrAuditor
@@ -68,9 +69,9 @@ async def list_(
 
 @router.get("/{task}", summary="A task, with what it shows and the digest that an act is bound to")
 async def show(deps: Deps, actor: WorkerOrAuditor, task: str) -> TaskView:
-    row, number = await _task(deps, actor, task)
+    row, fields = await _task(deps, actor, task)
     cipher = await deps.keyring.cipher(actor.tenant, row.scope)
-    return TaskView(**task_fields(row, number), digest=row.digest, shown=shown_of(row, cipher))
+    return TaskView(**fields, digest=row.digest, shown=shown_of(row, cipher))
 
 
 @router.post(
@@ -88,16 +89,18 @@ async def post(
     done = await act_on_task(
         deps.db, deps.keyring, actor, task, act, given, key=_key(act, idempotency_key), now=deps.clock()
     )
-    row, number = await _task(deps, actor, task)
+    _, fields = await _task(deps, actor, task)
     # The act's own answer, which a repeat gets again, with what never changes of the task.
-    return TaskAfterAct(**task_fields(row, number) | done.model_dump(include={*TaskAfterAct.model_fields}))
+    return TaskAfterAct(**fields | done.model_dump(include={*TaskAfterAct.model_fields}))
 
 
-async def _task(deps: Dependencies, actor: Actor, task_id: str) -> tuple[TaskRow, str | None]:
+async def _task(deps: Dependencies, actor: Actor, task_id: str) -> tuple[TaskRow, dict[str, Any]]:
+    """The task, and its fields as answered: with the case that a stray event was filed in."""
     async with deps.db.transaction(actor.tenant) as conn:
         row = await get_task(conn, actor.tenant, task_id)
-        numbers = await numbers_of(conn, actor.tenant, {row.case_id} if row.case_id else set())
-    return row, numbers.get(row.case_id or "")
+        case = row.case_id or await case_filed_in(conn, row)
+        numbers = await numbers_of(conn, actor.tenant, {case} if case else set())
+    return row, {**task_fields(row, numbers.get(case or "")), "case": case}
 
 
 def _roles(actor: Actor) -> list[Role]:
