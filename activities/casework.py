@@ -9,7 +9,7 @@ import structlog
 from temporalio import activity
 
 from activities.correspondence import Correspondence
-from activities.dossier import read_dossier
+from activities.dossier import Dossier, read_dossier
 from activities.events import take
 from activities.moves import carry, plan_of
 from diwan.domain.actor import rule, system
@@ -17,7 +17,7 @@ from diwan.domain.case import CaseStatus, Plan, StepKind
 from diwan.domain.ports import Keyring
 from diwan.procedures.flow import on_time
 from diwan.store import cases, inbox
-from diwan.store.change import change_case
+from diwan.store.change import Change, change_case
 from diwan.store.database import Database
 from workflows.calls import BLOCK_CASE, DRAIN_INBOX, LOAD_CASE, PERFORM_STEP, WAKE, BlockInput, CaseRef, StepRef
 
@@ -58,7 +58,24 @@ class CaseActivities:
             if not events:
                 change.unchanged()
                 return False
-            await take(change, await read_dossier(conn, change.case, cipher), events[0])
+            dossier = await read_dossier(conn, change.case, cipher)
+            # A date that was over when the event came counts before it, however late both are looked at.
+            if not await self._expire(change, dossier, events[0].accepted_at):
+                await take(change, dossier, events[0])
+        return True
+
+    async def _expire(self, change: Change, dossier: Dossier, at: datetime) -> bool:
+        """Takes the earliest date that was over at `at`, with its entry; False where none was."""
+        move = on_time(dossier.procedure, change.state, at, dossier.calendar)
+        if move is None:
+            return False
+        await carry(change, dossier, move)
+        change.record(
+            "case:period:expired",
+            rule(change.case.tenant, "periods"),
+            cipher=dossier.cipher,
+            detail={"to": move.state.step, "result": move.state.result.value if move.state.result else ""},
+        )
         return True
 
     @activity.defn(name=WAKE.name)
@@ -70,26 +87,21 @@ class CaseActivities:
                 return await self.load_case(ref)
 
     async def _next_date(self, ref: CaseRef) -> bool:
-        """Takes the earliest date that is over; False where none is, or an event slipped in before it."""
+        """Takes the earliest date that is over; False where none is."""
         cipher = await self._keyring.cipher(ref.tenant, ref.case)
         now = self._clock()
         async with (
             self._db.transaction(ref.tenant) as conn,
             change_case(conn, ref.tenant, ref.case, now=now) as change,
         ):
-            dossier = await read_dossier(conn, change.case, cipher)
-            move = on_time(dossier.procedure, change.state, now, dossier.calendar)
-            if move is None or change.case.inbox_last > change.case.inbox_cursor:
+            if change.case.inbox_last > change.case.inbox_cursor:
                 change.unchanged()
-                return move is not None
-            await carry(change, dossier, move)
-            change.record(
-                "case:period:expired",
-                rule(ref.tenant, "periods"),
-                cipher=cipher,
-                detail={"to": move.state.step, "result": move.state.result.value if move.state.result else ""},
-            )
-        return True
+                return True  # an event slipped in: it is taken first
+            dossier = await read_dossier(conn, change.case, cipher)
+            expired = await self._expire(change, dossier, now)
+            if not expired:
+                change.unchanged()
+            return expired
 
     @activity.defn(name=PERFORM_STEP.name)
     async def perform_step(self, step: StepRef) -> Plan:

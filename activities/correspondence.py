@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from activities.dossier import Dossier, read_dossier
 from activities.letters import Letter, Occasion, Signature, compose
 from activities.moves import announce, carry
+from diwan.documents.typeset import template_version
 from diwan.domain.actor import system
 from diwan.domain.case import step_key
 from diwan.domain.errors import NeedsPerson
@@ -30,7 +31,6 @@ Typeset = Callable[[Letter], Awaitable[bytes]]
 
 LETTER_ISSUED = "diwan.letter.issued"
 DECISION_ISSUED = "diwan.decision.issued"
-TEMPLATE = "1"  # version of the catalogues and the sheet in diwan/documents
 CHANNEL = "portal"
 DEMO_MODEL = "demo-rules"
 
@@ -52,6 +52,8 @@ class Correspondence:
             dossier = await read_dossier(conn, await cases.get_case(conn, step.tenant, step.case), cipher)
             if (dossier.case.state.step, dossier.case.state.visit) != (step.step, step.visit):
                 return True  # done before, or the case went elsewhere
+            if dossier.case.inbox_last > dossier.case.inbox_cursor:
+                return True  # what came in may make this letter needless: the workflow takes it first
             declared = dossier.procedure.steps[step.step]
             assert isinstance(declared, ActStep)
             settings = TenantSettings.model_validate(await tenants.settings_of(conn, step.tenant))
@@ -66,7 +68,7 @@ class Correspondence:
             kind=letter.kind,
             language=letter.language.value,
             number=letter.number,
-            template=TEMPLATE,
+            template=template_version(),
             content=letter.model_dump(mode="json"),
             pdf=await self._typeset(letter),
         )
@@ -101,7 +103,7 @@ async def _signed(conn: AsyncConnection, dossier: Dossier, occasion: Occasion) -
         signature=signature,
         model=model,
         rules_only=model == DEMO_MODEL,
-        edited=any(fact.by_person for fact in dossier.proposal.facts),
+        edited=bool(dossier.proposal.editors),
     )
 
 

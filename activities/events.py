@@ -40,32 +40,38 @@ async def take(change: Change, dossier: Dossier, event: inbox.InboxRow) -> None:
 
 async def _effect(change: Change, dossier: Dossier, event: inbox.InboxRow, body: dict[str, Any]) -> bool:
     if event.type == NOTIFICATION_RECEIVED:
-        await _received(change, dossier, event, body)
+        if not await _received(change, dossier, event, body):
+            await _late(change, dossier, event)  # of a letter that we never sent
         return False
-    if change.status is CaseStatus.CLOSED:
-        if event.type not in _QUIET:
-            await _late(change, dossier, event)
-        return False
-    move = _move(change, dossier, event, body)
+    move = None if change.status is CaseStatus.CLOSED else _move(change, dossier, event, body)
+    if event.type not in _QUIET and (move is None or _nobody_reads(dossier, move)):
+        await _late(change, dossier, event)
     if move is None:
         return False
     await carry(change, dossier, move)
     return True
 
 
+def _nobody_reads(dossier: Dossier, move: Move) -> bool:
+    """Whether an event leaves the case where it is, past every step at which an agent would still read the dossier."""
+    steps = dossier.procedure.steps
+    stays = (move.state.step, move.state.visit) == (dossier.case.state.step, dossier.case.state.visit)
+    return stays and any(steps[name].kind is StepKind.AGENT for name in move.state.visits if name in steps)
+
+
 def _move(change: Change, dossier: Dossier, event: inbox.InboxRow, body: dict[str, Any]) -> Move | None:
     state = change.state
     if event.type != TASK_COMPLETED:
-        return on_event(dossier.procedure, state, event.type, change.now, dossier.calendar)
+        return on_event(dossier.procedure, state, event.type, event.accepted_at, dossier.calendar)
     here = (body.get("step"), body.get("visit")) == (state.step, state.visit)
     if not here or change.case.kind is not StepKind.TASK:
         return None  # the case went elsewhere before this act was taken up; it is on record
-    return after_step(dossier.procedure, state, str(body["outcome"]), dossier.view, change.now, dossier.calendar)
+    return after_step(dossier.procedure, state, str(body["outcome"]), dossier.view, event.accepted_at, dossier.calendar)
 
 
-async def _received(change: Change, dossier: Dossier, event: inbox.InboxRow, body: dict[str, Any]) -> None:
+async def _received(change: Change, dossier: Dossier, event: inbox.InboxRow, body: dict[str, Any]) -> int:
     said = body.get("data", {})
-    await notifications.mark_received(
+    return await notifications.mark_received(
         change,
         dossier.cipher,
         letter=str(said.get("letter", "")),

@@ -160,6 +160,8 @@ def _decision(dossier: Dossier, occasion: Occasion, common: dict[str, Any]) -> c
         )
         for ground in assessment.grounds
     ]
+    if assessment.stated_ground:
+        grounds.append(content.StatedGround(text=assessment.stated_ground))
     return content.Decision(
         **common,
         result=assessment.result,

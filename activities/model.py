@@ -5,15 +5,14 @@ Exact bytes of request and response are kept for every attempt; the first stored
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from temporalio import activity
 
 from activities.dossier import OpenCase, read_open_case
+from activities.heartbeat import heartbeats
 from activities.transcript import parsed_answer, read_transcript
 from agents.examiner import brief
 from agents.loop import Turn
@@ -32,8 +31,6 @@ from diwan.store.database import Database
 from workflows.calls import CALL_MODEL, ModelCall
 
 Clock = Callable[[], datetime]
-
-_BEAT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,10 @@ class ModelActivities:
     @activity.defn(name=CALL_MODEL.name)
     async def call_model(self, given: ModelCall) -> Turn:
         """One call, or the answer it has already. Engine faults are raised; what an engine says is a `Turn`."""
+        async with heartbeats():
+            return await self._call(given)
+
+    async def _call(self, given: ModelCall) -> Turn:
         spec = spec_of(given.spec)
         cipher = await self._keyring.cipher(given.tenant, given.case)
         salt = await self._keyring.token(given.tenant, "engine.cache_salt", given.tenant)
@@ -84,8 +85,7 @@ class ModelActivities:
                 cipher=cipher,
                 now=self._clock(),
             )
-        async with _heartbeats():
-            answer = await self._ask(request)
+        answer = await self._ask(request)
         return await self._store(given, spec, opened, attempt, request, answer)
 
     async def _ask(self, request: bytes) -> _Answer:
@@ -151,19 +151,3 @@ class ModelActivities:
 
 def _briefing(opened: OpenCase) -> Briefing:
     return brief(opened.procedure, opened.language, opened.submitted(), identity_number=opened.identity_number)
-
-
-@asynccontextmanager
-async def _heartbeats() -> AsyncGenerator[None]:
-    """Tells Temporal that the call is under way; a cancelled case stops it at the next beat."""
-
-    async def beat() -> None:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(_BEAT_S)
-
-    task = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        task.cancel()

@@ -9,6 +9,7 @@ from datetime import datetime
 from temporalio import activity
 
 from activities.dossier import Dossier, read_dossier, read_pages
+from activities.heartbeat import heartbeats
 from activities.moves import carry, plan_of
 from activities.readings import Reading, read_documents
 from activities.registers import Registers
@@ -21,6 +22,7 @@ from diwan.documents.readers import Readers
 from diwan.domain.actor import agent
 from diwan.domain.case import Plan
 from diwan.domain.decision import Proposal
+from diwan.domain.errors import Conflict
 from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import Keyring
 from diwan.procedures.assess import assess
@@ -35,6 +37,9 @@ Clock = Callable[[], datetime]
 
 # Who proposes when no agent could: the procedure's rules, on what is declared.
 RULES = "rules"
+
+HIDDEN_TEXT = "hidden_text"
+SHOWN_FLAGS = frozenset({HIDDEN_TEXT, "ocr_layer", "doubtful_numbers", "text_cut"})
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,10 @@ class RunActivities:
     @activity.defn(name=BEGIN_RUN.name)
     async def begin_run(self, step: StepRef) -> RunStart:
         """Reads the documents that were not read yet, asks the registers, opens the run; again: goes on from it."""
+        async with heartbeats():
+            return await self._begin(step)
+
+    async def _begin(self, step: StepRef) -> RunStart:
         cipher = await self._keyring.cipher(step.tenant, step.case)
         async with self._db.transaction(step.tenant) as conn:
             dossier = await read_dossier(conn, await cases.get_case(conn, step.tenant, step.case), cipher)
@@ -78,6 +87,8 @@ class RunActivities:
             self._db.transaction(step.tenant) as conn,
             change_case(conn, step.tenant, step.case, now=self._clock()) as change,
         ):
+            if (change.state.step, change.state.visit) != (step.step, step.visit):
+                raise Conflict("agent.step_left", "The case has left this step.", "Nothing is to be read any more.")
             run = await runs.start_run(change, step.step, step.visit, spec=spec.name, prompts=spec.prompts)
             if run.new:
                 await _keep(change, dossier, readings, known)
@@ -217,36 +228,53 @@ class RunActivities:
             answer,
             dossier.submitted(),
             pages,
-            [fact for fact in dossier.facts if fact.provenance is not Provenance.DOCUMENT],
+            [fact for fact in dossier.facts if fact.by_person or fact.provenance is not Provenance.DOCUMENT],
             as_of=dossier.calendar.day_of(change.now),
             established_by=f"agent:{given.spec}",
         )
 
 
 def propose(dossier: Dossier, conclusion: Conclusion, *, proposer: str, failed: str) -> Proposal:
-    """What the rules make of the facts. The agent claims, the rules propose, a person approves."""
+    """What the rules make of the facts. The agent claims, the rules propose, a person approves.
+
+    Of what agents read only this run's facts count: what an earlier one read and this one did not find is no longer
+    established. Evidence in a document with hidden text is left to a person's eyes.
+    """
+    unseen = {row.id for row in dossier.documents if HIDDEN_TEXT in row.flags}
+    read = [fact for fact in conclusion.facts if fact.evidence and fact.evidence.document not in unseen]
+    facts = [fact for fact in dossier.facts if fact.by_person or fact.provenance is not Provenance.DOCUMENT] + read
+    facts.sort(key=lambda fact: fact.name)
     # A piece of which only an unreadable document came was handed in, by its sender's word: a person reads it.
     came = {doc.piece: doc.id for doc in dossier.submitted() if doc.unreadable and doc.piece in conclusion.unreadable}
     pieces = {**came, **conclusion.pieces}
     assessment = assess(
         dossier.procedure,
-        dossier.facts,
+        facts,
         pieces,
         conclusion.unreadable,
         pieces_requested=dossier.case.state.pieces_requested,
     )
-    warnings = list(conclusion.warnings)
+    hidden = [fact.name for fact in conclusion.facts if fact not in read]
+    warnings = [*conclusion.warnings, *_shown_flags(dossier)]
     if failed:
         warnings.append(f"agent_failed.{failed}")
     return Proposal(
         proposer=proposer,
         assessment=assessment,
-        facts=dossier.facts,
+        facts=facts,
         pieces=pieces,
         summary=conclusion.summary,
         warnings=list(dict.fromkeys(warnings)),
-        rejected_claims=conclusion.rejected_claims,
+        rejected_claims=list(dict.fromkeys([*conclusion.rejected_claims, *hidden])),
+        editors=list(dict.fromkeys(fact.established_by for fact in facts if fact.by_person)),
     )
+
+
+def _shown_flags(dossier: Dossier) -> list[str]:
+    """What a person has to know of a document before relying on what was read in it: `FLAG.PIECE`."""
+    return [
+        f"{flag}.{row.piece or 'document'}" for row in dossier.documents for flag in row.flags if flag in SHOWN_FLAGS
+    ]
 
 
 async def _keep(change: Change, dossier: Dossier, readings: list[Reading], known: list[Fact]) -> None:

@@ -14,6 +14,7 @@ from agents import tools
 from agents.dossier import document_list, short_names
 from agents.parse import RequestedCall
 from diwan.domain.facts import PageText
+from diwan.domain.fold import fold
 
 Clock = Callable[[], datetime]
 
@@ -54,6 +55,9 @@ class ToolDesk:
         return _read(dict(result))
 
     async def _earlier_aid(self, wanted: tools.IdentityArguments) -> ToolResult:
+        if not same_number(wanted.identity_number, self._dossier.identity_number):
+            # A document must not make an agent look up other people.
+            return _read(tools.tool_error("not_of_this_case"), ok=True)
         found = await self._registers.earlier_aid(self._dossier, wanted.identity_number)
         as_of = self._dossier.calendar.day_of(self._clock()).isoformat()
         return _read(dict(tools.registry_result(found=found, register=tools.EARLIER_AID.name, as_of=as_of)))
@@ -61,3 +65,9 @@ class ToolDesk:
 
 def _read(value: JsonValue, *, ok: bool = True) -> ToolResult:
     return ToolResult(value, ok, tools.Effect.READ.value)
+
+
+def same_number(one: str, other: str) -> bool:
+    """Whether two identity numbers are the same, however they are written."""
+    letters = [[char for char in fold(number) if char.isalnum()] for number in (one, other)]
+    return letters[0] == letters[1] != []

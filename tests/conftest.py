@@ -18,7 +18,7 @@ from tests.support.keyring import MemoryKeyring
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server of its own on a free loopback port, gone after the tests; its template database is migrated."""
     folder: Path = tmp_path_factory.mktemp("postgres")
-    server = EmbeddedPostgres(folder / "server", secrets_dir=folder / "secrets")
+    server = EmbeddedPostgres(folder / "server", secrets_dir=folder / "secrets", durable=False)
     try:
         server.start()
         make_template(server)

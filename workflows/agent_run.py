@@ -10,14 +10,8 @@ from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    is_cancelled_exception,
-)
-from temporalio.exceptions import (
-    TimeoutError as TemporalTimeout,
-)
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutType, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as TemporalTimeout
 
 with workflow.unsafe.imports_passed_through():
     from agents.loop import CallModel, CallTools, GiveUp, ToolRequest, Turn, next_move
@@ -43,6 +37,8 @@ _ATTEMPTS = 3
 _HEARTBEAT = timedelta(seconds=10)
 # Reading what came may mean character recognition of many pages.
 _READING = timedelta(minutes=15)
+_READING_BEATS = timedelta(seconds=30)
+_PAUSE = timedelta(seconds=2)
 
 
 @workflow.defn(name="AgentRun", failure_exception_types=[Exception])
@@ -51,7 +47,7 @@ class AgentRunWorkflow:
 
     @workflow.run
     async def run(self, step: StepRef) -> Plan:
-        start = await remote(BEGIN_RUN, step, within=_READING)
+        start = await remote(BEGIN_RUN, step, within=_READING, beats=_READING_BEATS)
         turns = list(start.turns)
         began = workflow.now()
         spec = spec_of(start.spec)
@@ -60,7 +56,7 @@ class AgentRunWorkflow:
             move = next_move(spec, turns, elapsed_s=(workflow.now() - began).total_seconds())
             if isinstance(move, CallModel):
                 try:
-                    turns.append(await _call_model(step, start, call=len(turns) + 1, final=move.final))
+                    turns.append(await _call_patiently(step, start, call=len(turns) + 1, final=move.final))
                 except ActivityError as error:
                     if is_cancelled_exception(error):
                         raise
@@ -73,6 +69,25 @@ class AgentRunWorkflow:
                 reason = move.reason if isinstance(move, GiveUp) else ""
                 break
         return await local(END_RUN, RunEnd(**step.model_dump(), run=start.run, spec=start.spec, reason=reason))
+
+
+async def _call_patiently(step: StepRef, start: RunStart, *, call: int, final: bool) -> Turn:
+    """Again and again while the fault may pass (an engine restarts, a host died), until patience ends."""
+    until = workflow.now() + timedelta(seconds=start.patience_s)
+    while True:
+        try:
+            return await _call_model(step, start, call=call, final=final)
+        except ActivityError as error:
+            if is_cancelled_exception(error) or not _may_pass(error) or workflow.now() >= until:
+                raise
+            await workflow.sleep(_PAUSE)
+
+
+def _may_pass(error: ActivityError) -> bool:
+    cause = error.cause
+    if isinstance(cause, TemporalTimeout):
+        return cause.type is TimeoutType.HEARTBEAT
+    return isinstance(cause, ApplicationError) and not cause.non_retryable
 
 
 async def _call_model(step: StepRef, start: RunStart, *, call: int, final: bool) -> Turn:

@@ -130,8 +130,18 @@ async def local(call: Call[In, Out], given: In) -> Out:
     )
 
 
-async def remote(call: Call[In, Out], given: In, *, within: timedelta = timedelta(minutes=2)) -> Out:
-    """Work on the case's own queue: may take longer (setting a letter), keyed by step and visit."""
+async def remote(
+    call: Call[In, Out], given: In, *, within: timedelta = timedelta(minutes=2), beats: timedelta | None = None
+) -> Out:
+    """Work on the case's own queue: may take longer (setting a letter), keyed by step and visit.
+
+    `beats`: it gives signs of life, and without one for so long its worker counts as dead.
+    """
     return await workflow.execute_activity(
-        call.name, given, result_type=call.gives, start_to_close_timeout=within, retry_policy=_TRIES
+        call.name,
+        given,
+        result_type=call.gives,
+        start_to_close_timeout=within,
+        heartbeat_timeout=beats,
+        retry_policy=_TRIES,
     )

@@ -38,6 +38,10 @@ from workflows.calls import (
 
 # How long a blocked case rests before it tries again by itself; a ring wakes it at once.
 _REST = timedelta(minutes=5)
+# Between two looks at a date that Temporal's clock says is due and ours says is not.
+_SKEW = timedelta(seconds=1)
+
+Child = workflow.ChildWorkflowHandle[AgentRunWorkflow, Plan]
 
 
 @workflow.defn(name="Case")
@@ -54,19 +58,31 @@ class CaseWorkflow:
 
     @workflow.run
     async def run(self, ref: CaseRef) -> None:
-        plan = await local(LOAD_CASE, ref)
-        while True:
-            plan = await self._drained(ref, plan)
-            if plan.kind is StepKind.END:
-                if not self._rung:
-                    return
-                continue
+        plan: Plan | None = None
+        while plan is None or plan.kind is not StepKind.END or self._rung:
             try:
-                plan = await self._carry_out(ref, plan)
+                plan = await self._advance(ref, plan)
             except (ActivityError, ChildWorkflowError) as error:
-                plan = await self._rest(ref, plan, error)
+                await self._rest(ref, plan, error)
+                plan = None
             if workflow.info().is_continue_as_new_suggested() and not self._rung:
                 workflow.continue_as_new(ref)
+
+    async def _advance(self, ref: CaseRef, plan: Plan | None) -> Plan:
+        """One thing done: the inbox first, then dates that are over, then the step."""
+        plan = await self._drained(ref, plan or await local(LOAD_CASE, ref))
+        if _due_in(plan) == timedelta(0):
+            return await self._wake(ref, plan)
+        if plan.kind is StepKind.END:
+            return plan
+        step = StepRef(tenant=ref.tenant, case=ref.case, step=plan.step, visit=plan.visit)
+        if plan.kind is StepKind.ACT:
+            return await self._act(step)
+        if plan.kind is StepKind.AGENT:
+            return await self._run_agent(step, plan)
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._rung, timeout=_due_in(plan))
+        return plan
 
     async def _drained(self, ref: CaseRef, plan: Plan) -> Plan:
         while self._rung:
@@ -74,58 +90,71 @@ class CaseWorkflow:
             plan = await local(DRAIN_INBOX, ref)
         return plan
 
-    async def _carry_out(self, ref: CaseRef, plan: Plan) -> Plan:
-        step = StepRef(tenant=ref.tenant, case=ref.case, step=plan.step, visit=plan.visit)
-        if plan.kind is StepKind.ACT:
-            return await remote(PERFORM_STEP, step)
-        if plan.kind is StepKind.AGENT:
-            return await self._run_agent(step, plan)
-        return await self._wait(ref, plan)
+    async def _wake(self, ref: CaseRef, plan: Plan) -> Plan:
+        """The date only wakes; one transaction decides, after what was accepted before it."""
+        after = await local(WAKE, ref)
+        if after.version == plan.version:
+            await workflow.sleep(_SKEW)
+        return after
 
-    async def _wait(self, ref: CaseRef, plan: Plan) -> Plan:
-        """For a person or an event, until the next date falls due. The date only wakes; `wake` decides."""
-        if plan.wake_at is None:
-            await workflow.wait_condition(lambda: self._rung)
-            return plan
-        left = plan.wake_at - workflow.now()
-        try:
-            await workflow.wait_condition(lambda: self._rung, timeout=max(left, timedelta(0)))
-        except TimeoutError:
-            return await local(WAKE, ref)
+    async def _act(self, step: StepRef) -> Plan:
+        plan = await remote(PERFORM_STEP, step)
+        if (plan.step, plan.visit) == (step.step, step.visit):
+            # Not done: something came in that counts before it.
+            return await local(DRAIN_INBOX, step)
         return plan
 
     async def _run_agent(self, step: StepRef, plan: Plan) -> Plan:
         try:
-            child = await workflow.start_child_workflow(
+            child: Child = await workflow.start_child_workflow(
                 AgentRunWorkflow.run, step, id=f"{step.workflow_id}/{step.step}/{step.visit}"
             )
         except WorkflowAlreadyStartedError:
             # The run of a case workflow that was reset or lost: let it end, then ask Postgres.
             await workflow.sleep(timedelta(seconds=10))
             return await local(LOAD_CASE, step)
-        while True:
-            await workflow.wait_condition(lambda: self._rung or child.done())
-            if child.done():
-                return await child
-            now = await self._drained(step, plan)
-            if (now.step, now.visit) != (step.step, step.visit):
-                # The case went elsewhere (a withdrawal, say); what the run still answers is stored, never used.
+        try:
+            return await self._beside(child, step, plan)
+        finally:
+            if not child.done():
+                # The case goes elsewhere (a withdrawal, say); what the run still answers is stored, never used.
                 child.cancel()
                 await _ended(child)
-                return now
 
-    async def _rest(self, ref: CaseRef, plan: Plan, error: FailureError) -> Plan:
-        """The step cannot be done now, for a reason that trying again at once does not mend: block, alert, rest."""
+    async def _beside(self, child: Child, step: StepRef, plan: Plan) -> Plan:
+        """Hears the bell and keeps dates while the agent works."""
+        while not child.done():
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(lambda: self._rung or child.done(), timeout=_due_in(plan))
+            if child.done():
+                break
+            plan = await self._drained(step, plan)
+            if _due_in(plan) == timedelta(0):
+                plan = await self._wake(step, plan)
+            if (plan.step, plan.visit) != (step.step, step.visit):
+                return plan
+        return await child
+
+    async def _rest(self, ref: CaseRef, plan: Plan | None, error: FailureError) -> None:
+        """It cannot be done now, for a reason that trying again at once does not mend: block, alert, rest."""
         code = _code_of(error)
-        workflow.logger.error("case.blocked", extra={"code": code, "step": plan.step})
-        step = StepRef(tenant=ref.tenant, case=ref.case, step=plan.step, visit=plan.visit)
-        await local(BLOCK_CASE, BlockInput(**step.model_dump(), code=code))
+        step, visit = (plan.step, plan.visit) if plan else ("", 0)
+        workflow.logger.error("case.blocked", extra={"code": code, "step": step})
+        # With Postgres away nothing can be recorded: the case rests all the same, and is not lost.
+        with contextlib.suppress(ActivityError):
+            await local(BLOCK_CASE, BlockInput(tenant=ref.tenant, case=ref.case, step=step, visit=visit, code=code))
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._rung, timeout=_REST)
-        return await local(LOAD_CASE, ref)
 
 
-async def _ended(child: workflow.ChildWorkflowHandle[AgentRunWorkflow, Plan]) -> None:
+def _due_in(plan: Plan) -> timedelta | None:
+    """How long until the next date; None where there is none, zero where it is over."""
+    if plan.wake_at is None:
+        return None
+    return max(plan.wake_at - workflow.now(), timedelta(0))
+
+
+async def _ended(child: Child) -> None:
     try:
         await child
     except ChildWorkflowError as error:

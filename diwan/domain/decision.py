@@ -34,6 +34,9 @@ class Assessment(BaseModel):
     amount: int | None = None
     rules: list[RuleOutcome] = Field(default_factory=list[RuleOutcome])
     grounds: list[str] = Field(default_factory=list[str], description="ids of rules that carry the result")
+    stated_ground: str = Field(
+        default="", description="the reason, in a person's words, of a result or amount that no rule gives"
+    )
     unknown: list[str] = Field(default_factory=list[str])
     conflicts: list[Conflict] = Field(default_factory=list[Conflict])
     missing_pieces: list[str] = Field(default_factory=list[str])
@@ -55,4 +58,7 @@ class Proposal(BaseModel):
     warnings: list[str] = Field(default_factory=list[str])
     rejected_claims: list[str] = Field(
         default_factory=list[str], description="names of facts whose quote was not found on the page"
+    )
+    editors: list[str] = Field(
+        default_factory=list[str], description="subjects of all persons whose changes are in it: none approves or signs"
     )

@@ -15,7 +15,7 @@ from diwan.procedures.periods import calendar_of
 from diwan.store.delegations import valid_delegation
 from diwan.store.procedures import Published
 from diwan.store.proposals import ProposalRow
-from diwan.store.tasks import TaskRow
+from diwan.store.tasks import TaskRow, tasks_of
 
 _ALWAYS = {TaskAct.CLAIM, TaskAct.RELEASE}
 _ACTS = {
@@ -98,7 +98,10 @@ def _shown(standing: Standing) -> None:
 
 
 def _four_eyes(standing: Standing) -> None:
-    proposers = {standing.task.proposer, standing.proposal.proposer if standing.proposal else ""}
+    proposers = {standing.task.proposer}
+    if standing.proposal is not None:
+        # Not only the last one: whoever's change is still in it, through whatever was edited or examined after it.
+        proposers |= {standing.proposal.proposer, *standing.proposal.proposal.editors}
     if standing.actor.subject in proposers:
         raise Refused(
             "task.four_eyes",
@@ -140,6 +143,7 @@ async def check_signature(conn: AsyncConnection, standing: Standing, procedure: 
     assert standing.proposal is not None, "check_act demands a determined proposal"
     assessment = standing.proposal.proposal.assessment
     assert assessment.result is not None
+    await _signer_did_not_review(conn, standing)
     today = calendar_of(procedure.procedure).day_of(now)
     found = await valid_delegation(
         conn,
@@ -157,3 +161,14 @@ async def check_signature(conn: AsyncConnection, standing: Standing, procedure: 
             "Leave it to an authority who has one.",
         )
     return found
+
+
+async def _signer_did_not_review(conn: AsyncConnection, standing: Standing) -> None:
+    assert standing.task.case_id is not None
+    before = await tasks_of(conn, standing.task.tenant, standing.task.case_id)
+    if any(task.kind is TaskKind.REVIEW and task.completed_by == standing.actor.subject for task in before):
+        raise Refused(
+            "task.four_eyes",
+            "Who approved the proposal does not sign the decision.",
+            "Leave it to another authority.",
+        )

@@ -22,7 +22,7 @@ from diwan.procedures.values import read_value
 from diwan.store.act_checks import Standing
 from diwan.store.change import Change
 from diwan.store.documents import QUARANTINED, UNREADABLE, DocumentRow, documents_of
-from diwan.store.facts import current_facts, store_facts
+from diwan.store.facts import store_facts
 from diwan.store.proposals import make_proposal
 from diwan.store.tasks import TaskRow, seal_shown, shown_of
 
@@ -46,12 +46,14 @@ async def revise(change: Change, cipher: Cipher, standing: Standing, procedure: 
         raise InvalidInput("task.no_changes", "An edit changes something.", "Give `changes`.")
     facts = _facts(procedure, wanted, standing.actor, change.now)
     await store_facts(conn, tenant, case, facts, cipher, now=change.now)
-    known = await current_facts(conn, tenant, case, cipher)
+    # From what was shown, not from all that was ever read: an earlier reading may be superseded.
+    entered = {fact.name for fact in facts}
+    known = [fact for fact in before.facts if not (fact.by_person and fact.name in entered)] + facts
     came = await documents_of(conn, tenant, case, cipher)
     pieces = _pieces(procedure, before.pieces, wanted, came)
     unreadable = [document.id for document in came if document.status == UNREADABLE]
     ruled = assess(procedure, known, pieces, unreadable, pieces_requested=change.state.pieces_requested)
-    assessment = _overridden(procedure, ruled, wanted)
+    assessment = _overridden(procedure, ruled, wanted, standing.given.reason)
     proposal = Proposal(
         proposer=standing.actor.subject,
         assessment=assessment,
@@ -60,6 +62,7 @@ async def revise(change: Change, cipher: Cipher, standing: Standing, procedure: 
         summary=before.summary,
         warnings=_warnings(before.warnings, overridden=assessment != ruled),
         rejected_claims=before.rejected_claims,
+        editors=list(dict.fromkeys([*before.editors, standing.actor.subject])),
     )
     made = await make_proposal(conn, tenant, case, proposal, cipher, now=change.now)
     shown: dict[str, Any] = shown_of(standing.task, cipher)
@@ -129,8 +132,8 @@ def _pieces(
     return pieces
 
 
-def _overridden(procedure: Procedure, ruled: Assessment, wanted: Mapping[str, JsonValue]) -> Assessment:
-    """The assessment with the result and amount that a person sets; grounds of another result do not carry over."""
+def _overridden(procedure: Procedure, ruled: Assessment, wanted: Mapping[str, JsonValue], reason: str) -> Assessment:
+    """The assessment with the result and amount that a person sets, whose reason is then the ground of the decision."""
     if _RESULT not in wanted and _AMOUNT not in wanted:
         return ruled
     result, amount = ruled.result, ruled.amount
@@ -147,8 +150,9 @@ def _overridden(procedure: Procedure, ruled: Assessment, wanted: Mapping[str, Js
         amount = given
     if amount is None and any(each.amount is not None for each in procedure.outcomes.values() if each.result is result):
         raise InvalidInput("task.amount_missing", "This result comes with an amount.", "Set `amount` as well.")
-    grounds = ruled.grounds if result is ruled.result else []
-    return ruled.model_copy(update={"result": result, "amount": amount, "grounds": grounds})
+    if (result, amount) == (ruled.result, ruled.amount):
+        return ruled
+    return ruled.model_copy(update={"result": result, "amount": amount, "grounds": [], "stated_ground": reason.strip()})
 
 
 def _warnings(before: Sequence[str], *, overridden: bool) -> list[str]:

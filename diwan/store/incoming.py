@@ -150,10 +150,11 @@ def entry_fields(event: Incoming, cipher: Cipher, seq: int | None) -> EntryField
     return {
         "cipher": cipher,
         "commitments": {"event": event.canonical},
+        # A sender chooses it, and may put a person's number in: it must be erasable, so no header holds it.
+        "body": {"event": event.envelope.id},
         "trace_id": trace[1] if len(trace) == 4 else "",
         "detail": {
             "source": event.envelope.source[:200],
-            "event": event.envelope.id[:200],
             "type": event.envelope.type,
             "inbox_seq": seq or 0,
             "documents": len(event.ids),

@@ -62,7 +62,7 @@ async def accept_event(
                     raise
         return await _accept(db, keyring, envelope, data, parts, client, now)
     except (Refused, Conflict) as error:
-        tried = {"source": envelope.source, "event": envelope.id, "type": envelope.type}
+        tried = {"source": envelope.source, "type": envelope.type}
         await record_refusal(db, client, "event:event:refused", error, now=now, detail=tried)
         raise
 

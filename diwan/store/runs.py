@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.case import step_key
-from diwan.domain.errors import Conflict
+from diwan.domain.errors import Conflict, Unavailable
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
 from diwan.store.sealing import context, open_json, seal_json
@@ -173,7 +173,7 @@ async def store_request(
 ) -> int:
     """Stores a request as it will be sent and gives the number of its attempt (from 1). Changes nothing of the case.
 
-    Raises `Conflict` where another worker took the number at the same moment: try again.
+    Raises `Unavailable` where another worker took the number at the same moment.
     """
     m = model_call.c
     taken = await conn.execute(
@@ -199,7 +199,7 @@ async def store_request(
         .on_conflict_do_nothing()
     )
     if stored.rowcount != 1:
-        raise Conflict("call.attempt_taken", "Another worker sends this call just now.", "Try again.")
+        raise Unavailable("call.attempt_taken", "Another worker sends this call just now.", "Try again.")
     return attempt
 
 

@@ -8,7 +8,7 @@ from temporalio.client import Client
 from agents.loop import ToolRequest, Turn, TurnKind
 from agents.registry import spec_of
 from diwan.domain.case import StepKind
-from diwan.domain.errors import Unavailable
+from diwan.domain.errors import NeedsPerson, Unavailable
 from tests.workflows.conftest import Desk, plan, started, workers
 
 EXAMINE = plan("examine", StepKind.AGENT)
@@ -60,16 +60,28 @@ async def test_with_no_pool_worker_a_person_takes_over_when_patience_ends(tempor
     assert [end.reason for end in desk.ended] == ["engine_unavailable"]
 
 
-async def test_an_engine_that_is_down_is_tried_a_few_times_then_a_person_takes_over(
+async def test_an_engine_that_is_down_is_tried_until_patience_ends_then_a_person_takes_over(
     temporal: Client, desk: Desk
 ) -> None:
+    desk.patience_s = 1
+
     def down() -> Turn:
         raise Unavailable("engine.unreachable", "The engine cannot be reached.")
 
     desk.answers = [down]
     await run(temporal, desk)
     assert [end.reason for end in desk.ended] == ["engine.unreachable"]
-    assert len([line for line in desk.log if line.startswith("model")]) == 3
+    assert len([line for line in desk.log if line.startswith("model")]) >= 3
+
+
+async def test_what_no_trying_mends_goes_to_a_person_at_once(temporal: Client, desk: Desk) -> None:
+    def refuses() -> Turn:
+        raise NeedsPerson("engine.context_exceeded", "The dossier is longer than the model's context.")
+
+    desk.answers = [refuses]
+    await run(temporal, desk)
+    assert [end.reason for end in desk.ended] == ["engine.context_exceeded"]
+    assert len([line for line in desk.log if line.startswith("model")]) == 1
 
 
 async def test_an_engine_that_comes_back_is_used(temporal: Client, desk: Desk) -> None:

@@ -1,0 +1,27 @@
+"""Signs of life of an activity that takes long: without them a dead worker is noticed only when its time is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from temporalio import activity
+
+_BEAT_S = 2.0
+
+
+@asynccontextmanager
+async def heartbeats() -> AsyncGenerator[None]:
+    """Beats while the block runs; a cancelled case stops the block at the next beat."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(_BEAT_S)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
