@@ -6,6 +6,8 @@ for that user: what it cannot reach is kept under `/var/lib/diwan` instead.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import pwd
@@ -86,18 +88,30 @@ def make_passable(folder: Path) -> None:
 
 
 def make_private(folder: Path, account: Account | None) -> None:
-    """Make `folder` (and missing parents), owned by `account`, closed to everybody else."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    info = folder.lstat()
-    if not stat.S_ISDIR(info.st_mode):
-        raise Final("home.not_a_folder", f"{folder} is not a folder.", "Move it away.")
-    owner = os.geteuid() if account is None else account.uid
-    if info.st_uid not in {owner, os.geteuid()}:
-        raise Final(
-            "home.wrong_owner",
-            f"{folder} belongs to uid {info.st_uid}, not to uid {owner}.",
-            f"Run as its owner, or type: chown -R {owner} {folder}",
-        )
-    if account is not None:
-        os.chown(folder, account.uid, account.gid)
-    folder.chmod(0o700)
+    """Make `folder` (and missing parents), owned by `account`, closed to everybody else.
+
+    Raises `Final` where it is a link or no folder, or somebody else's. Looked at and changed through one descriptor:
+    who owns the folder above cannot put a link in its place between the two.
+    """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
+    try:
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise Final("home.not_a_folder", f"{folder} is not a folder.", "Move it away.") from None
+    try:
+        owner = os.geteuid() if account is None else account.uid
+        found = os.fstat(opened).st_uid
+        if found not in {owner, os.geteuid()}:
+            raise Final(
+                "home.wrong_owner",
+                f"{folder} belongs to uid {found}, not to uid {owner}.",
+                f"Run as its owner, or type: chown -R {owner} {folder}",
+            )
+        if account is not None:
+            os.fchown(opened, account.uid, account.gid)
+        os.fchmod(opened, 0o700)
+    finally:
+        os.close(opened)

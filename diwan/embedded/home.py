@@ -17,6 +17,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from diwan.domain.errors import Conflict, DiwanError, Final
+from diwan.embedded import accounts
 
 NEEDED_BYTES = 300 * 1024 * 1024  # initdb and its write-ahead log, Temporal's file, logs
 
@@ -108,11 +110,12 @@ class Home:
         return [child for child in children if started_at(child.pid) == child.started]
 
     def check(self) -> None:
-        """Raise `Final` when the folder, which exists, is no folder, another's, or closed to us. Changes nothing."""
+        """Raise `Final` when the folder, which exists, is no folder, another's, open to others or closed to us."""
         try:
             if not self.path.is_dir():
                 raise Final("home.not_a_folder", f"DIWAN_HOME {self.path} is not a folder.", "Choose another.")
-            owner = self.path.stat().st_uid
+            found = self.path.stat()
+            owner = found.st_uid
         except OSError as error:
             raise unusable(self.path, error) from None
         if owner != os.geteuid():
@@ -120,6 +123,12 @@ class Home:
                 "home.wrong_owner",
                 f"DIWAN_HOME {self.path} belongs to {_name_of(owner)}, you are {_name_of(os.geteuid())}.",
                 "Run as its owner, or set DIWAN_HOME to a folder of your own.",
+            )
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise Final(
+                "home.writable_by_others",
+                f"Others may write to DIWAN_HOME {self.path}, and so put their own files in the place of its secrets.",
+                f"Type: chmod go-w {self.path}",
             )
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
             raise unusable(self.path, PermissionError(errno.EACCES, "closed"))
@@ -132,8 +141,7 @@ class Home:
                 self.path.chmod(0o711 if os.geteuid() == 0 else 0o700)
             self.check()
             for folder in (self.secrets, self.logs, self.run):
-                folder.mkdir(mode=0o700, exist_ok=True)
-                folder.chmod(0o700)
+                accounts.make_private(folder, None)
         except OSError as error:
             raise unusable(self.path, error) from None
 
@@ -176,10 +184,10 @@ def end(orphans: Iterable[ProcessRecord], *, within_s: float = 10.0) -> None:
 def started_at(pid: int) -> int | None:
     """When a live process started, in clock ticks since boot (proc(5), stat field 22); None for none or a zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the name before it may contain anything
+    fields = line.rpartition(")")[2].split()  # the name before it may contain anything
     return None if fields[0] in "ZX" else int(fields[19])
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import stat
 import subprocess
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from diwan.domain.errors import Conflict, Final
+from diwan.embedded import accounts
 from diwan.embedded import home as home_module
 from diwan.embedded.home import Home, ProcessRecord, end, started_at
 
@@ -108,6 +111,66 @@ def test_a_home_of_another_user_is_refused(folder: Path) -> None:
         Home(other).open()
     assert raised.value.code == "home.wrong_owner"
     assert "belongs to" in raised.value.message
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_a_home_that_others_may_write_to_is_refused(folder: Path, mode: int) -> None:
+    """They could put their own folder in the place of ours."""
+    (folder / "home").mkdir()
+    (folder / "home").chmod(mode)
+    with pytest.raises(Final) as raised:
+        Home(folder / "home").open()
+    assert raised.value.code == "home.writable_by_others"
+    assert f"chmod go-w {folder / 'home'}" in raised.value.remedy
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder away")
+@pytest.mark.parametrize("inside", ["secrets", "logs", "run"])
+def test_a_folder_of_another_user_inside_is_refused(home: Home, inside: str) -> None:
+    home.close()
+    os.chown(home.path / inside, 65534, 65534)
+    with pytest.raises(Final) as raised:
+        Home(home.path).open()
+    assert raised.value.code == "home.wrong_owner"
+
+
+@pytest.mark.parametrize("inside", ["secrets", "logs", "run"])
+def test_a_link_inside_is_refused_and_what_it_names_left_alone(home: Home, folder: Path, inside: str) -> None:
+    home.close()
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (home.path / inside).rmdir()
+    (home.path / inside).symlink_to(elsewhere)
+    with pytest.raises(Final, match="is not a folder"):
+        Home(home.path).open()
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_folder_exchanged_for_a_link_after_the_look_is_not_followed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the database's user could do, in a folder of its own, to a supervisor that is root."""
+    mine, moved, elsewhere = folder / "mine", folder / "moved", folder / "elsewhere"
+    mine.mkdir(mode=0o755)
+    elsewhere.mkdir(mode=0o755)
+
+    def exchanging(look: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def looked(*args: Any, **options: Any) -> os.stat_result:
+            seen = look(*args, **options)
+            if options.get("follow_symlinks") is not True and stat.S_ISDIR(seen.st_mode) and not moved.exists():
+                mine.rename(moved)
+                mine.symlink_to(elsewhere)
+            return seen
+
+        return looked
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", exchanging(os.fstat))
+        patched.setattr(accounts.Path, "lstat", exchanging(Path.lstat))
+        accounts.make_private(mine, None)
+    assert mine.is_symlink()
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+    assert moved.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_file_in_its_place_is_refused(folder: Path) -> None:
