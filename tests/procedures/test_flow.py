@@ -172,7 +172,7 @@ def test_a_decision_cannot_be_withdrawn(step: str) -> None:
 
 
 def test_pieces_that_come_unasked_are_read_first() -> None:
-    for step in ("examine", "request_review", "request_letter", "review"):
+    for step in ("examine", "request_review", "request_letter", "review", "sign"):
         case = Case().to(step)
         visits = case.move.state.visits.get("examine", 0)
         move = case.hears(PIECES_SUPPLIED)
@@ -180,7 +180,7 @@ def test_pieces_that_come_unasked_are_read_first() -> None:
         assert (case.step, move.state.visit) == ("examine", visits + 1)
         assert move.state.pieces_requested == 0
         assert move.status is CaseStatus.OPEN
-    assert Case().to("sign").hears(PIECES_SUPPLIED) is None
+    assert Case().to("decide").hears(PIECES_SUPPLIED) is None
 
 
 def test_a_letter_that_was_broken_off_was_not_sent() -> None:
