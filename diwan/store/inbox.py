@@ -22,7 +22,10 @@ TASK_SOURCE = "task"  # a person's act; no sender may speak for it
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
-    """An event as accepted. `body_of` opens `body_sealed`; `inbox_seq` is 0 where it matches no case."""
+    """An event as accepted. `body_of` opens `body_sealed`; `inbox_seq` is 0 where it matches no case.
+
+    One that only repeats another under a second id (`repeats`) is in no case's inbox: it has no effect of its own.
+    """
 
     source: str
     event_id: str
@@ -36,6 +39,11 @@ class InboxRow:
     accepted_from: str
     consumed_at: datetime | None
     consumed_by: str
+
+    @property
+    def repeats(self) -> str:
+        """The id of the event, of the same source, that this one is the same application as; empty for others."""
+        return self.consumed_by if self.case_id is None else ""
 
 
 _COLUMNS = [inbox.c[name] for name in InboxRow.__dataclass_fields__]

@@ -31,7 +31,7 @@ from diwan.store.database import Database
 from diwan.store.digests import keyed_digest
 from diwan.store.documents import NewDocument, SealedDocument, Taken
 from diwan.store.entries import EntryFields
-from diwan.store.inbox import InboxRow
+from diwan.store.inbox import InboxRow, event_of
 
 _IDS = uuid.UUID("6f0b4c6e-43a5-5b0e-9a57-2a7b4d7b9e11")
 
@@ -83,6 +83,10 @@ class Incoming:
             made.append(documents.seal_document(cipher, id_, new))
         return made
 
+    def ids_under(self, event_id: str) -> list[str]:
+        """The documents' ids of the same event under this id."""
+        return _document_ids(self.envelope.model_copy(update={"id": event_id}), self.references)
+
     async def _uploaded(self, db: Database, keyring: Keyring, reference: DocumentRef) -> NewDocument:
         cipher = await keyring.cipher(self.envelope.tenant, documents.staging_scope(reference.ref))
         async with db.transaction(self.envelope.tenant) as conn:
@@ -113,7 +117,7 @@ async def incoming_event(
     references = data.documents
     if len([each for each in references if not each.ref]) != len(parts):
         raise InvalidInput("event.parts_differ", "The documents named and those sent differ.", "Send each one named.")
-    ids = [each.ref or _document_id(envelope, position) for position, each in enumerate(references)]
+    ids = _document_ids(envelope, references)
     body: dict[str, JsonValue] = {"data": data.model_dump(mode="json"), "documents": list(ids)}
     said = _said(envelope.type, envelope.subject, body["data"], parts)
     digest, encoded = await keyed_digest(keyring, envelope.tenant, "event.body", said)
@@ -130,8 +134,9 @@ def _said(type_: str, subject: str, data: JsonValue, parts: Sequence[NewDocument
     return {"type": type_, "subject": subject, "data": data, "documents": hashes}
 
 
-def _document_id(envelope: Envelope, position: int) -> str:
-    return str(uuid.uuid5(_IDS, "\x1f".join((envelope.tenant, envelope.source, envelope.id, str(position)))))
+def _document_ids(envelope: Envelope, references: Sequence[DocumentRef]) -> list[str]:
+    key = (envelope.tenant, envelope.source, envelope.id)
+    return [each.ref or str(uuid.uuid5(_IDS, "\x1f".join((*key, str(n))))) for n, each in enumerate(references)]
 
 
 def case_id_of(envelope: Envelope, reference: str) -> str:
@@ -171,7 +176,11 @@ async def answer_again(conn: AsyncConnection, event: Incoming, known: InboxRow) 
             "An event of this source and id was accepted with another content.",
             "Give a new event a new id.",
         )
-    taken = await documents.taken(conn, event.envelope.tenant, event.ids)
+    if known.repeats:
+        first = await event_of(conn, event.envelope.tenant, known.source, known.repeats)
+        assert first is not None, "stored before the one that repeats it"
+        known = first
+    taken = await documents.taken(conn, event.envelope.tenant, event.ids_under(known.event_id))
     if known.case_id is None:
         return Accepted(None, None, None, duplicate=True, documents=taken)
     case = await get_case(conn, event.envelope.tenant, known.case_id)

@@ -17,7 +17,7 @@ from diwan.domain.task import TaskKind
 from diwan.store import cases, documents, facts, inbox, parties, tasks
 from diwan.store.database import Database
 from diwan.store.entries import entries_of
-from diwan.store.intake import accept_event, upload_document
+from diwan.store.intake import Accepted, accept_event, upload_document
 from diwan.store.refusals import refusals_chain
 from tests.store.conftest import Opened
 from tests.support.databases import TestDatabase
@@ -127,6 +127,49 @@ async def test_a_reference_used_by_another_application_is_a_conflict(
     assert caught.value.code == "event.reference_used"
     assert first.number is not None
     assert first.number in caught.value.message
+
+
+async def test_the_same_application_under_a_second_id_gets_the_first_answer_and_takes_the_id(
+    web: Database, keyring: MemoryKeyring, now: datetime
+) -> None:
+    ref = await upload_document(web, keyring, a_document("téléversé"), client=sender(), now=now)
+    listed = [DocumentRef(name="carte.txt", part="a"), DocumentRef(name="avance.txt", ref=ref)]
+    data = application("second", documents=listed)
+
+    async def send(id_: str, **changed: object) -> Accepted:
+        said, parts = data.model_copy(update=changed), [a_document("carte")]
+        return await accept_event(web, keyring, envelope(id_), said, parts, client=sender(), now=now)
+
+    first = await send("second-1")
+    answers = await asyncio.gather(*(send("second-2") for _ in range(5)))
+    for again in (*answers, await send("second-2"), await send("second-1")):
+        assert (again.case_id, again.number, again.inbox_seq) == (first.case_id, first.number, 1)
+        assert list(again.documents) == list(first.documents)
+        assert len(again.documents) == 2
+        assert again.duplicate
+    for used in ("second-1", "second-2"):
+        with pytest.raises(Conflict) as caught:
+            await send(used, answers={})
+        assert caught.value.code == "event.id_used"
+    assert first.case_id is not None
+    async with web.transaction(TENANT) as conn:
+        assert (await cases.get_case(conn, TENANT, first.case_id)).version == 1
+        assert [each.event_id for each in await inbox.events_of(conn, TENANT, first.case_id)] == ["second-1"]
+
+
+async def test_one_application_under_many_ids_at_once_opens_one_case(
+    web: Database, keyring: MemoryKeyring, now: datetime
+) -> None:
+    ref = await upload_document(web, keyring, a_document("téléversé"), client=sender(), now=now)
+    data = application("ids", documents=[DocumentRef(name="carte.txt", part="a"), DocumentRef(name="b.txt", ref=ref)])
+    answers = await asyncio.gather(
+        *(
+            accept_event(web, keyring, envelope(f"ids-{n}"), data, [a_document("carte")], client=sender(), now=now)
+            for n in range(6)
+        )
+    )
+    assert len({(each.case_id, each.number, each.inbox_seq, tuple(each.documents)) for each in answers}) == 1
+    assert sorted(each.duplicate for each in answers) == [False] + [True] * 5
 
 
 async def test_a_source_is_bound_to_its_credential(web: Database, keyring: MemoryKeyring, now: datetime) -> None:
