@@ -10,9 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from diwan.domain.actor import Actor, Role
 from diwan.domain.decision import Assessment
 from diwan.domain.errors import Conflict, InvalidInput, Refused
+from diwan.domain.facts import Provenance
 from diwan.domain.task import ActInput, TaskAct, TaskKind, TaskStatus
 from diwan.procedures.periods import calendar_of
+from diwan.store.change import CaseRow
 from diwan.store.delegations import valid_delegation
+from diwan.store.grants import GRANTS, promised_elsewhere
 from diwan.store.procedures import Published
 from diwan.store.proposals import ProposalRow
 from diwan.store.tasks import TaskRow, tasks_of
@@ -133,7 +136,9 @@ def _to_set(assessment: Assessment) -> list[str]:
     ]
 
 
-async def check_signature(conn: AsyncConnection, standing: Standing, procedure: Published, now: datetime) -> str:
+async def check_signature(
+    conn: AsyncConnection, standing: Standing, case: CaseRow, procedure: Published, now: datetime
+) -> str:
     """The delegation under which a decision is signed; empty for other acts. Raises `Refused` where there is none.
 
     It must hold on the day of signing, in the office's calendar, for this procedure, result and amount.
@@ -144,6 +149,7 @@ async def check_signature(conn: AsyncConnection, standing: Standing, procedure: 
     assessment = standing.proposal.proposal.assessment
     assert assessment.result is not None
     await _signer_did_not_review(conn, standing)
+    await _register_says_the_same(conn, standing, case)
     today = calendar_of(procedure.procedure).day_of(now)
     found = await valid_delegation(
         conn,
@@ -171,4 +177,19 @@ async def _signer_did_not_review(conn: AsyncConnection, standing: Standing) -> N
             "task.four_eyes",
             "Who approved the proposal does not sign the decision.",
             "Leave it to another authority.",
+        )
+
+
+async def _register_says_the_same(conn: AsyncConnection, standing: Standing, case: CaseRow) -> None:
+    """A grant signed since the dossier was examined, in another case of the same person, counts before this one."""
+    assert standing.proposal is not None
+    relied_on = any(
+        fact.provenance is Provenance.REGISTRY and fact.value is False for fact in standing.proposal.proposal.facts
+    )
+    grants = standing.proposal.proposal.assessment.result in GRANTS
+    if grants and relied_on and await promised_elsewhere(conn, case):
+        raise Refused(
+            "task.register_changed",
+            "Since the dossier was examined, another case of this person has come to a signed decision.",
+            "Return the task, so that the dossier is examined anew.",
         )

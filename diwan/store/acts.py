@@ -119,7 +119,7 @@ async def _in_case(change: Change, cipher: Cipher, task_id: str, request: _Reque
     proposal = await get_proposal(conn, tenant, task.proposal_id, cipher) if task.proposal_id else None
     standing = Standing(task, proposal, request.actor, request.act, request.given)
     check_act(standing)
-    delegation = await check_signature(conn, standing, procedure, request.now)
+    delegation = await check_signature(conn, standing, change.case, procedure, request.now)
     after = await _effect(change, cipher, standing, procedure, request, delegation)
     await update_task(conn, after)
     await _store_act(conn, cipher, after, request)

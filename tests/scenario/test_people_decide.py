@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 import pypdfium2
@@ -41,3 +42,17 @@ async def test_what_the_applicant_sends_before_the_signature_is_read_before_it(o
     assert sent.status_code == 202
     await office.at(case, "review", visit=2)
     assert (await office.act("authority", signing, "approve")).status_code == 409
+
+
+async def test_two_applications_of_one_person_at_once_are_not_both_granted(office: Office) -> None:
+    folder = EXAMPLE / "04-arabic-price-differs"
+    cases = [(await office.submit(folder, f"twice-{number}"))["case"] for number in (1, 2)]
+    for case in cases:
+        review = await office.at(case, "review")
+        assert (await office.act("clerk", review, "edit", changes={"price": 350_000}, reason=REASON)).status_code == 200
+        await office.approve("supervisor", await office.get("supervisor", f"/v1/tasks/{review['id']}"))
+    tasks = [await office.at(case, "sign") for case in cases]
+    answers = await asyncio.gather(*(office.act("authority", task, "approve") for task in tasks))
+    assert sorted(answer.status_code for answer in answers) == [200, 403]
+    (refused,) = [answer for answer in answers if answer.status_code == 403]
+    assert refused.json()["code"] == "task.register_changed"
