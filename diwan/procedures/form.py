@@ -17,6 +17,8 @@ from diwan.procedures.parts import FieldType, FormField
 from diwan.procedures.schema import Procedure
 from diwan.procedures.values import read_value
 
+IDENTITY_NUMBER = "identity_number"  # the form's field, as the party's and the fact's
+
 _JSON_TYPES = {
     FieldType.TEXT: "string",
     FieldType.CHOICE: "string",
@@ -161,3 +163,9 @@ def declared_facts(procedure: Procedure, answers: Mapping[str, JsonValue], as_of
         for name, declared in procedure.facts.items()
         if declared.source.form is not None and (answer := answers.get(declared.source.form)) is not None
     ]
+
+
+def answered_number(procedure: Procedure, answers: Mapping[str, JsonValue]) -> str:
+    """The applicant's own identity number, where the form has a field of that name; empty where it has none."""
+    answer = answers.get(IDENTITY_NUMBER) if IDENTITY_NUMBER in procedure.form else None
+    return "" if answer is None else str(answer)

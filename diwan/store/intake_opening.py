@@ -11,7 +11,7 @@ from diwan.domain.event import Application
 from diwan.domain.facts import Fact
 from diwan.domain.ports import Cipher, Keyring
 from diwan.procedures.flow import open_case
-from diwan.procedures.form import declared_facts
+from diwan.procedures.form import answered_number, declared_facts
 from diwan.procedures.periods import calendar_of
 from diwan.store import inbox
 from diwan.store.cases import case_of_reference
@@ -86,7 +86,10 @@ async def _prepare(db: Database, keyring: Keyring, event: Incoming, application:
         series=f"{version.procedure.series}-{today.year}",
         cipher=cipher,
         body_sealed=inbox.seal_body(cipher, envelope.source, envelope.id, event.body),
-        parties=await seal_parties(keyring, cipher, envelope.tenant, case_id, application.parties),
+        parties=await seal_parties(
+            *(keyring, cipher, envelope.tenant, case_id, application.parties),
+            answered=answered_number(version.procedure, application.answers),
+        ),
         documents=await event.sealed_documents(db, keyring, cipher),
         facts=declared_facts(version.procedure, application.answers, today),
     )

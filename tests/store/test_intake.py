@@ -7,6 +7,7 @@ import json
 from datetime import datetime
 
 import pytest
+from sqlalchemy import text
 
 from diwan.domain.case import CaseStatus, StepKind
 from diwan.domain.errors import Conflict, InvalidInput, NotFound, Refused
@@ -312,6 +313,29 @@ async def test_people_are_found_by_their_number_however_written(
             await parties.name_token(keyring, TENANT, "emilie  D'ESSAI"),
         ):
             assert await parties.cases_of_person(conn, TENANT, token=token) == [accepted.case_id]
+
+
+@pytest.mark.parametrize("given", ["", " - "])
+async def test_an_applicant_sent_without_a_number_is_found_by_the_answer(
+    given: str, web: Database, keyring: MemoryKeyring, now: datetime
+) -> None:
+    people = [
+        Party(role=PartyRole.REPRESENTATIVE, name="Rachid Modèle"),
+        Party(role=PartyRole.APPLICANT, name="Amina Essai", identity_number=given),
+        Party(role=PartyRole.APPLICANT, name="Salma Essai"),
+    ]
+    id_ = f"answered{given}"
+    data = application(id_, parties=people, answers={"identity_number": f"qx-88 0{len(given)}"})
+    accepted = await accept_event(web, keyring, envelope(id_), data, [], client=sender(), now=now)
+    assert accepted.case_id is not None
+    token = await parties.identity_token(keyring, TENANT, f"QX880{len(given)}")
+    async with web.transaction(TENANT) as conn:
+        assert await parties.cases_of_person(conn, TENANT, token=token) == [accepted.case_id]
+        rows = await conn.execute(text("SELECT id FROM party WHERE identity_token = :token"), {"token": token})
+        assert list(rows.scalars()) == [f"{accepted.case_id}.2"]
+        cipher = await keyring.cipher(TENANT, accepted.case_id)
+        kept = await parties.parties_of(conn, TENANT, accepted.case_id, cipher)
+    assert [row.party for row in kept] == people
 
 
 async def _refused(web: Database, subject: str) -> list[str]:

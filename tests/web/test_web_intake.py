@@ -354,3 +354,21 @@ async def test_an_upload_that_is_in_quarantine_stays_so_when_it_is_named(service
     first, again = await service.send(event), await service.send(event)
     assert first.json()["documents"][0]["reason"] == upload.json()["reason"]
     assert (again.status_code, again.json()) == (202, first.json())
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [("", 202), ("zz100001", 202), ("ZZ-100 001", 202), ("ZZ ١٠٠٠٠١", 202), ("ZZ100002", 422)]
+)
+async def test_the_applicants_number_is_that_of_the_answers(service: Service, number: str, status: int):
+    people = [
+        {"role": "representative", "name": "Rachid Modèle", "identity_number": "ZZ999999"},
+        {"role": "applicant", "name": "Zineb Exemplaire", "identity_number": number},
+    ]
+    answer = await service.send(an_event(data={"parties": people}))
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        problem = answer.json()
+        assert problem["code"] == "event.data_invalid"
+        assert [each["pointer"] for each in problem["errors"]] == ["/data/parties/1/identity_number"]
+        assert problem["remedy"]
+        assert number not in answer.text

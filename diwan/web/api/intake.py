@@ -10,10 +10,12 @@ from diwan.domain.errors import InvalidInput, NotFound
 from diwan.domain.event import NOTIFICATION_RECEIVED, Application, DocumentRef
 from diwan.domain.party import PartyRole
 from diwan.domain.text import Language
-from diwan.procedures.form import check_answers
+from diwan.procedures.form import IDENTITY_NUMBER, answered_number, check_answers
+from diwan.procedures.schema import Procedure
 from diwan.store.documents import NewDocument
 from diwan.store.inbox import event_of
 from diwan.store.intake import accept_event
+from diwan.store.parties import applicant_of, folded_number
 from diwan.store.procedures import published
 from diwan.store.sources import sources_of
 from diwan.web.api.case_views import case_address, remedy_of
@@ -99,7 +101,23 @@ async def _is_new(deps: Dependencies, actor: Actor, event: Incoming) -> bool:
                 for each in wrong[:_SHOWN]
             ),
         )
+    _check_applicant(version.procedure, event.data)
     return True
+
+
+def _check_applicant(procedure: Procedure, application: Application) -> None:
+    """Who is found in the registers by the answer has to be who is found by the party. Raises `InvalidFields`."""
+    number, position = answered_number(procedure, application.answers), applicant_of(application.parties)
+    if not number or position is None:
+        return
+    given = folded_number(application.parties[position].identity_number)
+    if given and given != folded_number(number):
+        raise InvalidFields(
+            "event.data_invalid",
+            "The applicant's identity number is not the one that the answers give.",
+            "Give the applicant's own number in both places, or in the answers alone.",
+            [FieldError(f"/data/parties/{position}/{IDENTITY_NUMBER}", "It differs from the answer of this name.")],
+        )
 
 
 async def _inspected(deps: Dependencies, reference: DocumentRef, content: bytes) -> NewDocument:
