@@ -1,7 +1,7 @@
 """The process that opens hostile bytes: `python -m diwan.documents.reader`, driven by `readers.py` over its pipes.
 
-A frame is four bytes of length, then JSON; a request's document follows its frame. The process bounds itself before
-the first byte is parsed, and is thrown away by its parent when it dies, hangs or answers nonsense.
+A frame is four bytes of length, then JSON; a request's document follows its frame. The process confines (confine.py)
+and bounds itself before the first byte is parsed. Its parent throws it away when it dies, hangs or answers nonsense.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 
 from pydantic import BaseModel
 
+from diwan.documents.confine import confine
 from diwan.documents.extract import extract
 from diwan.documents.inspect import Limits, inspect
 
@@ -52,7 +53,10 @@ def _read_exactly(stream: BinaryIO, size: int) -> bytes:
 
 
 def _bound(memory: int) -> None:
-    """No more memory than `memory` bytes, no files, no core dump: for this process and what it starts."""
+    """No more memory than `memory` bytes, no files, no core dump: for this process and what it starts.
+
+    Not the number of processes: the kernel counts those of the user, and so the service's own.
+    """
     for limit, value in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, 0),
@@ -75,6 +79,7 @@ def main(memory: int) -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     requests: Any = sys.stdin.buffer
+    confine()
     _bound(memory)
     while True:
         (length,) = struct.unpack(">I", _read_exactly(requests, 4))

@@ -16,6 +16,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 import diwan
+from diwan.documents.confine import landlock_version
 from diwan.documents.extract import Extraction, failed
 from diwan.documents.inspect import Inspected, Limits, quarantined
 from diwan.documents.reader import OUT_OF_MEMORY, Request, frame
@@ -118,6 +119,8 @@ class Readers:
             self._slots.put_nowait(None)
 
     async def __aenter__(self) -> Self:
+        if landlock_version() == 0:
+            _log.warning("documents.readers.not_confined")  # SECURITY.md says what that means
         return self
 
     async def __aexit__(

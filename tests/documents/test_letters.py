@@ -109,12 +109,12 @@ def test_the_same_content_gives_the_same_bytes(kind: str, language: Language) ->
     assert typeset(letter(kind, language)) != typeset(letter(kind, language, reference="OTHER-1"))
 
 
-async def test_rendering_leaves_the_loop_free_and_is_quick() -> None:
+async def test_rendering_leaves_the_loop_free_and_needs_little_time_of_the_processor() -> None:
     content = letter("decision", Language.AR)
     await render_letter(content)
-    started = time.perf_counter()
+    started = time.process_time()
     assert await render_letter(content) == typeset(content)
-    assert time.perf_counter() - started < 2  # 0.03 s each on an idle machine
+    assert time.process_time() - started < 2  # 0.03 s each; not on the wall, where a busy machine makes it longer
 
 
 def test_the_template_version_names_what_was_used() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,14 +33,17 @@ async def test_documents_are_inspected_and_read_in_another_process(readers: Read
     ]
 
 
-async def test_a_warm_reader_is_fast(readers: Readers) -> None:
+async def test_a_warm_reader_needs_little_time_of_the_processor(readers: Readers) -> None:
+    """0.03 s a document; of the processor, which a busy machine does not make longer, unlike the time on the wall."""
     data = pdf("A page of text.", pages=3)
     await readers.extract_document(data, "d")
-    started = time.perf_counter()
+    (process,) = _processes(readers)
+    before = _processor_seconds(process)
     for _ in range(10):
         await readers.inspect_document("a.pdf", data)
         await readers.extract_document(data, "d")
-    assert (time.perf_counter() - started) / 10 < 0.5  # 0.03 s on an idle machine
+    assert _processes(readers) == [process]
+    assert (_processor_seconds(process) - before) / 10 < 0.5
 
 
 async def test_too_large_a_file_does_not_even_reach_a_reader() -> None:
@@ -62,9 +65,8 @@ async def test_time_is_bounded_and_the_next_document_is_read() -> None:
     endless = pdf(content=stream(b"q " * 8_000_000))
     async with Readers(size=1, bounds=Bounds(extract_s=1.5, ocr_s=1.5)) as readers:
         await readers.inspect_document("a.pdf", pdf())
-        started = time.perf_counter()
-        extraction = await readers.extract_document(endless, "d")
-        assert time.perf_counter() - started < 10
+        async with asyncio.timeout(100):  # it would be read for hours
+            extraction = await readers.extract_document(endless, "d")
         assert (extraction.unreadable, extraction.flags) == (True, ["reading_failed"])
         assert (await readers.inspect_document("a.pdf", pdf())).status is DocumentStatus.ACCEPTED
 
@@ -92,16 +94,39 @@ async def test_a_cancelled_request_does_not_leave_its_answer_to_the_next(readers
     assert (await readers.extract_document(pdf("A second document."), "second")).pages[0].document == "second"
 
 
+async def test_a_reader_is_confined(readers: Readers) -> None:
+    """What that means is in test_confine.py."""
+    (process,) = _processes(readers)
+    said = _status(process)
+    assert said["NoNewPrivs"].strip() == "1"
+    assert int(said["CapEff"], 16) == 0
+
+
 async def test_a_reader_sees_none_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is started with: of its own, nobody but root may look at /proc/<pid>/environ."""
+    given: list[list[str]] = []
+    start = asyncio.create_subprocess_exec
+
+    async def started(*command: Any, env: dict[str, str], **options: Any) -> asyncio.subprocess.Process:
+        given.append(sorted(set(env) - {"LD_LIBRARY_PATH", "TESSDATA_PREFIX"}))
+        return await start(*command, env=env, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
     monkeypatch.setenv("DIWAN_SECRET", "do not tell")
     async with Readers(size=1) as readers:
         await readers.warm()
-        (process,) = _processes(readers)
-        assert b"DIWAN_SECRET" not in _environment(process)
+        assert given == [["LC_ALL", "MALLOC_ARENA_MAX", "OMP_THREAD_LIMIT", "PATH", "PYTHONPATH"]]
 
 
-def _environment(process: int) -> bytes:
-    return Path(f"/proc/{process}/environ").read_bytes()
+def _status(process: int) -> dict[str, str]:
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return dict(line.split(":", 1) for line in lines)
+
+
+def _processor_seconds(process: int) -> float:
+    """Time of the processor that a process has used: fields 14 and 15 of proc(5), stat."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _processes(readers: Readers) -> list[int]:
