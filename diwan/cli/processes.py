@@ -17,7 +17,7 @@ from diwan.cli import running
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
 from diwan.cli.lazy import command_group
 from diwan.cli.output import say
-from diwan.domain.errors import NotFound
+from diwan.domain.errors import NeedsPerson, NotFound
 
 if TYPE_CHECKING:
     from diwan.pool.registry import Registry
@@ -225,10 +225,17 @@ def vault(
         files = VaultFiles(key=settings.vault_key, database=files.database, callers=files.callers)
     if init:
         tokens = files.database.parent / "tokens"
-        tokens.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (files.database.parent, files.key.parent, tokens):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         initialise(files, {caller: tokens / caller.value for caller in Caller})
         say(f"made {files.key}, {files.database}, {files.callers} and {tokens}")
         return
+    if not any(path.exists() for path in (files.key, files.database, files.callers)):
+        raise NeedsPerson(
+            "vault.not_made",
+            f"There is no vault in {files.database.parent}.",
+            "Make one, once, with `diwan vault --init`, or set DIWAN_VAULT_DIR.",
+        )
     serve(files, settings.text("vault_address"))
 
 
