@@ -68,9 +68,6 @@ def fold(text: str) -> str:
 _CURRENCY = r"(?:dirhams?|dhs?|mad|euros?|eur|€|درهما?|دراهم|د\.م)"
 _NUMBER = r"(?:0|[1-9]\d*)(?:[.,]\d{1,2})?"
 _AMOUNT = re.compile(rf"(?:{_CURRENCY}\.? ?)?({_NUMBER})(?: ?{_CURRENCY}\.?(?: (?:marocains?|moroccan|مغربيا?))?)?")
-_AMOUNT_IN_TEXT = re.compile(
-    rf"(?<![\w.,/-])(?:({_NUMBER}) ?{_CURRENCY}(?!\w)|{_CURRENCY}\.? ?({_NUMBER})(?![\w/-]|[.,]\d))"
-)
 
 
 def _decimal(number: str) -> Decimal:
@@ -85,11 +82,6 @@ def parse_amount(text: str) -> Decimal | None:
     """
     match = _AMOUNT.fullmatch(fold(text))
     return _decimal(match[1]) if match else None
-
-
-def find_amounts(text: str) -> list[Decimal]:
-    """Amounts beside a currency (dirham or euro, any usual spelling), in order of appearance."""
-    return [_decimal(after or before) for after, before in _AMOUNT_IN_TEXT.findall(fold(text))]
 
 
 # --- dates ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from diwan.domain.errors import DiwanError, NotFound
@@ -184,14 +184,3 @@ class Stack:
         if self._parts is None:
             raise NotFound("stack.not_started", "The stack has not been started.", "")
         return self._parts
-
-
-@contextlib.asynccontextmanager
-async def running_stack(options: Options, *, bootstrap: Bootstrap, say: Say) -> AsyncGenerator[Stack]:
-    """A stack that runs inside the block."""
-    stack = Stack(options, bootstrap=bootstrap, say=say)
-    await stack.start()
-    try:
-        yield stack
-    finally:
-        await stack.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -53,16 +52,3 @@ class Registry(BaseModel):
             if model.name == name:
                 return model
         raise NotFound("pool.unknown_model", "No such model is registered.", "See `diwan pool status`.")
-
-    def models_for(self, capability: str, language: Language) -> Sequence[Model]:
-        """Models that serve a capability in a language, best first. Raises `NotFound` where there is none."""
-        found = [
-            model for name in self.capabilities.get(capability, ()) if language in (model := self.model(name)).languages
-        ]
-        if not found:
-            raise NotFound(
-                "pool.no_model",
-                "No registered model serves this capability in this language.",
-                "People can do the step.",
-            )
-        return found

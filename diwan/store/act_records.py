@@ -65,34 +65,6 @@ async def insert_act(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ActRow:
-    """An act as shown in a case's story."""
-
-    task_id: str
-    act: TaskAct
-    subject: str
-    reason: str
-    at: datetime
-
-
-async def acts_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[ActRow]:
-    """All acts on the tasks of a case, the first first."""
-    a = task_act.c
-    rows = await conn.execute(
-        select(a.task_id, a.key, a.act, a.subject, a.reason_sealed, a.at)
-        .where(a.tenant == tenant, a.case_id == case_id)
-        .order_by(a.at, a.task_id, a.key)
-    )
-    found: list[ActRow] = []
-    for row in rows:
-        sealed = row.reason_sealed
-        place = _place(row.task_id, row.key)
-        reason = cipher.open(RetentionClass.DECISION, place, sealed).decode() if sealed else ""
-        found.append(ActRow(row.task_id, TaskAct(row.act), row.subject, reason, row.at))
-    return found
-
-
 _CHANGING = (
     "status",
     "assignee",

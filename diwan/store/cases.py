@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from diwan.domain.case import CaseStatus, Plan
+from diwan.domain.case import CaseStatus
 from diwan.domain.errors import InvalidInput, NotFound
 from diwan.store.change import SELECT_CASE, CaseRow, case_row
 
@@ -107,16 +107,3 @@ async def numbers_of(conn: AsyncConnection, tenant: str, ids: Collection[str]) -
 
 
 _NUMBERS = text("SELECT id, number FROM case_file WHERE tenant = :tenant AND id = ANY(cast(:ids AS text[]))")
-
-
-def plan_of(case: CaseRow) -> Plan:
-    """What the workflow has to carry out now."""
-    return Plan(
-        version=case.version,
-        cursor=case.inbox_cursor,
-        step=case.state.step,
-        visit=case.state.visit,
-        kind=case.kind,
-        wake_at=case.wake_at,
-        blocked=case.blocked,
-    )

@@ -6,6 +6,7 @@ case becomes a clerk's task. Everything that speaks with the vault or seals happ
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -146,7 +147,7 @@ async def upload_document(db: Database, keyring: Keyring, new: NewDocument, *, c
     """
     id_ = documents.new_id()
     cipher = await keyring.cipher(client.tenant, documents.staging_scope(id_))
-    made = documents.seal_document(cipher, id_, new)
+    made = await asyncio.to_thread(documents.seal_document, cipher, id_, new)
     async with db.transaction(client.tenant) as conn:
         await documents.stage(conn, client.tenant, made, uploaded_by=client.subject, now=now)
     return id_

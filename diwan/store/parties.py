@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, or_, select
+from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.fold import fold
@@ -90,14 +90,3 @@ async def parties_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: C
         for row in rows
     ]
     return sorted(found, key=lambda row: int(row.id.rpartition(".")[2]))
-
-
-async def cases_of_person(conn: AsyncConnection, tenant: str, *, token: str) -> list[str]:
-    """Ids of cases with a party of this name or identity token (`name_token`, `identity_token`)."""
-    rows = await conn.execute(
-        select(party.c.case_id)
-        .where(party.c.tenant == tenant, or_(party.c.name_token == token, party.c.identity_token == token))
-        .distinct()
-        .limit(200)
-    )
-    return list(rows.scalars())

@@ -73,16 +73,6 @@ async def get_run(conn: AsyncConnection, tenant: str, run: str) -> RunRow | None
     return RunRow(*row) if row else None
 
 
-async def runs_of(conn: AsyncConnection, tenant: str, case_id: str) -> list[RunRow]:
-    """The runs of a case, the first first."""
-    found = await conn.execute(
-        select(*_RUN)
-        .where(agent_run.c.tenant == tenant, agent_run.c.case_id == case_id)
-        .order_by(agent_run.c.started_at, agent_run.c.id)
-    )
-    return [RunRow(*row) for row in found]
-
-
 async def end_run(change: Change, run: str, *, status: str, outcome: str = "") -> bool:
     """Ends a running run; False where it had ended before (nothing is changed then)."""
     done = await change.conn.execute(

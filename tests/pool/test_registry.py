@@ -24,21 +24,16 @@ def model(name: str, *languages: Language) -> Model:
     )
 
 
-def test_models_of_a_capability_come_best_first_and_only_those_that_know_the_language() -> None:
+def test_models_of_a_capability_stay_in_their_order() -> None:
     registry = Registry(
         models=(model("small", Language.FR), model("large")), capabilities={"dossier-reading": ("large", "small")}
     )
-    assert [each.name for each in registry.models_for("dossier-reading", Language.FR)] == ["large", "small"]
-    assert [each.name for each in registry.models_for("dossier-reading", Language.AR)] == ["large"]
+    assert registry.capabilities["dossier-reading"] == ("large", "small")
     assert registry.model("small").family == "mistral"
 
 
 def test_what_is_not_registered_is_not_found() -> None:
     registry = Registry(models=(model("small", Language.FR),), capabilities={"dossier-reading": ("small",)})
-    with pytest.raises(NotFound):
-        registry.models_for("poetry", Language.FR)
-    with pytest.raises(NotFound):
-        registry.models_for("dossier-reading", Language.AR)
     with pytest.raises(NotFound):
         registry.model("large")
 

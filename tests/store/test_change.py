@@ -50,8 +50,7 @@ async def test_a_change_writes_row_and_entry_together(
         case = await cases.get_case(conn, TENANT, case_id)
         (_, entry) = await entries_of(conn, TENANT, case_id)
     assert (case.version, case.head) == (2, entry.hash)
-    plan = cases.plan_of(case)
-    assert (plan.step, plan.kind, plan.wake_at, plan.blocked) == ("examine", StepKind.AGENT, wake, "bug")
+    assert (case.state.step, case.kind, case.wake_at, case.blocked) == ("examine", StepKind.AGENT, wake, "bug")
     header = json.loads(entry.header)
     assert (header["case_seq"], header["step"], header["procedure_hash"]) == (2, "receipt", case.procedure_hash)
     assert set(header["commitments"]) == {"body", "state_before", "state_after"}

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import pytest
 
 from diwan.domain.actor import system
-from diwan.domain.case import Result, StepKind
+from diwan.domain.case import Result, StepKind, step_key
 from diwan.domain.errors import Conflict, InvalidInput, NotFound, Tampered
 from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import RetentionClass
@@ -54,7 +54,8 @@ async def test_a_whole_case_reads_back(web: Database, keyring: MemoryKeyring, wh
         assert pdf == f"%PDF {SECRET}".encode()
         (notification,) = await notifications.notifications_of(conn, TENANT, whole)
         assert (notification.status, notification.received_at) == ("received", now)
-        (run,) = await runs.runs_of(conn, TENANT, whole)
+        run = await runs.get_run(conn, TENANT, step_key(whole, "examine", 1))
+        assert run is not None
         assert (run.status, run.calls, run.tokens) == ("finished", 1, 15)
         (answer,) = await runs.used_answers(conn, TENANT, run.id, cipher)
         assert (answer.call, answer.body, answer.final, answer.broken) == (1, SECRET.encode(), True, "")

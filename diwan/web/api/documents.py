@@ -15,14 +15,11 @@ from diwan.store.documents import (
     NewDocument,
     document_scope,
     documents_of,
-    new_id,
     read_document,
-    seal_document,
-    stage,
-    staging_scope,
 )
+from diwan.store.intake import upload_document
 from diwan.store.tasks import get_task, shown_of
-from diwan.web.api.bodies import chunks, expected_size, media_type, off_loop
+from diwan.web.api.bodies import chunks, expected_size, media_type
 from diwan.web.api.callers import Sender, StaffOrSender, Wanted, WorkerOrAuditor, visible_case
 from diwan.web.api.case_views import document_view, remedy_of
 from diwan.web.api.multipart import read_parts
@@ -64,8 +61,6 @@ async def upload(request: Request, deps: Deps, actor: Sender, language: Wanted) 
             raise InvalidInput("document.part_missing", "One part `document` is expected.", "Send just that.")
         name, data = parts[PART].filename, parts[PART].content
         found = await deps.readers.inspect_document(name, data)
-        ref = new_id()
-        cipher = await deps.keyring.cipher(actor.tenant, staging_scope(ref))
         new = NewDocument(
             name=name,
             data=data,
@@ -75,9 +70,7 @@ async def upload(request: Request, deps: Deps, actor: Sender, language: Wanted) 
             pages=found.pages,
             flags=found.flags,
         )
-        made = await off_loop(len(data), seal_document, cipher, ref, new)
-        async with deps.db.transaction(actor.tenant) as conn:
-            await stage(conn, actor.tenant, made, uploaded_by=actor.subject, now=deps.clock())
+        ref = await upload_document(deps.db, deps.keyring, new, client=actor, now=deps.clock())
     return UploadedDocument(
         ref=ref,
         status=found.status.value,
