@@ -1,7 +1,7 @@
 """Puts refused requests on record, but no more of them than a bound: a flood of refusals may not fill the ledger.
 
 The first refusals of a subject within a minute have an entry each. Later ones are counted, and the count is written
-with the next entry. Who has no valid token has no chain to write to: such requests are counted and logged.
+with the next entry. Who has no valid token has no chain to write to: such requests are logged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from opentelemetry import metrics
 
 from diwan.domain.actor import Actor
 from diwan.domain.errors import Refused
@@ -24,10 +23,6 @@ log = structlog.get_logger()
 KIND = "api:request:refused"
 _WINDOW = timedelta(minutes=1)
 _MOST_SUBJECTS = 10_000
-
-_counter = metrics.get_meter("diwan.web").create_counter(
-    "diwan.web.refusals", description="requests refused, by code and whether the caller was known"
-)
 
 
 @dataclass
@@ -47,7 +42,6 @@ class RefusalRecorder:
         self._recent: OrderedDict[tuple[str, str], _Recent] = OrderedDict()
 
     async def __call__(self, actor: Actor | None, code: str, route: str) -> None:
-        _counter.add(1, {"code": code, "known": actor is not None})
         if actor is None:
             return
         now = self._clock()
