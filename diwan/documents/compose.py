@@ -107,13 +107,13 @@ def _labelled(label: str, *notes: str) -> Runs:
 
 
 @singledispatch
-def _body(letter: Letter, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+def _body(letter: Letter, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
     """Title, paragraphs and signature of one kind of letter."""
     raise TypeError(type(letter).__name__)
 
 
 @_body.register
-def _(letter: Receipt, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+def _(letter: Receipt, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
     received_on = words.formats.date(letter.received_on)
     blocks = [
         words.paragraph("received", procedure=free(letter.procedure), received_on=received_on),
@@ -156,7 +156,7 @@ def _missing(letter: Receipt, words: _Words) -> list[Block]:
 
 
 @_body.register
-def _(letter: RequestForPieces, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+def _(letter: RequestForPieces, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
     asked = (
         _labelled(piece.label, "".join(run.text for run in words.say(f"why.{piece.why.value}")), piece.note)
         for piece in letter.pieces
@@ -181,7 +181,7 @@ def _(letter: RequestForPieces, words: _Words) -> tuple[str, list[Block], tuple[
 
 
 @_body.register
-def _(letter: Decision, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+def _(letter: Decision, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
     title = "".join(run.text for run in words.say(f"title.{letter.result.value}"))
     result = [*words.say(f"result.{letter.result.value}")]
     if letter.amount is not None:
@@ -206,13 +206,15 @@ def _(letter: Decision, words: _Words) -> tuple[str, list[Block], tuple[str, ...
     blocks += [words.heading("agent_title"), _agent(letter, words), words.heading("contest_title")]
     blocks.append(_contest(letter.contest, words))
     signatory = letter.signatory
-    delegation = words.say("delegation", delegation=signatory.delegation) if signatory.delegation else ()
-    by_delegation = "".join(run.text for run in delegation)
-    return title, blocks, tuple(line for line in (signatory.title, signatory.name, by_delegation) if line)
+    lines: list[Runs] = [(free(signatory.title),), (free(signatory.name),)]
+    if signatory.delegation:
+        # An act is cited in the law's language, whatever the letter's.
+        lines.append(words.say("delegation", delegation=free(signatory.delegation)))
+    return title, blocks, tuple(lines)
 
 
 @_body.register
-def _(letter: Withdrawal, words: _Words) -> tuple[str, list[Block], tuple[str, ...]]:
+def _(letter: Withdrawal, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
     blocks = [
         words.paragraph("withdrawn", received_on=words.formats.date(letter.received_on)),
         words.paragraph("effect", "again"),

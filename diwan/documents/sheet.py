@@ -64,7 +64,7 @@ class Sheet:
     to: str
     addressee: tuple[str, ...]
     blocks: tuple[Block, ...]
-    signature: tuple[str, ...]
+    signature: tuple[tuple[Run, ...], ...]
     footer: str
     footer_reference: str
     specimen: str
@@ -78,7 +78,7 @@ class Sheet:
         for block in self.blocks:
             found.append("".join(run.text for run in block.runs))
             found += ["".join(run.text for run in cell) for item in block.items for cell in item]
-        found += [*self.signature, self.notice]
+        found += ["".join(run.text for run in line) for line in self.signature] + [self.notice]
         return [safe for text in found if (safe := _safe(text).replace("\u200b", "").strip())]
 
     def to_data(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Sheet:
                 }
                 for block in self.blocks
             ],
-            "signature": [_line(line) for line in self.signature],
+            "signature": ["".join(_set(run) for run in line) for line in self.signature],
             "footer": _safe(self.footer),
             "footer_reference": _safe(self.footer_reference),
             "specimen": _safe(self.specimen),
