@@ -42,11 +42,11 @@ def confine() -> None:
     what it says it can do.
     """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    if os.geteuid() == 0:
+        _give_up_root()  # before the files are closed to it: it looks the user up
     version = landlock_version()
     if version:
         _restrict(version)
-    if os.geteuid() == 0:
-        _give_up_root()
     _prctl(_PR_SET_DUMPABLE, 0)  # nobody but root looks into it; a change of user would set it back
 
 

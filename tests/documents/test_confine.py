@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import diwan
 from diwan.documents.confine import landlock_version
 
 # Says of each attempt whether it came through: what code that took the reader over would try.
@@ -67,6 +69,20 @@ def attempt(tmp_path: Path) -> Any:
         return json.loads(done.stdout)
 
     return attempted
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs a Python that every user can read")
+def test_root_becomes_nobody_where_that_user_can_read_the_code() -> None:
+    script = "import os; from diwan.documents.confine import confine; confine(); print(os.getresuid(), os.getgroups())"
+    root = Path(diwan.__file__).parent.parent
+    if any(not folder.stat().st_mode & 0o005 for folder in (root / "diwan", *root.parents)):
+        pytest.skip("this checkout is closed to other users")
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", script], env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, check=True
+    )
+    nobody = pwd.getpwnam("nobody").pw_uid
+    assert done.stdout.decode().split("\n")[0] == f"{(nobody,) * 3} []"
 
 
 def test_what_reads_hostile_files_reaches_nothing_of_the_service(attempt: Any) -> None:
