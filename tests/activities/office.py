@@ -125,10 +125,13 @@ class Office:
         return CaseActivities(self.worker, self.keyring, self.correspondence, self.clock)
 
     @property
+    def registers(self) -> Registers:
+        return Registers(self.worker, self.keyring)
+
+    @property
     def runs(self) -> RunActivities:
         settings = RunSettings(queue_of=lambda capability: f"model-{capability}")
-        registers = Registers(self.worker, self.keyring)
-        return RunActivities(self.worker, self.keyring, self.readers, registers, settings, self.clock)
+        return RunActivities(self.worker, self.keyring, self.readers, self.registers, settings, self.clock)
 
     @asynccontextmanager
     async def engine(self, wire: Wire) -> AsyncGenerator[ModelActivities]:
