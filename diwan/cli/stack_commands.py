@@ -9,13 +9,13 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from diwan import settings, telemetry
 from diwan.cli.output import Column, Output, OutputOption, emit, record, say, table
-from diwan.domain.errors import DiwanError
+from diwan.domain.errors import DiwanError, InvalidInput
 from diwan.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,17 +58,33 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+_CAN_BE_LEFT_OUT = frozenset({"engine", "pool"})
+
+
 # --- up -------------------------------------------------------------------------------------------------------------
 
 
-def up(output: OutputOption = Output.TABLE) -> None:
+def up(
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", metavar="PART", help="Leave a part out: engine or pool (then people do every step)."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
     """Start the whole service on this machine and keep it running until Ctrl-C.
 
     Prints the addresses when everything is ready. Data stays in DIWAN_HOME; the next start takes up from there.
     """
+    left_out = frozenset(without or ())
+    if unknown := left_out - _CAN_BE_LEFT_OUT:
+        raise InvalidInput(
+            "up.cannot_leave_out",
+            f"The service does not run without {', '.join(sorted(unknown))}.",
+            f"These can be left out: {', '.join(sorted(_CAN_BE_LEFT_OUT))}.",
+        )
     chosen = settings.load()
     telemetry.configure("up", level="warning")
-    asyncio.run(_up(stack_options(chosen), output))
+    asyncio.run(_up(replace(stack_options(chosen), without=left_out), output))
 
 
 async def _up(options: Options, output: Output) -> None:
