@@ -36,11 +36,15 @@ async def test_what_is_planted_is_found_nowhere(office: Office) -> None:
     task = await office.at(case, "request_review")
     assert (await office.act("clerk", task, "reject", reason=f"Known to us: {TOLD}")).status_code == 200
     review = await office.at(case, "review")
-    edited = await office.act("clerk", review, "edit", reason=TOLD, changes={"owns_dwelling": True})
+    edited = await office.act("clerk", review, "edit", reason=TOLD, changes={"result": "refused"})
     assert edited.status_code == 200
     # An error that echoes its input would be the easiest leak.
     assert (await office.send(opening("leak-2", {**application, "parties": [{"name": NAME}]}))).status_code == 422
     assert (await office.act("clerk", review, "edit", changes={NAME: TOLD}, reason="x")).status_code >= 400
+
+    await office.approve("supervisor", await office.get("supervisor", f"/v1/tasks/{review['id']}"))
+    await office.approve("authority", await office.at(case, "sign"))
+    assert [letter["kind"] for letter in (await office.closed(case))["letters"]] == ["receipt", "decision"]
 
     await checkpoint(office)
     home = office.stack.home.path

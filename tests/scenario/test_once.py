@@ -25,7 +25,7 @@ async def test_the_same_event_a_hundred_times_at_once_makes_one_case(office: Off
     assert [event["type"] for event in events] == ["diwan.application.submitted"]
 
 
-async def test_the_same_id_with_another_body_is_a_conflict_on_record(office: Office) -> None:
+async def test_the_same_id_with_another_body_is_a_conflict(office: Office) -> None:
     assert (await office.send(opening("other-body", application("other-body")))).status_code == 202
     changed = application("other-body", answers={**SAMPLE["answers"], "price": 699_999})
     answer = await office.send(opening("other-body", changed))
