@@ -16,6 +16,7 @@ from diwan.domain.event import APPLICATION_WITHDRAWN, NOTIFICATION_RECEIVED
 from diwan.domain.task import TaskAct, TaskKind
 from diwan.store import tasks
 from diwan.store.change import change_case
+from diwan.store.proposals import make_proposal
 from tests.activities.office import Office
 from tests.support.factories import AUTHORITY, CLERK, TENANT
 
@@ -123,6 +124,23 @@ async def test_a_signature_counts_only_as_the_latest_answer(office: Office) -> N
         await office.perform(await office.here(case))
     assert refused.value.code == "decision.unsigned"
     assert [letter.kind for letter in await office.letters(case)] == ["receipt"]
+
+
+async def test_a_signature_under_another_proposal_signs_nothing(office: Office) -> None:
+    case = await office.reviewed("other-proposal")
+    await office.act(CLERK, case, TaskAct.APPROVE)
+    await office.drain(case)
+    await office.act(AUTHORITY, case, TaskAct.APPROVE)
+    await office.drain(case)
+    dossier = await office.dossier(case)
+    assert dossier.proposal is not None
+    later = office.clock.now + timedelta(minutes=1)
+    async with office.worker.transaction(TENANT) as conn, change_case(conn, TENANT, case, now=later) as change:
+        await make_proposal(conn, TENANT, case, dossier.proposal, dossier.cipher, now=later)
+        change.record("case:step:moved", system(TENANT, "worker"), cipher=dossier.cipher)
+    with pytest.raises(NeedsPerson) as refused:
+        await office.perform(await office.here(case))
+    assert refused.value.code == "decision.unsigned"
 
 
 async def test_a_fatal_date_closes_the_case_as_its_silence_says(office: Office) -> None:
