@@ -63,8 +63,8 @@ GRANT UPDATE ON case_file, inbox, document, agent_run, task, notification TO diw
 
 -- The pool worker sees what a model is asked about, and stores requests and answers. Of a case_file it may lock the row
 -- and raise the version with an entry, nothing else: the triggers of 0001_guards.sql see to it.
-GRANT SELECT ON procedure_version, entry, case_file, party, document, page, fact, agent_run, model_call, tool_call,
-    proposal TO diwan_pool;
+GRANT SELECT ON procedure_version, entry, case_file, document, page, fact, agent_run, model_call, tool_call
+    TO diwan_pool;
 GRANT INSERT ON entry, model_call TO diwan_pool;
 GRANT UPDATE ON case_file TO diwan_pool;
 GRANT UPDATE (calls, tokens) ON agent_run TO diwan_pool;

@@ -31,8 +31,17 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("diwan_worker", "UPDATE"): ("agent_run", "case_file", "document", "inbox", "notification", "task"),
     ("diwan_pool", "SELECT"): (
-        *("agent_run", "case_file", "document", "entry", "fact", "model_call", "page", "party", "procedure_version"),
-        *("proposal", "tool_call"),
+        *(
+            "agent_run",
+            "case_file",
+            "document",
+            "entry",
+            "fact",
+            "model_call",
+            "page",
+            "procedure_version",
+            "tool_call",
+        ),
     ),
     ("diwan_pool", "INSERT"): ("entry", "model_call"),
     ("diwan_pool", "UPDATE"): (
