@@ -27,7 +27,7 @@ endef
 
 .PHONY: help
 help: ## Say what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: .venv/.ready temporal bytecode ## Bring tools and libraries into this folder (once; then quick)
@@ -78,6 +78,10 @@ lock: $(UV) ## Choose versions anew within pyproject.toml's bounds and write req
 .PHONY: settings
 settings: .venv/.ready ## Write deploy/settings.md anew from diwan/settings.py
 	@$(PY) -m diwan.cli.settings_reference > deploy/settings.md.new && mv deploy/settings.md.new deploy/settings.md
+
+.PHONY: histories
+histories: setup ## Store anew what Temporal records of the sample cases, for the replay test (3 min)
+	@$(PY) -m tests.replay.record
 
 .PHONY: clean
 clean: ## Remove what setup and the tests made here; DIWAN_HOME and the user's cache stay

@@ -46,14 +46,17 @@ def case_worker(client: Client, casework: CaseActivities, runs: RunActivities, *
         task_queue=CASE_QUEUE,
         workflows=list(WORKFLOWS),
         activities=activities_of(casework) + activities_of(runs),
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH)
-        ),
+        workflow_runner=workflow_runner(),
         max_cached_workflows=cached_cases,
         max_concurrent_activities=20,
         max_concurrent_local_activities=20,
         graceful_shutdown_timeout=_DRAIN,
     )
+
+
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """The sandbox in which workflows run, and in which stored histories are replayed (tests/replay)."""
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH))
 
 
 def pool_worker(client: Client, model: str, calls: ModelActivities, *, room: int) -> Worker:
