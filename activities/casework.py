@@ -89,16 +89,15 @@ class CaseActivities:
     async def _next_date(self, ref: CaseRef) -> bool:
         """Takes the earliest date that is over; False where none is."""
         cipher = await self._keyring.cipher(ref.tenant, ref.case)
-        now = self._clock()
         async with (
             self._db.transaction(ref.tenant) as conn,
-            change_case(conn, ref.tenant, ref.case, now=now) as change,
+            change_case(conn, ref.tenant, ref.case, now=self._clock()) as change,
         ):
             if change.case.inbox_last > change.case.inbox_cursor:
                 change.unchanged()
                 return True  # an event slipped in: it is taken first
             dossier = await read_dossier(conn, change.case, cipher)
-            expired = await self._expire(change, dossier, now)
+            expired = await self._expire(change, dossier, change.now)
             if not expired:
                 change.unchanged()
             return expired

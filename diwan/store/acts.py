@@ -6,7 +6,7 @@ written together. An act that is refused is on record too. edits.py makes the re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -107,6 +107,7 @@ async def act_on_task(
 
 async def _in_case(change: Change, cipher: Cipher, task_id: str, request: _Request) -> TaskView:
     conn, tenant = change.conn, change.case.tenant
+    request = replace(request, now=change.now)  # what was committed while it waited for the case stays before it
     before = await _done_before(conn, tenant, task_id, request)
     if before is not None:
         change.unchanged()
@@ -203,6 +204,7 @@ async def _assigned(db: Database, keyring: Keyring, cipher: Cipher, task_id: str
     filing = stray_events.seal_filing(event, of_case)
     async with db.transaction(tenant) as conn, change_case(conn, tenant, case.id, now=request.now) as change:
         await conn.execute(_LOCK_TASK, {"tenant": tenant, "id": task_id})
+        request = replace(request, now=change.now)
         before = await _done_before(conn, tenant, task_id, request)
         if before is not None:
             change.unchanged()

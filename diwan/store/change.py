@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Unpack, cast
 
 import orjson
@@ -47,6 +47,7 @@ class CaseRow:
     blocked: str
     opened_at: datetime
     closed_at: datetime | None
+    changed_at: datetime | None
 
 
 _COLUMNS = ", ".join(column.name for column in fields(CaseRow))
@@ -65,13 +66,14 @@ def case_row(row: RowMapping) -> CaseRow:
 class Change:
     """A case under its lock. What is set here is written, with one entry, when the block ends.
 
-    Exactly one of `record` and `unchanged` is called: a change without an entry, or two, cannot be.
+    Exactly one of `record` and `unchanged` is called: a change without an entry, or two, cannot be. `now` is the
+    instant that everything in it is stamped with.
     """
 
     def __init__(self, conn: AsyncConnection, case: CaseRow, now: datetime) -> None:
         self.conn = conn
         self.case = case
-        self.now = now
+        self.now = _after(case.changed_at, now)
         self.state = case.state.model_copy(deep=True)
         self.status = case.status
         self.cursor = case.inbox_cursor
@@ -145,6 +147,7 @@ class Change:
                 "wake_at": self._wake_at,
                 "blocked": self.blocked,
                 "closed_at": self._closed_at,
+                "changed_at": self.now,
             },
         )
         if written.rowcount != 1:
@@ -156,13 +159,26 @@ class Change:
         )
 
 
+# Clocks of two machines may differ by so much; by more, one is wrong, and neither is corrected by the other.
+_SKEW = timedelta(hours=1)
+
+
+def _after(last: datetime | None, now: datetime) -> datetime:
+    """`now`, or the instant of the change before where the two waited for the lock in another order than they came.
+
+    So within a case the order of instants is that of the commits: what a date decided stays before what came after it.
+    """
+    return last if last is not None and now < last <= now + _SKEW else now
+
+
 # Entry and version in one statement: one round trip, and neither without the other.
 _WRITE = text(
     f"WITH recorded AS ({INSERT_ENTRY}) "  # noqa: S608 - a constant of ours
     "UPDATE case_file SET version = :version + 1, head = :e_hash, status = :status, state = cast(:state AS jsonb), "
     "inbox_last = :inbox_last, inbox_cursor = :inbox_cursor, kind = :kind, wake_at = :wake_at, blocked = :blocked, "
     # A new event is rung for at once, whatever the relay's back-off had come to (doorbell.py).
-    "closed_at = :closed_at, rings = CASE WHEN inbox_last < :inbox_last THEN 0 ELSE rings END "
+    "closed_at = :closed_at, changed_at = :changed_at, "
+    "rings = CASE WHEN inbox_last < :inbox_last THEN 0 ELSE rings END "
     "WHERE tenant = :e_tenant AND id = :e_chain AND version = :version"
 )
 _LOCK = text(f"{SELECT_CASE} WHERE tenant = :tenant AND id = :id FOR NO KEY UPDATE")
@@ -198,7 +214,8 @@ async def change_case(conn: AsyncConnection, tenant: str, case_id: str, *, now: 
     """Locks the case, gives it to be changed, writes entry and row at the end; on an error nothing is written.
 
     Must be the first thing in its transaction that locks anything, and the only case in it. Raises `NotFound` for no
-    such case (of this tenant), `Final` where the block forgot its entry.
+    such case (of this tenant), `Final` where the block forgot its entry. `now` is when this came to us: the change is
+    stamped with it unless another was committed with a later one while it waited. Use `change.now`.
     """
     change = Change(conn, await _locked(conn, tenant, case_id), now)
     yield change
@@ -250,7 +267,7 @@ async def create_case(
     _one_case_only(conn, tenant, new.id)
     case = CaseRow(
         *(tenant, new.id, new.id, new.source, new.reference, new.procedure, new.procedure_version, new.procedure_hash),
-        *(new.status, new.language, 1, b"", new.state, new.inbox_last, 0, new.kind, new.wake_at, "", now, None),
+        *(new.status, new.language, 1, b"", new.state, new.inbox_last, 0, new.kind, new.wake_at, "", now, None, now),
     )
     if draft.cipher is not None:
         draft = replace(draft, commitments={"state_after": canonical(standing(case)), **draft.commitments})

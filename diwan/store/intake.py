@@ -133,7 +133,7 @@ async def _follow_up(db: Database, keyring: Keyring, event: Incoming, case: Case
             body_sealed=body_sealed,
             accepted_from=event.client.subject,
             traceparent=envelope.traceparent,
-            now=event.now,
+            now=change.now,
         )
         await event.store_documents(conn, case.id, made)
         change.record(kind_of(envelope), event.client, **entry_fields(event, cipher, seq))

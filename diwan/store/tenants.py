@@ -10,14 +10,15 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import NotFound
+from diwan.store.tables import clock_watch, webhook
 from diwan.store.tables import tenant as tenant_table
-from diwan.store.tables import webhook
 
 
 async def put_tenant(conn: AsyncConnection, tenant: str, settings: dict[str, Any]) -> None:
     """Makes a tenant or replaces its settings (names in three languages, address, formats). The owner's role only."""
     new = postgresql.insert(tenant_table).values(tenant=tenant, settings=settings)
     await conn.execute(new.on_conflict_do_update(index_elements=["tenant"], set_={"settings": new.excluded.settings}))
+    await conn.execute(postgresql.insert(clock_watch).values(tenant=tenant).on_conflict_do_nothing())
 
 
 async def settings_of(conn: AsyncConnection, tenant: str) -> dict[str, Any]:

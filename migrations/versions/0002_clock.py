@@ -1,4 +1,4 @@
-"""To be filled by the part that needs it."""
+"""The order of instants in a case, and the watch on the clock."""
 
 from __future__ import annotations
 

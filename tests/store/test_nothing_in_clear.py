@@ -19,7 +19,14 @@ def test_a_planted_string_is_nowhere_in_the_servers_files(demo: TestDatabase, wh
         connection.execute("checkpoint")
         row = connection.execute("show data_directory").fetchone()
     assert row is not None
-    files = [path for path in Path(str(row[0])).parent.rglob("*") if path.is_file()]
-    assert sum(b"SichtbarControl77" in path.read_bytes() for path in files) >= 2, "a table and the log"
-    found = [path.name for path in files for form in FORMS if form in path.read_bytes()]
+    files = {path: _content(path) for path in Path(str(row[0])).parent.rglob("*") if path.is_file()}
+    assert sum(b"SichtbarControl77" in content for content in files.values()) >= 2, "a table and the log"
+    found = [path.name for path, content in files.items() for form in FORMS if form in content]
     assert found == []
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # a cache of the running server's, which it makes anew
+        return b""

@@ -23,13 +23,13 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         *("blob", "case_file", "document", "entry", "fact", "inbox", "numbering", "party", "procedure_version"),
         *("proposal", "task", "task_act"),
     ),
-    ("diwan_web", "UPDATE"): ("case_file", "document", "numbering", "task"),
+    ("diwan_web", "UPDATE"): ("case_file", "clock_watch", "document", "numbering", "task"),
     ("diwan_worker", "SELECT"): ALL,
     ("diwan_worker", "INSERT"): (
         *("agent_run", "blob", "decision", "entry", "fact", "letter", "notification", "outbox", "page", "proposal"),
         *("task", "tool_call"),
     ),
-    ("diwan_worker", "UPDATE"): ("agent_run", "case_file", "document", "inbox", "notification", "task"),
+    ("diwan_worker", "UPDATE"): ("agent_run", "case_file", "clock_watch", "document", "inbox", "notification", "task"),
     ("diwan_pool", "SELECT"): (
         *(
             "agent_run",
@@ -52,6 +52,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("diwan_relay", "SELECT"): (
         "case_file(blocked, id, inbox_cursor, inbox_last, kind, opened_at, procedure, rings, rung_at, status, tenant, "
         "version, wake_at)",
+        "clock_watch(frozen_at, stands_at, tenant)",
         "outbox",
         "webhook",
     ),

@@ -9,7 +9,16 @@ from __future__ import annotations
 from diwan.store.tables.agents import agent_run, model_call, proposal, tool_call
 from diwan.store.tables.casework import blob, case_file, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
-from diwan.store.tables.ministry import delegation, entry, numbering, procedure_version, source, tenant, webhook
+from diwan.store.tables.ministry import (
+    clock_watch,
+    delegation,
+    entry,
+    numbering,
+    procedure_version,
+    source,
+    tenant,
+    webhook,
+)
 from diwan.store.tables.outgoing import letter, notification, outbox
 from diwan.store.tables.people import decision, task, task_act
 
@@ -18,6 +27,7 @@ __all__ = [
     "agent_run",
     "blob",
     "case_file",
+    "clock_watch",
     "decision",
     "delegation",
     "document",

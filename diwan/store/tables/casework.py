@@ -43,6 +43,7 @@ case_file = Table(
     text("blocked", default=""),
     instant("opened_at"),
     instant("closed_at", nullable=True),
+    instant("changed_at", nullable=True),
     instant("rung_at", nullable=True),
     Column("rings", Integer, nullable=False, server_default="0"),
     PrimaryKeyConstraint("tenant", "id"),
@@ -57,7 +58,8 @@ case_file = Table(
         name="case_file_head",
     ),
     ForeignKeyConstraint(["tenant", "procedure_hash"], ["procedure_version.tenant", "procedure_version.hash"]),
-)  # state: domain CaseState; kind, wake_at: its Plan; rung_at, rings: the relay's, not part of the version
+)  # state: domain CaseState; kind, wake_at: its Plan; rung_at, rings: the relay's, not part of the version;
+# changed_at: the instant of the last version, before which none is stamped
 
 party = Table(
     "party",

@@ -33,6 +33,19 @@ source = Table(
     PrimaryKeyConstraint("tenant", "source", "client"),
 )  # client: `sub` of the credential that may speak for this CloudEvents source
 
+clock_watch = Table(
+    "clock_watch",
+    metadata,
+    text("tenant"),
+    instant("seen_at", nullable=True),
+    Column[Any]("anchors", JSONB, nullable=False, server_default="{}"),
+    instant("frozen_at", nullable=True),
+    instant("stands_at", nullable=True),
+    text("reason", default=""),
+    Column("off_s", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("tenant"),
+)  # anchors: a machine's boot → its wall clock and steady clock when first trusted; the rest: store/clock_watch.py
+
 webhook = Table(
     "webhook",
     metadata,
