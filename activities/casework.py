@@ -11,6 +11,7 @@ from temporalio import activity
 from activities.correspondence import Correspondence
 from activities.dossier import Dossier, read_dossier
 from activities.events import take
+from activities.heartbeat import heartbeats
 from activities.moves import carry, plan_of
 from diwan.domain.actor import rule, system
 from diwan.domain.case import CaseStatus, Plan, StepKind
@@ -105,9 +106,10 @@ class CaseActivities:
     @activity.defn(name=PERFORM_STEP.name)
     async def perform_step(self, step: StepRef) -> Plan:
         """Carries out a step that issues a letter: once, whatever is retried."""
-        while not await self._correspondence.issue(step):
-            log.info("step.changed_meanwhile", tenant=step.tenant, case=step.case, step=step.step)
-        return await self.load_case(step)
+        async with heartbeats():
+            while not await self._correspondence.issue(step):
+                log.info("step.changed_meanwhile", tenant=step.tenant, case=step.case, step=step.step)
+            return await self.load_case(step)
 
     @activity.defn(name=BLOCK_CASE.name)
     async def block_case(self, given: BlockInput) -> Plan:

@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from diwan.domain.case import Plan
 
 from workflows.calls import (
+    BEATS,
     BEGIN_RUN,
     CALL_MODEL,
     CALL_TOOL,
@@ -34,10 +35,8 @@ from workflows.calls import (
 
 # Transport faults only: what the engine answered, good or bad, is a Turn and is the loop's business.
 _ATTEMPTS = 3
-_HEARTBEAT = timedelta(seconds=10)
 # Reading what came may mean character recognition of many pages.
 _READING = timedelta(minutes=15)
-_READING_BEATS = timedelta(seconds=30)
 _PAUSE = timedelta(seconds=2)
 
 
@@ -47,7 +46,7 @@ class AgentRunWorkflow:
 
     @workflow.run
     async def run(self, step: StepRef) -> Plan:
-        start = await remote(BEGIN_RUN, step, within=_READING, beats=_READING_BEATS)
+        start = await remote(BEGIN_RUN, step, within=_READING)
         turns = list(start.turns)
         began = workflow.now()
         spec = spec_of(start.spec)
@@ -98,7 +97,7 @@ async def _call_model(step: StepRef, start: RunStart, *, call: int, final: bool)
         task_queue=start.queue,
         schedule_to_start_timeout=timedelta(seconds=start.patience_s),
         start_to_close_timeout=timedelta(seconds=start.call_limit_s),
-        heartbeat_timeout=_HEARTBEAT,
+        heartbeat_timeout=BEATS,
         retry_policy=RetryPolicy(maximum_attempts=_ATTEMPTS, initial_interval=timedelta(seconds=1)),
     )
 

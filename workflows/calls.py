@@ -118,6 +118,9 @@ ALL_CALLS: tuple[Call[BaseModel, object], ...] = (
     END_RUN,
 )  # type: ignore[assignment]
 
+# Five times what lies between two signs of life.
+BEATS = timedelta(seconds=10)
+
 _TRIES = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=20), maximum_attempts=30
 )
@@ -130,18 +133,16 @@ async def local(call: Call[In, Out], given: In) -> Out:
     )
 
 
-async def remote(
-    call: Call[In, Out], given: In, *, within: timedelta = timedelta(minutes=2), beats: timedelta | None = None
-) -> Out:
+async def remote(call: Call[In, Out], given: In, *, within: timedelta = timedelta(minutes=2)) -> Out:
     """Work on the case's own queue: may take longer (setting a letter), keyed by step and visit.
 
-    `beats`: it gives signs of life, and without one for so long its worker counts as dead.
+    It gives signs of life (activities/heartbeat.py); without one for `BEATS` its worker counts as dead.
     """
     return await workflow.execute_activity(
         call.name,
         given,
         result_type=call.gives,
         start_to_close_timeout=within,
-        heartbeat_timeout=beats,
+        heartbeat_timeout=BEATS,
         retry_policy=_TRIES,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
+from activities.casework import CaseActivities
 from activities.correspondence import Correspondence
 from activities.letters import Letter
 from diwan.documents.typeset import render_letter
@@ -44,6 +47,23 @@ async def test_a_letter_set_while_the_case_moved_is_set_again(office: Office) ->
     issuing = Correspondence(office.worker, office.keyring, typeset, office.clock)
     assert await issuing.issue(step) is False
     assert await office.letters(case) == []
+
+
+async def test_a_letter_that_is_being_set_gives_signs_of_life(office: Office) -> None:
+    """Without them a worker that died over it would be missed only when the step's whole time is over."""
+    step = await office.here(await office.open("long-set"))
+    beat = asyncio.Event()
+
+    async def typeset(letter: Letter) -> bytes:
+        async with asyncio.timeout(60):
+            await beat.wait()
+        return await render_letter(letter)
+
+    correspondence = Correspondence(office.worker, office.keyring, typeset, office.clock)
+    casework = CaseActivities(office.worker, office.keyring, correspondence, office.clock)
+    environment = ActivityEnvironment()
+    environment.on_heartbeat = lambda *_: beat.set()
+    assert (await environment.run(casework.perform_step, step)).step == "examine"
 
 
 async def test_nothing_is_issued_while_something_is_in_the_inbox(office: Office) -> None:
