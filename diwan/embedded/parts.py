@@ -30,7 +30,8 @@ SOCKET_LIMIT = 107
 class Options:
     """What may be chosen of an embedded stack. A port of 0 takes a free one, the same again where it still is free.
 
-    `without` names parts that are left out: with neither engine nor pool everything is done by hand.
+    `without` names parts that are left out: with neither engine nor pool everything is done by hand. `module` is what
+    our own processes run; whoever wants to see one die at a chosen place gives another that wraps it.
     """
 
     home: Path
@@ -41,6 +42,7 @@ class Options:
     engine_port: int = 0
     agent_patience_s: int = 20
     without: frozenset[str] = frozenset()
+    module: str = "diwan.cli.main"
 
 
 class Parts:
@@ -57,6 +59,7 @@ class Parts:
         self.vault_socket = _short_socket(home.run / "vault.sock")
         self.registry_file = home.run / "registry.json"
         self._patience = options.agent_patience_s
+        self._module = options.module
 
     # --- addresses -----------------------------------------------------------------------------------------------
 
@@ -113,7 +116,7 @@ class Parts:
         arguments = ("pool", "serve") if name == "pool" else (name,)
         return Program(
             name=name,
-            command=lambda: launch.command(signal.SIGTERM, Path(sys.executable), "-m", "diwan.cli.main", *arguments),
+            command=lambda: launch.command(signal.SIGTERM, Path(sys.executable), "-m", self._module, *arguments),
             ready=ready,
             environment=self._environment(settings),
         )
