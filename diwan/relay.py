@@ -15,20 +15,26 @@ import orjson
 import structlog
 from standardwebhooks import Webhook
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.domain.errors import DiwanError
+from diwan.recovery import ring
 from diwan.store import outbox
 from diwan.store.database import Database
 from diwan.store.doorbell import Bell, cases_to_ring, mark_rung
 from diwan.store.outbox import OutboxRow
 from diwan.store.tenants import WebhookRow, webhooks
-from diwan.temporal import CASE_QUEUE
 
 log = structlog.get_logger()
 
 Clock = Callable[[], datetime]
+
+# Rings under way together.
+_AT_ONCE = 16
+# What Temporal refuses of one case (10,000 signals of a run, say); anything else it would refuse of the next one too.
+_OF_THE_CASE = frozenset(
+    {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE}
+)
 
 # Seconds that a receiver of webhooks has to answer.
 TIMEOUT_S = 15.0
@@ -43,30 +49,29 @@ class Doorbell:
         self._clock = clock
 
     async def pass_once(self) -> int:
-        """Rings every case that is due; returns how many. A case that cannot be rung stays due."""
+        """Rings every case that is due; returns how many. With Temporal away the others stay due as they are."""
         async with self._db.transaction(None) as conn:
             bells = await cases_to_ring(conn, self._clock())
-        rung = [bell for bell in bells if await self._ring(bell)]
-        if rung:
+        tried: list[Bell] = []
+        for start in range(0, len(bells), _AT_ONCE):
+            some = bells[start : start + _AT_ONCE]
+            done = await asyncio.gather(*(self._ring(bell) for bell in some))
+            tried += [bell for bell, was in zip(some, done, strict=True) if was]
+            if not all(done):
+                break
+        if tried:
             async with self._db.transaction(None) as conn:
-                for bell in sorted(rung, key=lambda bell: (bell.tenant, bell.case)):
+                for bell in sorted(tried, key=lambda bell: (bell.tenant, bell.case)):
                     await mark_rung(conn, bell, self._clock())
-        return len(rung)
+        return len(tried)
 
     async def _ring(self, bell: Bell) -> bool:
+        """Whether Temporal answered. A case that it refuses is put off like one that was rung."""
         try:
-            await self._client.start_workflow(
-                "Case",
-                {"tenant": bell.tenant, "case": bell.case},
-                id=f"{bell.tenant}/{bell.case}",
-                task_queue=CASE_QUEUE,
-                start_signal="ring",
-                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            )
+            await ring(self._client, bell.tenant, bell.case)
         except RPCError as error:
             log.warning("relay.ring_failed", tenant=bell.tenant, case=bell.case, status=error.status.name)
-            return False
+            return error.status in _OF_THE_CASE
         return True
 
 

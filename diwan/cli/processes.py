@@ -158,11 +158,11 @@ async def _pool(settings: Settings) -> None:
 
 # --- relay ----------------------------------------------------------------------------------------------------------
 
-_RING_IDLE_S, _DELIVER_IDLE_S = 0.2, 1.0
+_RING_IDLE_S, _DELIVER_IDLE_S, _SWEEP_EVERY_S = 0.2, 1.0, 60.0
 
 
 def relay() -> None:
-    """Ring the workflows of cases that have something unconsumed; deliver the outbox to webhooks."""
+    """Ring the workflows of cases that have something unconsumed; deliver the outbox; name cases that are stuck."""
     asyncio.run(_relay(running.begin("relay")))
     running.leave()
 
@@ -170,6 +170,7 @@ def relay() -> None:
 async def _relay(settings: Settings) -> None:
     import httpx
 
+    from diwan.recovery import Sweeper
     from diwan.relay import Delivery, Doorbell, run_forever
 
     db, link = database(settings, "relay"), TemporalLink(settings)
@@ -185,7 +186,10 @@ async def _relay(settings: Settings) -> None:
         async def ringing() -> None:
             client = await running.patiently("temporal", link.connect, stop)
             if client is not None:
-                await run_forever("doorbell", Doorbell(db, client, clock).pass_once, stop, idle_s=_RING_IDLE_S)
+                await asyncio.gather(
+                    run_forever("doorbell", Doorbell(db, client, clock).pass_once, stop, idle_s=_RING_IDLE_S),
+                    run_forever("sweeper", Sweeper(db, client, clock).pass_once, stop, idle_s=_SWEEP_EVERY_S),
+                )
 
         await asyncio.gather(delivering, ringing())
     await db.dispose()

@@ -141,10 +141,26 @@ def _show_addresses(stack: Stack, output: Output) -> None:
 # --- doctor ---------------------------------------------------------------------------------------------------------
 
 
-def doctor(output: OutputOption = Output.TABLE) -> None:
-    """Say what is missing or wrong on this machine and what to type. Exit code 1 when something is wrong."""
+def doctor(
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Instead compare every open case with Temporal and bring back what it lost."),
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Say what is missing or wrong on this machine, which cases are stuck, and what to type.
+
+    Exit code 1 when something is wrong. With --repair each open case is shown with what was found and done: 1 when
+    some are blocked or cannot go on, 75 when Temporal or the database does not answer.
+    """
+    from diwan.cli import repair as cases
     from diwan.embedded.doctor import Finding, State, examine
 
+    if repair:
+        chosen = settings.load()
+        telemetry.configure("doctor", level="warning")
+        cases.repair(chosen, output)
+        return
     findings = [
         Finding(name, State.NOTE, "no setting has this name", "See deploy/settings.md for the names.")
         for name in settings.unknown_variables(os.environ)
@@ -155,6 +171,7 @@ def doctor(output: OutputOption = Output.TABLE) -> None:
         findings.append(Finding("settings", State.WRONG, error.message, error.remedy))
     else:
         findings += asyncio.run(examine(stack_options(chosen)))
+        findings += cases.findings(chosen)
     rows: list[dict[str, Any]] = [
         {"what": found.what, "state": found.state.value, "detail": found.detail, "remedy": found.remedy}
         for found in findings

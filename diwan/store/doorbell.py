@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import and_, case, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from diwan.domain.case import StepKind
 from diwan.store.tables import case_file
 
 # A date that a live workflow would have acted on: past this, nothing will wake the case by itself.
@@ -17,39 +16,52 @@ OVERDUE = timedelta(seconds=30)
 # A case whose step the service itself carries out is rung again after so long, in case nobody does.
 SILENT = timedelta(minutes=5)
 
+# Pauses between rings for the same thing: 2, 4, 8 … s, a minute at most; after an hour of that, ten minutes (a
+# workflow takes 10,000 signals in its life, and a case may be stuck for weeks).
+_LONG_RUNG = 60
+_PAUSE_S, _LONG_PAUSE_S = 60, 600
+
 
 @dataclass(frozen=True)
 class Bell:
+    """A case to be rung; `rings` and `inbox_last` as they were when it was found."""
+
     tenant: str
     case: str
     rings: int
+    inbox_last: int
 
 
 async def cases_to_ring(conn: AsyncConnection, now: datetime, *, limit: int = 200) -> list[Bell]:
-    """Cases with an unconsumed event or a date long past, not rung within their back-off (1 s doubling to 60 s), and
-    those that are being worked on and were not rung for `SILENT`.
+    """Cases with an unconsumed event or a date long past, not rung within their back-off, and those that are being
+    worked on and were not rung for `SILENT`. What came in anew goes first, then what was not rung for longest.
 
     The back-off restarts with each new event because `inbox_last` moves `rings` back to 0.
     """
-    unconsumed = case_file.c.inbox_last > case_file.c.inbox_cursor
-    overdue = case_file.c.wake_at < now - OVERDUE
-    # Somebody should be working on it: if its workflow is gone (Temporal's data lost), only this brings it back.
-    working = and_(case_file.c.kind.in_([StepKind.ACT.value, StepKind.AGENT.value]), case_file.c.rung_at < now - SILENT)
-    pause = func.make_interval(0, 0, 0, 0, 0, 0, func.least(60, func.power(2, func.least(case_file.c.rings, 6))))
-    rested = or_(case_file.c.rung_at.is_(None), case_file.c.rung_at + pause < now, case_file.c.rings == 0)
+    c = case_file.c
+    unconsumed = c.inbox_last > c.inbox_cursor
+    overdue = c.wake_at < now - OVERDUE
+    # Somebody should be working on it: if its workflow is gone (Temporal's data lost), only this brings it back. A
+    # ring that was not marked (the relay died after it) leaves no time of a ring: then that of the opening counts.
+    working = and_(text("kind IN ('act', 'agent')"), func.coalesce(c.rung_at, c.opened_at) < now - SILENT)
+    longest = case((c.rings > _LONG_RUNG, _LONG_PAUSE_S), else_=_PAUSE_S)
+    pause = func.make_interval(0, 0, 0, 0, 0, 0, func.least(longest, func.power(2, func.least(c.rings, 10))))
+    rested = or_(c.rung_at.is_(None), c.rung_at + pause < now, c.rings == 0)
     found = await conn.execute(
-        select(case_file.c.tenant, case_file.c.id, case_file.c.rings)
-        .where(or_(and_(or_(unconsumed, overdue), rested), working))
-        .order_by(case_file.c.rung_at.nulls_first())
+        select(c.tenant, c.id, c.rings, c.inbox_last)
+        # An arm for each of three partial indexes.
+        .where(or_(and_(unconsumed, rested), and_(overdue, rested), working))
+        .order_by(c.rings > 0, c.rung_at.nulls_first())
         .limit(limit)
     )
-    return [Bell(tenant, case, rings) for tenant, case, rings in found]
+    return [Bell(*row) for row in found]
 
 
 async def mark_rung(conn: AsyncConnection, bell: Bell, now: datetime) -> None:
-    """Only when no event came in between (`rings` would be 0 again): a ring for that one is still due."""
+    """Only when no event came in between: a ring for that one is still due."""
+    c = case_file.c
     await conn.execute(
         update(case_file)
-        .where(case_file.c.tenant == bell.tenant, case_file.c.id == bell.case, case_file.c.rings == bell.rings)
+        .where(c.tenant == bell.tenant, c.id == bell.case, c.rings == bell.rings, c.inbox_last == bell.inbox_last)
         .values(rung_at=now, rings=bell.rings + 1)
     )

@@ -1,4 +1,4 @@
-"""To be filled by the part that needs it."""
+"""What the relay must see to find cases that nobody moves."""
 
 from __future__ import annotations
 

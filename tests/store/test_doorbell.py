@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -86,6 +87,52 @@ async def test_a_ring_that_an_event_overtook_is_still_due(
     case = await open_case("overtaken")
     bell = (await bells(relay, now))[case]
     await ring(relay, bell, now)
-    stale = Bell(bell.tenant, bell.case, rings=7)
+    stale = replace(bell, rings=7)
     await ring(relay, stale, now)
     assert (await bells(relay, now + timedelta(minutes=2)))[case].rings == 1
+
+
+async def test_an_event_that_came_after_the_ring_is_rung_for_at_once(
+    relay: Database, worker: Database, open_case: Opened, now: datetime
+) -> None:
+    case = await open_case("overtaken-by-an-event")
+    bell = (await bells(relay, now))[case]
+    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case, now=now) as change:
+        change.next_inbox_seq()
+        change.record("event:event:accepted", system(TENANT, "test"))
+    await ring(relay, bell, now)
+    assert case in await bells(relay, now)
+
+
+@pytest.mark.parametrize("kind", [StepKind.ACT, StepKind.AGENT])
+async def test_a_case_whose_ring_was_never_marked_is_rung_all_the_same(
+    relay: Database, worker: Database, open_case: Opened, now: datetime, kind: StepKind
+) -> None:
+    """The relay died after its ring; the event was taken; then Temporal's data were lost."""
+    case = await open_case(f"unmarked-{kind.value}")
+    await settle(worker, case, now, kind)
+    assert case not in await bells(relay, now)
+    assert case in await bells(relay, now + SILENT + timedelta(seconds=1))
+
+
+async def test_what_rings_do_not_help_is_rung_less_often_after_an_hour(
+    relay: Database, open_case: Opened, now: datetime
+) -> None:
+    case, at = await open_case("long"), now
+    for _ in range(61):
+        await ring(relay, (await bells(relay, at))[case], at)
+        at += timedelta(seconds=61)
+    assert case not in await bells(relay, at + timedelta(minutes=3))
+    assert case in await bells(relay, at + timedelta(minutes=11))
+
+
+async def test_cases_that_rings_do_not_help_keep_nobody_waiting(
+    relay: Database, open_case: Opened, now: datetime
+) -> None:
+    """A look takes so many at most: what has news comes before all that were rung for the same thing before."""
+    old = [await open_case(f"hopeless-{number}") for number in range(3)]
+    for case in old:
+        await ring(relay, (await bells(relay, now))[case], now)
+    fresh = await open_case("fresh")
+    order = list(await bells(relay, now + timedelta(hours=1)))
+    assert order.index(fresh) < min(order.index(case) for case in old)

@@ -50,10 +50,13 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         "model_call(broken, ended_at, engine, response_sealed, status, usage, used)",
     ),
     ("diwan_relay", "SELECT"): (
-        "case_file(blocked, id, inbox_cursor, inbox_last, kind, opened_at, procedure, rings, rung_at, status, tenant, "
-        "version, wake_at)",
+        "case_file(blocked, id, inbox_cursor, inbox_last, kind, number, opened_at, procedure, rings, rung_at, state, "
+        "status, tenant, version, wake_at)",
         "clock_watch(frozen_at, stands_at, tenant)",
+        "entry(at, chain, seq, tenant)",
+        "inbox(accepted_at, case_id, inbox_seq, tenant)",
         "outbox",
+        "task(case_id, kind, status, step, tenant, visit)",
         "webhook",
     ),
     ("diwan_relay", "UPDATE"): ("case_file(rings, rung_at)", "outbox(attempts, delivered_at, last_status, next_at)"),
@@ -87,11 +90,22 @@ def test_the_relay_sees_envelopes_only(demo: TestDatabase, whole: str) -> None:
         seen = connection.execute("select tenant, id, inbox_last, inbox_cursor from case_file").fetchall()
         assert (TENANT, whole) in [row[:2] for row in seen]
         assert connection.execute("select id from outbox").fetchall() != []
-    for column in ("state", "reference", "head"):
-        _denied(demo, "diwan_relay", sql.SQL("select {} from case_file").format(sql.Identifier(column)))
-    for table in ("party", "inbox", "entry", "document", "task"):
-        _denied(demo, "diwan_relay", sql.SQL("select 1 from {}").format(sql.Identifier(table)))
+    sealed_or_personal = {
+        "case_file": ("reference", "head", "source"),
+        "inbox": ("body_sealed", "event_id", "source", "type"),
+        "entry": ("header", "body_sealed", "kind"),
+        "task": ("shown_sealed", "assignee", "completed_by", "proposer"),
+    }
+    for table, columns in sealed_or_personal.items():
+        for column in columns:
+            _denied(demo, "diwan_relay", _select(column, table))
+    for table in ("party", "document", "fact", "decision", "letter"):
+        _denied(demo, "diwan_relay", _select("tenant", table))
     _denied(demo, "diwan_relay", "update case_file set status = 'closed'")
+
+
+def _select(column: str, table: str) -> sql.Composed:
+    return sql.SQL("select {} from {}").format(sql.Identifier(column), sql.Identifier(table))
 
 
 def _rights(database: TestDatabase, role: str, right: str) -> list[str]:
