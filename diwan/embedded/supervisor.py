@@ -65,6 +65,10 @@ class Stack:
         child = self._children.get(name)
         return None if child is None else child.pid
 
+    def restarts(self) -> dict[str, int]:
+        """How often each part died and was started again."""
+        return {name: child.restarts for name, child in self._children.items()}
+
     def database_url(self, role: str) -> str:
         """libpq URL of the stack's database for a role."""
         return self._running().postgres.url(role)
@@ -169,8 +173,11 @@ class Stack:
     async def _do_chores(self) -> None:
         while True:
             await asyncio.sleep(_ROTATE_EVERY_S)
-            for child in self._children.values():
-                await asyncio.to_thread(child.rotate)
+            for child in tuple(self._children.values()):
+                try:
+                    await asyncio.to_thread(child.rotate)
+                except OSError as error:  # a full disk: the log stays large until there is room again
+                    self._say(f"the log {child.log} could not be rotated: {error.strerror}")
 
     def _record(self) -> None:
         records = (child.record() for child in self._children.values())
