@@ -27,7 +27,7 @@ endef
 
 .PHONY: help
 help: ## Say what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: .venv/.ready temporal bytecode ## Bring tools and libraries into this folder (once; then quick)
@@ -43,6 +43,21 @@ up: setup ## Set up and start the service on this machine; Ctrl-C stops it
 .PHONY: test
 test: setup ## Run the tests (real Postgres, real Temporal, no network)
 	@.venv/bin/pytest
+
+# Faults: SEED=N repeats a run (one is chosen and printed otherwise), CASES=N is how many are under way.
+FAULTS = .venv/bin/python -m tests.faults $(if $(SEED),--seed $(SEED)) --cases
+
+.PHONY: faults
+faults: setup ## Kill, stop and starve every process under 60 cases (CASES=, SEED=), then judge what is left (8 min)
+	@$(FAULTS) $(or $(CASES),60)
+
+.PHONY: faults-short
+faults-short: setup ## The same in short: 12 cases, a fault of each kind, every process once (2 min)
+	@$(FAULTS) $(or $(CASES),12) --short
+
+.PHONY: faults-long
+faults-long: setup ## The same at length: 2,000 cases, so many faults as come by meanwhile (180 min)
+	@$(FAULTS) $(or $(CASES),2000) --settle 3600
 
 .PHONY: check
 check: setup lint types layers test ## Everything that CI runs: lint, types, layers, tests
