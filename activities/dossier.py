@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,8 +26,8 @@ UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
-class OpenCase:
-    """What an agent may be told of a case, as it stood when it was read: no parties, no proposals."""
+class Dossier:
+    """A case as it stood when it was read; `proposal` is the latest, if there is one."""
 
     case: CaseRow
     procedure: Procedure
@@ -33,6 +35,9 @@ class OpenCase:
     cipher: Cipher
     facts: list[Fact]
     documents: list[documents.DocumentRow]
+    parties: list[Party]
+    proposal: Proposal | None
+    proposal_id: str
 
     @property
     def language(self) -> Language:
@@ -46,26 +51,7 @@ class OpenCase:
 
     def submitted(self) -> list[SubmittedDocument]:
         """The documents that may be read, in the order they came."""
-        return [
-            SubmittedDocument(
-                id=row.id,
-                pages=row.pages,
-                piece=row.piece,
-                unreadable=row.status == UNREADABLE,
-                flags=tuple(row.flags),
-            )
-            for row in self.documents
-            if row.status != QUARANTINED
-        ]
-
-
-@dataclass(frozen=True)
-class Dossier(OpenCase):
-    """All of it; `proposal` is the latest, if there is one."""
-
-    parties: list[Party]
-    proposal: Proposal | None
-    proposal_id: str
+        return submitted(self.documents)
 
     @property
     def applicant(self) -> Party:
@@ -78,35 +64,57 @@ class Dossier(OpenCase):
         return dict(view_of(self.proposal.assessment)) if self.proposal else {}
 
 
-async def read_open_case(conn: AsyncConnection, case: CaseRow, cipher: Cipher) -> OpenCase:
-    """Opens what an agent may see, within the transaction of `conn`."""
-    procedure = (await procedures.published_by_hash(conn, case.tenant, case.procedure_hash)).procedure
-    return OpenCase(
-        case=case,
-        procedure=procedure,
-        calendar=calendar_of(procedure),
-        cipher=cipher,
-        facts=await facts.current_facts(conn, case.tenant, case.id, cipher),
-        documents=await documents.documents_of(conn, case.tenant, case.id, cipher),
-    )
+class _Received(Protocol):
+    """What is known of a document without opening it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def pages(self) -> int: ...
+    @property
+    def piece(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def flags(self) -> Sequence[str]: ...
+
+
+def submitted(received: Sequence[_Received]) -> list[SubmittedDocument]:
+    """The documents that may be read, as an agent sees them."""
+    return [
+        SubmittedDocument(
+            id=row.id,
+            pages=row.pages,
+            piece=row.piece,
+            unreadable=row.status == UNREADABLE,
+            flags=tuple(row.flags),
+        )
+        for row in received
+        if row.status != QUARANTINED
+    ]
 
 
 async def read_dossier(conn: AsyncConnection, case: CaseRow, cipher: Cipher) -> Dossier:
     """Opens a case within the transaction of `conn`; under its lock if that is held."""
-    opened = await read_open_case(conn, case, cipher)
+    procedure = await procedures.procedure_of(conn, case.tenant, case.procedure_hash)
     people = await parties.parties_of(conn, case.tenant, case.id, cipher)
     try:
         latest = await proposals.latest_proposal(conn, case.tenant, case.id, cipher)
     except NotFound:
         latest = None
     return Dossier(
-        **{field.name: getattr(opened, field.name) for field in fields(opened)},
+        case=case,
+        procedure=procedure,
+        calendar=calendar_of(procedure),
+        cipher=cipher,
+        facts=await facts.current_facts(conn, case.tenant, case.id, cipher),
+        documents=await documents.documents_of(conn, case.tenant, case.id, cipher),
         parties=[row.party for row in people],
         proposal=latest.proposal if latest else None,
         proposal_id=latest.id if latest else "",
     )
 
 
-async def read_pages(conn: AsyncConnection, opened: OpenCase) -> list[PageText]:
+async def read_pages(conn: AsyncConnection, dossier: Dossier) -> list[PageText]:
     """The text of every page that was read so far."""
-    return await documents.pages_of(conn, opened.case.tenant, opened.case.id, opened.cipher)
+    return await documents.pages_of(conn, dossier.case.tenant, dossier.case.id, dossier.cipher)

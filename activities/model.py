@@ -11,7 +11,7 @@ from datetime import datetime
 
 from temporalio import activity
 
-from activities.dossier import OpenCase, read_open_case
+from activities.briefing import Brief, read_brief
 from activities.heartbeat import heartbeats
 from activities.transcript import parsed_answer, read_transcript
 from agents.examiner import brief
@@ -20,12 +20,12 @@ from agents.messages import SEED, Briefing, build_request
 from agents.registry import spec_of
 from agents.spec import AgentSpec
 from diwan.domain.actor import agent
-from diwan.domain.ports import Keyring
+from diwan.domain.ports import Cipher, Keyring
 from diwan.ledger.entry import EntryModel
 from diwan.pool.engine import EngineClient, wire_request
 from diwan.pool.errors import EngineJunk
 from diwan.pool.registry import Model
-from diwan.store import cases, runs
+from diwan.store import calls
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from workflows.calls import CALL_MODEL, ModelCall
@@ -51,6 +51,7 @@ class ModelActivities:
         self._engine = engine
         self._model = model
         self._clock = clock
+        self._salts: dict[str, str] = {}
 
     @activity.defn(name=CALL_MODEL.name)
     async def call_model(self, given: ModelCall) -> Turn:
@@ -61,24 +62,26 @@ class ModelActivities:
     async def _call(self, given: ModelCall) -> Turn:
         spec = spec_of(given.spec)
         cipher = await self._keyring.cipher(given.tenant, given.case)
-        salt = await self._keyring.token(given.tenant, "engine.cache_salt", given.tenant)
+        salt = await self._cache_salt(given.tenant)
+        # One transaction, without the case's lock: what is read makes the request, which is stored before it is sent.
         async with self._db.transaction(given.tenant) as conn:
-            opened = await read_open_case(conn, await cases.get_case(conn, given.tenant, given.case), cipher)
-            transcript = await read_transcript(conn, opened, spec, given.run)
-        if len(transcript.turns) >= given.call:
-            return transcript.exchanges[given.call - 1].parsed.turn
-        request = wire_request(
-            build_request(spec, _briefing(opened), transcript.exchanges, final=given.final, model=self._model.name),
-            cache_salt=salt,
-            request_id=f"{given.run}/{given.call}",
-        )
-        async with self._db.transaction(given.tenant) as conn:
-            attempt = await runs.store_request(
+            transcript = await read_transcript(conn, given.tenant, spec, given.run, cipher)
+            if len(transcript.turns) >= given.call:
+                return transcript.exchanges[given.call - 1].parsed.turn
+            briefing = _briefing(await read_brief(conn, given.tenant, given.case, cipher))
+            request = wire_request(
+                build_request(spec, briefing, transcript.exchanges, final=given.final, model=self._model.name),
+                cache_salt=salt,
+                request_id=f"{given.run}/{given.call}",
+            )
+            attempt = transcript.attempts.get(given.call, 0) + 1
+            await calls.store_request(
                 conn,
                 given.tenant,
                 case_id=given.case,
                 run=given.run,
                 call=given.call,
+                attempt=attempt,
                 final=given.final,
                 model=self._model.name,
                 request=request,
@@ -86,7 +89,13 @@ class ModelActivities:
                 now=self._clock(),
             )
         answer = await self._ask(request)
-        return await self._store(given, spec, opened, attempt, request, answer)
+        return await self._store(given, spec, cipher, attempt, request, answer)
+
+    async def _cache_salt(self, tenant: str) -> str:
+        """The tenant's own, so that none can probe another's prefix cache. The vault is asked once a process."""
+        if tenant not in self._salts:
+            self._salts[tenant] = await self._keyring.token(tenant, "engine.cache_salt", tenant)
+        return self._salts[tenant]
 
     async def _ask(self, request: bytes) -> _Answer:
         try:
@@ -96,7 +105,7 @@ class ModelActivities:
         return _Answer(answer.body, "", answer.fingerprint)
 
     async def _store(
-        self, given: ModelCall, spec: AgentSpec, opened: OpenCase, attempt: int, request: bytes, answer: _Answer
+        self, given: ModelCall, spec: AgentSpec, cipher: Cipher, attempt: int, request: bytes, answer: _Answer
     ) -> Turn:
         turn = parsed_answer(spec, answer.body, final=given.final, broken_as=answer.broken).turn
         usage = {name: getattr(turn, name) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
@@ -104,9 +113,9 @@ class ModelActivities:
             self._db.transaction(given.tenant) as conn,
             change_case(conn, given.tenant, given.case, now=self._clock()) as change,
         ):
-            stored = await runs.store_answer(
+            stored = await calls.store_answer(
                 change,
-                opened.cipher,
+                cipher,
                 run=given.run,
                 call=given.call,
                 attempt=attempt,
@@ -118,7 +127,7 @@ class ModelActivities:
             change.record(
                 "agent:model:called",
                 agent(given.tenant, spec.name),
-                cipher=opened.cipher,
+                cipher=cipher,
                 model=EntryModel(
                     name=self._model.name,
                     weights_digest=self._model.weights_digest,
@@ -142,12 +151,12 @@ class ModelActivities:
         if stored.used:
             return turn
         async with self._db.transaction(given.tenant) as conn:
-            transcript = await read_transcript(conn, opened, spec, given.run)
+            transcript = await read_transcript(conn, given.tenant, spec, given.run, cipher)
         return transcript.exchanges[given.call - 1].parsed.turn if len(transcript.turns) >= given.call else turn
 
     def _engine_name(self, answer: _Answer) -> str:
         return answer.fingerprint or self._model.engine
 
 
-def _briefing(opened: OpenCase) -> Briefing:
-    return brief(opened.procedure, opened.language, opened.submitted(), identity_number=opened.identity_number)
+def _briefing(of: Brief) -> Briefing:
+    return brief(of.procedure, of.language, of.documents, identity_number=of.identity_number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from activities.dossier import QUARANTINED, OpenCase
+from activities.dossier import QUARANTINED, Dossier
 from diwan.documents.extract import Extraction
 from diwan.documents.readers import Readers
 from diwan.store import documents
@@ -23,7 +23,7 @@ class Reading:
     extraction: Extraction
 
 
-async def read_documents(db: Database, readers: Readers, dossier: OpenCase) -> list[Reading]:
+async def read_documents(db: Database, readers: Readers, dossier: Dossier) -> list[Reading]:
     """One reading for each accepted document without one."""
     readings: list[Reading] = []
     for row in dossier.documents:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime
 
-from activities.dossier import OpenCase
+from activities.dossier import Dossier
 from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import Keyring
 from diwan.store import grants
@@ -23,19 +23,19 @@ class Registers:
         self._keyring = keyring
         self._earlier = frozenset(earlier)
 
-    async def earlier_aid(self, dossier: OpenCase, identity_number: str) -> bool:
+    async def earlier_aid(self, tenant: str, case: str, procedure: str, identity_number: str) -> bool:
         """Whether the holder of this number was granted aid in another case of this ministry, or before."""
-        token = await identity_token(self._keyring, dossier.case.tenant, identity_number)
+        token = await identity_token(self._keyring, tenant, identity_number)
         if not token:
             return False
         if token in self._earlier:
             return True
-        async with self._db.transaction(dossier.case.tenant) as conn:
-            return await grants.granted_elsewhere(conn, dossier.case, token)
+        async with self._db.transaction(tenant) as conn:
+            return await grants.granted_elsewhere(conn, tenant, case, procedure, token)
 
-    async def facts_for(self, dossier: OpenCase, now: datetime) -> list[Fact]:
+    async def facts_for(self, dossier: Dossier, now: datetime) -> list[Fact]:
         """What the registers say of the applicant, for each fact that the procedure takes from one."""
-        number = dossier.identity_number
+        number, case = dossier.identity_number, dossier.case
         found: list[Fact] = []
         for name, declared in dossier.procedure.facts.items():
             if declared.source.registry != EARLIER_AID or not number:
@@ -43,7 +43,7 @@ class Registers:
             found.append(
                 Fact(
                     name=name,
-                    value=await self.earlier_aid(dossier, number),
+                    value=await self.earlier_aid(case.tenant, case.id, case.procedure, number),
                     provenance=Provenance.REGISTRY,
                     as_of=dossier.calendar.day_of(now),
                     established_by=EARLIER_AID,

@@ -8,13 +8,14 @@ from datetime import datetime
 
 from temporalio import activity
 
+from activities.briefing import read_brief
 from activities.dossier import Dossier, read_dossier, read_pages
 from activities.heartbeat import heartbeats
 from activities.moves import carry, plan_of
 from activities.readings import Reading, read_documents
 from activities.registers import Registers
 from activities.tools import ToolDesk
-from activities.transcript import read_transcript
+from activities.transcript import read_request, read_transcript
 from agents.conclude import Conclusion, conclude, declared_only
 from agents.examiner import Examination
 from agents.registry import spec_of
@@ -23,12 +24,12 @@ from diwan.domain.actor import agent
 from diwan.domain.case import Plan
 from diwan.domain.decision import Proposal
 from diwan.domain.errors import Conflict
-from diwan.domain.facts import Fact, Provenance
+from diwan.domain.facts import Fact, PageText, Provenance
 from diwan.domain.ports import Keyring
 from diwan.procedures.assess import assess
 from diwan.procedures.flow import after_step
 from diwan.procedures.steps import DONE, FAILED, AgentStep
-from diwan.store import cases, documents, facts, proposals, runs
+from diwan.store import calls, cases, documents, facts, proposals, runs
 from diwan.store.change import Change, change_case
 from diwan.store.database import Database
 from workflows.calls import BEGIN_RUN, CALL_TOOL, END_RUN, RunEnd, RunStart, StepRef, ToolCall
@@ -109,7 +110,7 @@ class RunActivities:
             else:
                 change.unchanged()
         async with self._db.transaction(step.tenant) as conn:
-            transcript = await read_transcript(conn, dossier, spec, run.id)
+            transcript = await read_transcript(conn, step.tenant, spec, run.id, cipher)
         return RunStart(
             run=run.id,
             spec=spec.name,
@@ -123,18 +124,21 @@ class RunActivities:
     async def call_tool(self, given: ToolCall) -> bool:
         """Carries out one tool call, once; gives whether it worked."""
         cipher = await self._keyring.cipher(given.tenant, given.case)
+        spec = spec_of(given.spec)
         async with self._db.transaction(given.tenant) as conn:
-            dossier = await read_dossier(conn, await cases.get_case(conn, given.tenant, given.case), cipher)
-            transcript = await read_transcript(conn, dossier, spec_of(given.spec), given.run)
-            pages = await read_pages(conn, dossier)
-        request = transcript.requested(given.call, given.position)
-        desk = ToolDesk(dossier, pages, self._registers, self._clock)
-        result = await desk.carry_out(request)
+            request = await read_request(conn, given.tenant, spec, given.run, given.call, given.position, cipher)
+            brief = await read_brief(conn, given.tenant, given.case, cipher)
+
+        async def page_of(document: str, number: int) -> PageText | None:
+            async with self._db.transaction(given.tenant) as conn:
+                return await documents.page_of(conn, given.tenant, document, number, cipher)
+
+        result = await ToolDesk(brief, page_of, self._registers, self._clock).carry_out(request)
         async with (
             self._db.transaction(given.tenant) as conn,
             change_case(conn, given.tenant, given.case, now=self._clock()) as change,
         ):
-            stored = await runs.store_tool_result(
+            stored = await calls.store_tool_result(
                 change,
                 cipher,
                 run=given.run,
@@ -219,7 +223,7 @@ class RunActivities:
     async def _conclusion(self, change: Change, dossier: Dossier, given: RunEnd) -> Conclusion:
         if given.reason:
             return declared_only(dossier.procedure, dossier.submitted())
-        transcript = await read_transcript(change.conn, dossier, spec_of(given.spec), given.run)
+        transcript = await read_transcript(change.conn, given.tenant, spec_of(given.spec), given.run, dossier.cipher)
         answer = transcript.answer
         assert isinstance(answer, Examination)
         pages = await read_pages(change.conn, dossier)

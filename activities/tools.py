@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import JsonValue
 
-from activities.dossier import OpenCase
+from activities.briefing import Brief
 from activities.registers import Registers
 from agents import tools
 from agents.dossier import document_list, short_names
@@ -29,11 +29,17 @@ class ToolResult:
 
 
 class ToolDesk:
-    """The tools over one dossier and its pages."""
+    """The tools over one case. `page_of` gives the text of a page of a document, by id and number from 1."""
 
-    def __init__(self, dossier: OpenCase, pages: Sequence[PageText], registers: Registers, clock: Clock) -> None:
-        self._dossier = dossier
-        self._pages = pages
+    def __init__(
+        self,
+        brief: Brief,
+        page_of: Callable[[str, int], Awaitable[PageText | None]],
+        registers: Registers,
+        clock: Clock,
+    ) -> None:
+        self._brief = brief
+        self._page_of = page_of
         self._registers = registers
         self._clock = clock
 
@@ -41,25 +47,28 @@ class ToolDesk:
         """Never raises for what was asked; an error is a result that the model can act on."""
         tool = call.request.tool
         if tool == tools.LIST_DOCUMENTS.name:
-            return _read(dict(document_list(self._dossier.submitted())))
+            return _read(dict(document_list(self._brief.documents)))
         if tool == tools.READ_PAGE.name:
-            return self._page(tools.PageArguments.model_validate(call.arguments))
+            return await self._page(tools.PageArguments.model_validate(call.arguments))
         if tool == tools.EARLIER_AID.name:
             return await self._earlier_aid(tools.IdentityArguments.model_validate(call.arguments))
         return _read(tools.tool_error("unknown_tool"), ok=False)
 
-    def _page(self, wanted: tools.PageArguments) -> ToolResult:
-        document = short_names(self._dossier.submitted()).get(wanted.document)
-        pages = [page for page in self._pages if document and page.document == document.id]
-        result = tools.page_result(wanted.document, wanted.page, pages)
-        return _read(dict(result))
+    async def _page(self, wanted: tools.PageArguments) -> ToolResult:
+        document = short_names(self._brief.documents).get(wanted.document)
+        page = await self._page_of(document.id, wanted.page) if document else None
+        pages = document.pages if document else 0
+        return _read(dict(tools.page_result(wanted.document, wanted.page, page, pages=pages)))
 
     async def _earlier_aid(self, wanted: tools.IdentityArguments) -> ToolResult:
-        if not same_number(wanted.identity_number, self._dossier.identity_number):
+        brief = self._brief
+        if not same_number(wanted.identity_number, brief.identity_number):
             # A document must not make an agent look up other people.
             return _read(tools.tool_error("not_of_this_case"), ok=True)
-        found = await self._registers.earlier_aid(self._dossier, wanted.identity_number)
-        as_of = self._dossier.calendar.day_of(self._clock()).isoformat()
+        found = await self._registers.earlier_aid(
+            brief.tenant, brief.case, brief.procedure.name, wanted.identity_number
+        )
+        as_of = brief.calendar.day_of(self._clock()).isoformat()
         return _read(dict(tools.registry_result(found=found, register=tools.EARLIER_AID.name, as_of=as_of)))
 
 

@@ -20,6 +20,10 @@ _LARGEST = 2**63 - 1
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
+# NUL and lone surrogates: a decoded pair is one character beyond them.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
 class NotStrict(ValueError):
     """`why` is a machine name: too_long, not_utf8, too_deep, duplicate_key, not_a_number, bad_text, not_json."""
 
@@ -99,7 +103,7 @@ def _check_texts(value: object) -> None:
     match value:
         case str():
             # Neither can be stored by Postgres or sent on as UTF-8.
-            if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+            if _UNSTORABLE.search(value):
                 raise NotStrict("bad_text")
         case list():
             for item in cast("list[object]", value):

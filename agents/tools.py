@@ -6,9 +6,9 @@ text of an applicant's can close its own quotation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -112,8 +112,12 @@ EARLIER_AID = Tool(
 )
 
 
+@cache
 def plain_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """JSON Schema of `model` without titles, defaults and docstrings, which say nothing to a model but cost tokens."""
+    """JSON Schema of `model` without titles, defaults and docstrings, which say nothing to a model but cost tokens.
+
+    Made once for each model, and not to be changed.
+    """
     return _plain(model.model_json_schema())
 
 
@@ -129,18 +133,17 @@ def _plain(node: Any) -> Any:
     }
 
 
-def page_result(document: str, page: int, pages: Sequence[PageText]) -> dict[str, JsonValue]:
+def page_result(document: str, page: int, found: PageText | None, *, pages: int) -> dict[str, JsonValue]:
     """What `documents.read_page` gives: the text as shown to people, and the second reading where both differ much.
 
-    `pages` are those of this document; a page that is not there gives an error the model can act on.
+    `pages` is how many this document has; a page that is not there gives an error the model can act on.
     """
-    found = next((each for each in pages if each.page == page), None)
     if found is None:
         return tool_error("no_such_page")
     result: dict[str, JsonValue] = {
         "document": document,
         "page": page,
-        "pages": len(pages),
+        "pages": pages,
         "text": found.text[:PAGE_LIMIT],
     }
     if len(found.text) > PAGE_LIMIT:

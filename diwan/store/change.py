@@ -20,6 +20,7 @@ from diwan.domain.actor import Actor
 from diwan.domain.case import CaseState, CaseStatus, StepKind
 from diwan.domain.errors import Conflict, Final, NotFound
 from diwan.ledger.entry import canonical
+from diwan.store.database import Statement
 from diwan.store.entries import INSERT_ENTRY, EntryDraft, EntryFields, Place, build_entry
 
 
@@ -54,7 +55,7 @@ _COLUMNS = ", ".join(column.name for column in fields(CaseRow))
 SELECT_CASE = f"SELECT {_COLUMNS} FROM case_file"  # noqa: S608 - names of our own columns
 
 
-def case_row(row: RowMapping) -> CaseRow:
+def case_row(row: RowMapping | dict[str, Any]) -> CaseRow:
     """A row of `SELECT_CASE` as a value."""
     values = dict(row)
     values["state"] = CaseState.model_validate(values["state"])
@@ -134,8 +135,8 @@ class Change:
             visit=case.state.visit,
         )
         built = build_entry(draft, place, self.now)
-        written = await self.conn.execute(
-            _WRITE,
+        written = await _WRITE.write(
+            self.conn,
             {
                 **built.parameters,
                 "version": case.version,
@@ -150,7 +151,7 @@ class Change:
                 "changed_at": self.now,
             },
         )
-        if written.rowcount != 1:
+        if written != 1:
             raise Conflict("case.changed", "The case has changed meanwhile.", "Read it again and retry.")
 
     def _standing(self) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def _after(last: datetime | None, now: datetime) -> datetime:
 
 
 # Entry and version in one statement: one round trip, and neither without the other.
-_WRITE = text(
+_WRITE = Statement(
     f"WITH recorded AS ({INSERT_ENTRY}) "  # noqa: S608 - a constant of ours
     "UPDATE case_file SET version = :version + 1, head = :e_hash, status = :status, state = cast(:state AS jsonb), "
     "inbox_last = :inbox_last, inbox_cursor = :inbox_cursor, kind = :kind, wake_at = :wake_at, blocked = :blocked, "
@@ -181,7 +182,7 @@ _WRITE = text(
     "rings = CASE WHEN inbox_last < :inbox_last THEN 0 ELSE rings END "
     "WHERE tenant = :e_tenant AND id = :e_chain AND version = :version"
 )
-_LOCK = text(f"{SELECT_CASE} WHERE tenant = :tenant AND id = :id FOR NO KEY UPDATE")
+_LOCK = Statement(f"{SELECT_CASE} WHERE tenant = :tenant AND id = :id FOR NO KEY UPDATE")
 
 
 def standing(case: CaseRow) -> dict[str, Any]:
@@ -224,10 +225,10 @@ async def change_case(conn: AsyncConnection, tenant: str, case_id: str, *, now: 
 
 async def _locked(conn: AsyncConnection, tenant: str, case_id: str) -> CaseRow:
     _one_case_only(conn, tenant, case_id)
-    row = (await conn.execute(_LOCK, {"tenant": tenant, "id": case_id})).mappings().one_or_none()
+    row = await _LOCK.row(conn, {"tenant": tenant, "id": case_id})
     if row is None:
         raise NotFound("case.unknown", "There is no such case.", "Check its number.")
-    return case_row(row)
+    return case_row(row._asdict())
 
 
 def _one_case_only(conn: AsyncConnection, tenant: str, case_id: str) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from diwan.domain.errors import Conflict, NotFound, Tampered
 from diwan.domain.facts import PageText
 from diwan.domain.ports import Cipher, RetentionClass
+from diwan.store.database import Statement
 from diwan.store.sealing import context, open_value, seal_value
 from diwan.store.tables import blob, document, page
 
@@ -295,6 +296,18 @@ async def pages_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cip
         open_value(cipher, RetentionClass.EVIDENCE, _page_context(row.document_id, row.page), row.text_sealed, PageText)
         for row in rows
     ]
+
+
+async def page_of(conn: AsyncConnection, tenant: str, document_id: str, number: int, cipher: Cipher) -> PageText | None:
+    """The text of one page (1-based), where it was read."""
+    row = await _PAGE.row(conn, {"tenant": tenant, "document": document_id, "page": number})
+    if row is None:
+        return None
+    place = _page_context(document_id, number)
+    return open_value(cipher, RetentionClass.EVIDENCE, place, row.text_sealed, PageText)
+
+
+_PAGE = Statement("SELECT text_sealed FROM page WHERE tenant = :tenant AND document_id = :document AND page = :page")
 
 
 def _page_context(document_id: str, number: int) -> str:

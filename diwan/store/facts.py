@@ -64,13 +64,10 @@ async def current_facts(conn: AsyncConnection, tenant: str, case_id: str, cipher
         .where(fact.c.tenant == tenant, fact.c.case_id == case_id)
         .order_by(fact.c.name, fact.c.provenance, fact.c.revision.desc())
     )
-    return [
-        open_value(
-            cipher,
-            RetentionClass.EVIDENCE,
-            _context(case_id, row.name, row.provenance, row.revision),
-            row.fact_sealed,
-            Fact,
-        )
-        for row in rows
-    ]
+    return [open_fact(cipher, case_id, row.name, row.provenance, row.revision, row.fact_sealed) for row in rows]
+
+
+def open_fact(cipher: Cipher, case_id: str, name: str, provenance: str, revision: int, sealed: bytes) -> Fact:
+    """A stored fact, opened. Raises `Tampered`."""
+    place = _context(case_id, name, provenance, revision)
+    return open_value(cipher, RetentionClass.EVIDENCE, place, sealed, Fact)

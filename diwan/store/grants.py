@@ -14,16 +14,16 @@ from diwan.store.tables import case_file, decision, party, task
 GRANTS = (Result.GRANTED, Result.PARTLY_GRANTED, Result.CONDITIONAL)
 
 
-async def granted_elsewhere(conn: AsyncConnection, case: CaseRow, token: str) -> bool:
-    """Whether an applicant with this identity token has a signed grant of the same procedure in another case."""
+async def granted_elsewhere(conn: AsyncConnection, tenant: str, case_id: str, procedure: str, token: str) -> bool:
+    """Whether an applicant with this identity token has a signed grant of this procedure in another case."""
     found = await conn.execute(
         select(
             exists()
             .where(
-                party.c.tenant == case.tenant,
+                party.c.tenant == tenant,
                 party.c.identity_token == token,
                 party.c.role == PartyRole.APPLICANT.value,
-                party.c.case_id != case.id,
+                party.c.case_id != case_id,
             )
             .where(
                 decision.c.tenant == party.c.tenant,
@@ -33,7 +33,7 @@ async def granted_elsewhere(conn: AsyncConnection, case: CaseRow, token: str) ->
             .where(
                 case_file.c.tenant == party.c.tenant,
                 case_file.c.id == party.c.case_id,
-                case_file.c.procedure == case.procedure,
+                case_file.c.procedure == procedure,
             )
         )
     )
@@ -55,7 +55,8 @@ async def promised_elsewhere(conn: AsyncConnection, case: CaseRow) -> bool:
     for token in tokens:
         await conn.execute(_TAKE_TURN, {"turn": f"{case.tenant}\x1f{case.procedure}\x1f{token}"})
     for token in tokens:
-        if await granted_elsewhere(conn, case, token) or await _signed_elsewhere(conn, case, token):
+        granted = granted_elsewhere(conn, case.tenant, case.id, case.procedure, token)
+        if await granted or await _signed_elsewhere(conn, case, token):
             return True
     return False
 

@@ -101,6 +101,22 @@ async def published_by_hash(conn: AsyncConnection, tenant: str, hash_: str) -> P
     return _found(found.one_or_none())
 
 
+async def procedure_of(conn: AsyncConnection, tenant: str, hash_: str) -> Procedure:
+    """As `published_by_hash`, read once a process: what a hash names never changes. Raises `NotFound`."""
+    known = _KNOWN.get((tenant, hash_))
+    if known is None:
+        known = (await published_by_hash(conn, tenant, hash_)).procedure
+        while len(_KNOWN) >= _KNOWN_AT_MOST:
+            _KNOWN.pop(next(iter(_KNOWN)))
+        _KNOWN[tenant, hash_] = known
+    return known
+
+
+# Tenant and hash, so that a tenant is told of no procedure that it has not published itself.
+_KNOWN: dict[tuple[str, str], Procedure] = {}
+_KNOWN_AT_MOST = 64
+
+
 async def list_published(conn: AsyncConnection, tenant: str) -> list[Published]:
     """All versions, by name, the newest first."""
     found = await conn.execute(

@@ -9,7 +9,7 @@ import pytest
 from agents.loop import TurnKind
 from diwan.embedded.demo_engine.failures import Failure, Mode
 from diwan.pool.errors import EngineBusy
-from diwan.store import runs
+from diwan.store import calls
 from tests.activities.office import EndlessWire, Office, Wire
 from tests.support.factories import TENANT
 
@@ -100,7 +100,7 @@ async def test_what_an_engine_says_badly_is_a_turn_of_its_kind_and_kept(
     assert len(wire.sent) == 1
     cipher = await office.keyring.cipher(TENANT, step.case)
     async with office.worker.transaction(TENANT) as conn:
-        (kept,) = await runs.used_answers(conn, TENANT, run.run, cipher)
+        (kept,) = (await calls.recorded(conn, TENANT, run.run, cipher)).answers
     assert kept.body
     assert kept.broken == {Mode.NOT_JSON: "junk", Mode.ENDLESS: "endless"}.get(mode, "")
     assert (await office.detail(step.case, "agent:model:called"))["kind"] == kind.value

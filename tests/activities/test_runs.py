@@ -7,18 +7,19 @@ from datetime import date
 
 import pytest
 
+from activities.briefing import read_brief
 from activities.runs import RULES, propose
 from activities.tools import ToolDesk, same_number
 from agents.conclude import Conclusion
 from agents.loop import ToolRequest
 from agents.parse import RequestedCall
-from agents.tools import EARLIER_AID
-from diwan.domain.errors import Conflict
+from agents.tools import EARLIER_AID, READ_PAGE
+from diwan.domain.errors import Conflict, Tampered
 from diwan.domain.event import APPLICATION_WITHDRAWN, PIECES_SUPPLIED
 from diwan.domain.facts import Evidence, Fact, Provenance
 from diwan.domain.task import TaskAct
 from tests.activities.office import PIECES, Office, Wire
-from tests.support.factories import CLERK
+from tests.support.factories import CLERK, TENANT
 
 PROMISE = PIECES["sale_promise"]
 
@@ -103,6 +104,30 @@ async def test_a_tool_called_twice_gives_its_first_result(office: Office) -> Non
     assert len(await office.entries(step.case, "agent:tool:called")) == 1
 
 
+async def test_a_tool_opens_the_page_that_is_asked_for_and_no_other(office: Office) -> None:
+    """A dossier may have thousands: what a call costs must not grow with them."""
+    step, run = await office.examining("one-page")
+    async with office.engine(Wire(None)) as model:
+        call, wanted = 0, list[ToolRequest]()
+        while not wanted:
+            call += 1
+            turn = await office.ask(model, step, run, call, final=False)
+            wanted = [request for request in turn.runnable if request.tool == READ_PAGE.name]
+            for request in turn.runnable if not wanted else ():
+                await office.tool(step, run, call, request.position, request.tool)
+    first, second, *_ = wanted
+    with office.database.superuser() as superuser:
+        superuser.execute("set session_replication_role = replica")  # past the guards, as a damaged disk is
+        superuser.execute(
+            "update page set text_sealed = 'damaged' where case_id = %s and document_id <> "
+            "(select id from document where case_id = %s order by received_at, id limit 1)",
+            [step.case, step.case],
+        )
+    assert await office.tool(step, run, call, first.position, first.tool) is True
+    with pytest.raises(Tampered):
+        await office.tool(step, run, call, second.position, second.tool)
+
+
 # --- what counts -----------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +210,13 @@ async def test_a_piece_that_came_unreadable_was_handed_in(office: Office) -> Non
 
 
 async def looked_up(office: Office, case: str, number: str) -> object:
-    desk = ToolDesk(await office.dossier(case), [], office.registers, office.clock)
+    async def no_page(_document: str, _number: int) -> None:
+        return None
+
+    cipher = await office.keyring.cipher(TENANT, case)
+    async with office.worker.transaction(TENANT) as conn:
+        brief = await read_brief(conn, TENANT, case, cipher)
+    desk = ToolDesk(brief, no_page, office.registers, office.clock)
     request = ToolRequest(position=0, tool=EARLIER_AID.name)
     call = RequestedCall(request, EARLIER_AID.wire_name, {"identity_number": number})
     return (await desk.carry_out(call)).value

@@ -38,22 +38,26 @@ def test_names_on_the_wire_lead_back_to_tools() -> None:
 
 
 def test_a_page_comes_with_its_place() -> None:
-    pages = [page("one"), page("two", number=2)]
-    assert page_result("d1", 2, pages) == {"document": "d1", "page": 2, "pages": 2, "text": "two"}
+    assert page_result("d1", 2, page("two", number=2), pages=2) == {
+        "document": "d1",
+        "page": 2,
+        "pages": 2,
+        "text": "two",
+    }
 
 
 def test_a_page_that_is_not_there_says_so() -> None:
-    assert page_result("d1", 3, [page("one")]) == {"error": "no_such_page"}
-    assert page_result("d9", 1, []) == {"error": "no_such_page"}
+    assert page_result("d1", 3, None, pages=1) == {"error": "no_such_page"}
+    assert page_result("d9", 1, None, pages=0) == {"error": "no_such_page"}
 
 
 def test_the_second_reading_is_shown_where_the_two_disagree() -> None:
-    assert "second_reading" not in page_result("d1", 1, [page("قرار", "قرار", 0.95)])
-    assert page_result("d1", 1, [page("ترار", "قرار", 0.5)])["second_reading"] == "قرار"
-    assert "second_reading" not in page_result("d1", 1, [page("x", "", 0.0)])
+    assert "second_reading" not in page_result("d1", 1, page("قرار", "قرار", 0.95), pages=1)
+    assert page_result("d1", 1, page("ترار", "قرار", 0.5), pages=1)["second_reading"] == "قرار"
+    assert "second_reading" not in page_result("d1", 1, page("x", "", 0.0), pages=1)
 
 
 def test_an_endless_page_is_cut_and_says_so() -> None:
-    shown = page_result("d1", 1, [page("x" * (PAGE_LIMIT + 1))])
+    shown = page_result("d1", 1, page("x" * (PAGE_LIMIT + 1)), pages=1)
     assert shown["cut"] is True
     assert len(str(shown["text"])) == PAGE_LIMIT

@@ -114,4 +114,5 @@ def _tool(dossier: Dossier, call: RequestedCall) -> JsonValue:
     assert isinstance(name, str)
     assert isinstance(page, int)
     document = short_names(dossier.submitted)[name]
-    return page_result(name, page, [each for each in dossier.pages if each.document == document.id])
+    found = next((each for each in dossier.pages if (each.document, each.page) == (document.id, page)), None)
+    return page_result(name, page, found, pages=document.pages)

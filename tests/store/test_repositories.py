@@ -13,6 +13,7 @@ from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import RetentionClass
 from diwan.procedures.examples import example_text
 from diwan.store import (
+    calls,
     cases,
     decisions,
     documents,
@@ -57,9 +58,10 @@ async def test_a_whole_case_reads_back(web: Database, keyring: MemoryKeyring, wh
         run = await runs.get_run(conn, TENANT, step_key(whole, "examine", 1))
         assert run is not None
         assert (run.status, run.calls, run.tokens) == ("finished", 1, 15)
-        (answer,) = await runs.used_answers(conn, TENANT, run.id, cipher)
+        recorded = await calls.recorded(conn, TENANT, run.id, cipher)
+        (answer,) = recorded.answers
         assert (answer.call, answer.body, answer.final, answer.broken) == (1, SECRET.encode(), True, "")
-        (result,) = await runs.tool_results(conn, TENANT, run.id, cipher)
+        (result,) = recorded.results
         assert (result.result, result.ok) == ({"text": SECRET}, True)
         (page,) = await documents.pages_of(conn, TENANT, whole, cipher)
         assert page.text == f"Certificat de {SECRET}"
@@ -146,22 +148,25 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
 
     async def send(run: str) -> int:
         async with pool.transaction(TENANT) as conn:
-            return await runs.store_request(
+            attempt = (await calls.recorded(conn, TENANT, run, cipher)).attempts.get(1, 0) + 1
+            await calls.store_request(
                 conn,
                 TENANT,
                 case_id=case_id,
                 run=run,
                 call=1,
+                attempt=attempt,
                 final=False,
                 model="m",
                 request=b"q",
                 cipher=cipher,
                 now=now,
             )
+        return attempt
 
     async def answer(run: str, attempt: int) -> bool:
         async with pool.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-            stored = await runs.store_answer(
+            stored = await calls.store_answer(
                 change,
                 cipher,
                 run=run,
@@ -181,7 +186,7 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
     with pytest.raises(Conflict):
         await answer(run, 1)
     async with worker.transaction(TENANT) as conn:
-        (used,) = await runs.used_answers(conn, TENANT, run, cipher)
+        (used,) = (await calls.recorded(conn, TENANT, run, cipher)).answers
     assert used.body == b"answer 2"
 
     cancelled = await start(2)
@@ -192,7 +197,7 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
         change.record("case:step:moved", WORKER, cipher=cipher)
     assert not await answer(cancelled, attempt)
     async with worker.transaction(TENANT) as conn:
-        assert await runs.used_answers(conn, TENANT, cancelled, cipher) == []
+        assert (await calls.recorded(conn, TENANT, cancelled, cipher)).answers == []
 
 
 async def test_a_tools_first_result_stays(
@@ -203,10 +208,10 @@ async def test_a_tools_first_result_stays(
     async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         run = await runs.start_run(change, "examine", 1, spec="s", prompts="1")
         change.record("agent:run:started", WORKER, cipher=cipher)
-    stored: list[runs.StoredResult] = []
+    stored: list[calls.StoredResult] = []
     for ok in (False, True):
         async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-            done = await runs.store_tool_result(
+            done = await calls.store_tool_result(
                 change,
                 cipher,
                 run=run.id,
@@ -223,7 +228,7 @@ async def test_a_tools_first_result_stays(
                 change.record("agent:tool:called", WORKER, cipher=cipher)
             else:
                 change.unchanged()
-    assert stored == [runs.StoredResult(new=True, ok=False), runs.StoredResult(new=False, ok=False)]
+    assert stored == [calls.StoredResult(new=True, ok=False), calls.StoredResult(new=False, ok=False)]
 
 
 async def test_events_are_consumed_once_and_in_order(
@@ -271,9 +276,9 @@ async def test_earlier_aid_is_found_by_the_applicants_number(
     async with worker.transaction(TENANT) as conn:
         mine = await cases.get_case(conn, TENANT, whole)
         other = await cases.get_case(conn, TENANT, await open_case("earlier"))
-        assert not await grants.granted_elsewhere(conn, mine, token)
-        assert await grants.granted_elsewhere(conn, other, token)
-        assert not await grants.granted_elsewhere(conn, other, "0" * 64)
+        assert not await grants.granted_elsewhere(conn, TENANT, mine.id, mine.procedure, token)
+        assert await grants.granted_elsewhere(conn, TENANT, other.id, other.procedure, token)
+        assert not await grants.granted_elsewhere(conn, TENANT, other.id, other.procedure, "0" * 64)
 
 
 async def test_cases_are_listed_newest_first_page_by_page(web: Database, open_case: Opened) -> None:

@@ -11,7 +11,7 @@ from diwan.domain.event import DocumentRef
 from diwan.domain.facts import Fact, PageText, Provenance
 from diwan.domain.party import Party, PartyRole
 from diwan.domain.task import ActInput, TaskAct, TaskKind
-from diwan.store import decisions, documents, facts, inbox, letters, notifications, outbox, runs, tasks
+from diwan.store import calls, decisions, documents, facts, inbox, letters, notifications, outbox, runs, tasks
 from diwan.store.acts import act_on_task
 from diwan.store.change import change_case
 from diwan.store.database import Database
@@ -69,12 +69,13 @@ async def whole_case(
         change.record("agent:run:started", agent(TENANT, "dossier-examiner"), cipher=cipher)
 
     async with pool.transaction(TENANT) as conn:
-        attempt = await runs.store_request(
+        await calls.store_request(
             conn,
             TENANT,
             case_id=case_id,
             run=run.id,
             call=1,
+            attempt=1,
             final=True,
             model="demo",
             request=secret.encode(),
@@ -82,12 +83,12 @@ async def whole_case(
             now=now,
         )
     async with pool.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-        await runs.store_answer(
+        await calls.store_answer(
             change,
             cipher,
             run=run.id,
             call=1,
-            attempt=attempt,
+            attempt=1,
             body=secret.encode(),
             broken="",
             engine="demo",
@@ -102,7 +103,7 @@ async def whole_case(
         )
 
     async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-        await runs.store_tool_result(
+        await calls.store_tool_result(
             change,
             cipher,
             run=run.id,

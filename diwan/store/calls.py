@@ -1,0 +1,272 @@
+"""What an agent's run asked and was answered: exact requests and answers of every attempt, results of tools.
+
+Of the attempts of one call the first stored answer counts; others are kept and never used, and so are answers that
+come after the run has ended. These statements are most of what the service does all day, so psycopg runs them itself
+(`Statement`): three for a model call and one for a tool call, besides the case's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from pydantic import JsonValue
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from diwan.domain.errors import Conflict, Unavailable
+from diwan.domain.ports import Cipher, RetentionClass
+from diwan.store.change import Change
+from diwan.store.database import Statement
+from diwan.store.sealing import context, open_json, seal_json
+
+
+@dataclass(frozen=True, slots=True)
+class UsedAnswer:
+    """The answer of a call that counts, as received; `broken` names why it could not be read to its end."""
+
+    call: int
+    body: bytes
+    final: bool
+    broken: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """`result` as given to the model (JSON)."""
+
+    call: int
+    position: int
+    tool: str
+    ok: bool
+    result: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """All calls of a run so far, in order: answers that count, results, and for each call its last attempt."""
+
+    answers: list[UsedAnswer]
+    results: list[ToolResult]
+    attempts: Mapping[int, int]
+
+
+async def recorded(conn: AsyncConnection, tenant: str, run: str, cipher: Cipher) -> Recorded:
+    """What a run has on record, opened."""
+    answers: list[UsedAnswer] = []
+    results: list[ToolResult] = []
+    attempts: dict[int, int] = {}
+    for what, call, number, yes, final, said, sealed in await _RECORDED.rows(conn, {"tenant": tenant, "run": run}):
+        if what == "result":
+            place = _tool_place("result_sealed", run, call, number)
+            result = open_json(cipher, RetentionClass.EXCHANGE, place, sealed)
+            results.append(ToolResult(call, number, said, yes, result))
+            continue
+        attempts[call] = max(number, attempts.get(call, 0))
+        if yes:
+            answers.append(UsedAnswer(call, _open_answer(cipher, run, call, number, sealed), final, said))
+    return Recorded(answers, results, attempts)
+
+
+_RECORDED = Statement(
+    "SELECT 'answer' AS what, call, attempt AS number, used AS yes, final, broken AS said,"
+    " CASE WHEN used THEN response_sealed END AS sealed FROM model_call WHERE tenant = :tenant AND run_id = :run "
+    "UNION ALL SELECT 'result', call, position, status = 'done', false, tool, result_sealed"
+    " FROM tool_call WHERE tenant = :tenant AND run_id = :run ORDER BY call, what, number"
+)
+
+
+async def used_answer(conn: AsyncConnection, tenant: str, run: str, call: int, cipher: Cipher) -> UsedAnswer | None:
+    """The answer of one call that counts, where it has one."""
+    row = await _USED_ANSWER.row(conn, {"tenant": tenant, "run": run, "call": call})
+    if row is None:
+        return None
+    return UsedAnswer(call, _open_answer(cipher, run, call, row.attempt, row.response_sealed), row.final, row.broken)
+
+
+_USED_ANSWER = Statement(
+    "SELECT attempt, final, broken, response_sealed FROM model_call "
+    "WHERE tenant = :tenant AND run_id = :run AND call = :call AND used"
+)
+
+
+def _open_answer(cipher: Cipher, run: str, call: int, attempt: int, sealed: bytes) -> bytes:
+    return cipher.open(RetentionClass.EXCHANGE, _model_place("response_sealed", run, call, attempt), sealed)
+
+
+def _model_place(column: str, run: str, call: int, attempt: int) -> str:
+    return context(f"model_call.{column}", run, call, attempt)
+
+
+def _tool_place(column: str, run: str, call: int, position: int) -> str:
+    return context(f"tool_call.{column}", run, call, position)
+
+
+# --- model calls -----------------------------------------------------------------------------------------------------
+
+
+async def store_request(
+    conn: AsyncConnection,
+    tenant: str,
+    *,
+    case_id: str,
+    run: str,
+    call: int,
+    attempt: int,
+    final: bool,
+    model: str,
+    request: bytes,
+    cipher: Cipher,
+    now: datetime,
+) -> None:
+    """Stores a request as it will be sent. Changes nothing of the case. `attempt` is the last recorded one + 1.
+
+    Raises `Unavailable` where another worker took the number at the same moment.
+    """
+    place = _model_place("request_sealed", run, call, attempt)
+    stored = await _STORE_REQUEST.write(
+        conn,
+        {
+            "tenant": tenant,
+            "run": run,
+            "call": call,
+            "attempt": attempt,
+            "case": case_id,
+            "model": model,
+            "final": final,
+            "sealed": cipher.seal(RetentionClass.EXCHANGE, place, request),
+            "now": now,
+        },
+    )
+    if stored != 1:
+        raise Unavailable("call.attempt_taken", "Another worker sends this call just now.", "Try again.")
+
+
+_STORE_REQUEST = Statement(
+    "INSERT INTO model_call (tenant, run_id, call, attempt, case_id, model, final, request_sealed, status, started_at) "
+    "VALUES (:tenant, :run, :call, :attempt, :case, :model, :final, :sealed, 'sent', :now) ON CONFLICT DO NOTHING"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """`used` is False for an answer that came after another attempt's, or after the run had ended."""
+
+    used: bool
+
+
+async def store_answer(
+    change: Change,
+    cipher: Cipher,
+    *,
+    run: str,
+    call: int,
+    attempt: int,
+    body: bytes,
+    broken: str,
+    engine: str,
+    usage: Mapping[str, int],
+) -> StoredAnswer:
+    """Stores an answer as received. The first of a call whose run goes on is used: decided under the case's lock.
+
+    `usage` counts tokens: `prompt_tokens` and `completion_tokens` of a used answer add to the run's. Raises
+    `Conflict` where the attempt has its answer, or no request of it is stored.
+    """
+    place = _model_place("response_sealed", run, call, attempt)
+    row = await _STORE_ANSWER.row(
+        change.conn,
+        {
+            "tenant": change.case.tenant,
+            "run": run,
+            "call": call,
+            "attempt": attempt,
+            "sealed": cipher.seal(RetentionClass.EXCHANGE, place, body),
+            "broken": broken,
+            "engine": engine,
+            "usage": orjson.dumps(dict(usage)).decode(),
+            "tokens": usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0),
+            "now": change.now,
+        },
+    )
+    if row is None or row.counted != row.used:
+        raise Conflict("call.not_sent", "No request of this attempt waits for an answer.", "Store the request first.")
+    return StoredAnswer(row.used)
+
+
+# One statement sees one state of the run, and no other transaction changes it while we hold the case.
+_STORE_ANSWER = Statement(
+    "WITH first AS (SELECT EXISTS (SELECT FROM agent_run WHERE tenant = :tenant AND id = :run AND status = 'running')"
+    " AND NOT EXISTS (SELECT FROM model_call WHERE tenant = :tenant AND run_id = :run AND call = :call AND used)"
+    " AS one), "
+    "answered AS (UPDATE model_call SET response_sealed = :sealed, used = one, broken = :broken, engine = :engine,"
+    " status = CASE WHEN one THEN 'answered' ELSE 'late' END, usage = cast(:usage AS jsonb), ended_at = :now FROM first"
+    " WHERE tenant = :tenant AND run_id = :run AND call = :call AND attempt = :attempt AND status = 'sent'"
+    " RETURNING used), "
+    "counted AS (UPDATE agent_run SET calls = calls + 1, tokens = tokens + :tokens FROM answered"
+    " WHERE answered.used AND tenant = :tenant AND id = :run RETURNING id) "
+    "SELECT used, EXISTS (SELECT FROM counted) AS counted FROM answered"
+)
+
+
+# --- tool calls ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """`new` is False where the result of this call was stored before; `ok` is then that of the stored one."""
+
+    new: bool
+    ok: bool
+
+
+async def store_tool_result(
+    change: Change,
+    cipher: Cipher,
+    *,
+    run: str,
+    call: int,
+    position: int,
+    tool: str,
+    effect: str,
+    arguments: Mapping[str, JsonValue],
+    result: Any,
+    ok: bool,
+) -> StoredResult:
+    """Stores what a tool answered, keyed by call and position: the first result stays."""
+    place = (run, call, position)
+    key = {"tenant": change.case.tenant, "run": run, "call": call, "position": position}
+
+    def sealed(column: str, value: Any) -> bytes:
+        return seal_json(cipher, RetentionClass.EXCHANGE, _tool_place(column, *place), value)
+
+    stored = await _STORE_RESULT.write(
+        change.conn,
+        {
+            **key,
+            "case": change.case.id,
+            "tool": tool,
+            "effect": effect,
+            "arguments": sealed("arguments_sealed", dict(arguments)),
+            "result": sealed("result_sealed", result),
+            "status": "done" if ok else "failed",
+            "now": change.now,
+        },
+    )
+    if stored == 1:
+        return StoredResult(new=True, ok=ok)
+    found = await _STORED_RESULT.row(change.conn, key)
+    if found is None:
+        raise Conflict("call.result_lost", "A result was neither stored nor found.", "Try again.")
+    return StoredResult(new=False, ok=found.status == "done")
+
+
+_STORE_RESULT = Statement(
+    "INSERT INTO tool_call (tenant, run_id, call, position, case_id, tool, effect, arguments_sealed, result_sealed,"
+    " status, started_at, ended_at) VALUES (:tenant, :run, :call, :position, :case, :tool, :effect, :arguments,"
+    " :result, :status, :now, :now) ON CONFLICT DO NOTHING"
+)
+_STORED_RESULT = Statement(
+    "SELECT status FROM tool_call WHERE tenant = :tenant AND run_id = :run AND call = :call AND position = :position"
+)
