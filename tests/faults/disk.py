@@ -7,6 +7,7 @@ limited while it runs (RLIMIT_FSIZE): Postgres and Temporal then fail where they
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import subprocess
@@ -55,12 +56,18 @@ def unlimit(pids: Iterable[int]) -> None:
 
 
 def _limit(pid: int, size: int) -> None:
+    """Only the soft limit: an ordinary user could not raise the hard one again."""
     try:
-        # Only the soft limit: an ordinary user could not raise the hard one again.
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
     except ProcessLookupError:
         return
+    except PermissionError:  # root of a container may not do it for another user (CAP_SYS_RESOURCE): as that user
+        with contextlib.suppress(FileNotFoundError):
+            said = "unlimited" if size == resource.RLIM_INFINITY else str(size)
+            owner = Path(f"/proc/{pid}").stat().st_uid
+            command = ("prlimit", "--pid", str(pid), f"--fsize={said}:")
+            subprocess.run(command, user=owner, capture_output=True, check=False)
 
 
 def _run(*command: str) -> bool:

@@ -101,18 +101,20 @@ class _Run:
         applying = asyncio.create_task(self._apply())
         raging = asyncio.create_task(self._rage(rest))
         outcome = Outcome(Report())
-        await asyncio.wait([raging, applying], timeout=self._plan.rage_s)
-        rest.set()
-        await raging
-        outcome.raged_s = time.monotonic() - self._began
-        self._say("the nemesis rests")
-        settled = await self._settle(applying)
-        outcome.settled_s = settled
-        stop.set()
-        if settled is None:
-            applying.cancel()
-            people.cancel()
-        await asyncio.gather(applying, people, return_exceptions=True)
+        try:
+            await asyncio.wait([raging], timeout=self._plan.rage_s)
+            rest.set()
+            await raging
+            outcome.raged_s = time.monotonic() - self._began
+            self._say("the nemesis rests")
+            outcome.settled_s = await self._settle(applying)
+            stop.set()
+            if outcome.settled_s is not None:
+                await asyncio.gather(applying, people)
+        finally:
+            for task in (raging, applying, people):
+                task.cancel()
+            await asyncio.gather(raging, applying, people, return_exceptions=True)
         outcome.faults, outcome.statuses = self._nemesis.counts, self._desk.statuses
         outcome.outside = self._portal.counts + self._people.counts
         outcome.restarts = Counter({name: restarts for name, restarts in self._stack.restarts().items() if restarts})
