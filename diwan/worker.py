@@ -38,6 +38,11 @@ _PASSED_THROUGH = (
 
 _DRAIN = timedelta(seconds=20)
 
+# Temporal takes a workflow task back after ten seconds, and what was done of it is done again. After a restart every
+# open case has one, and a hundred at once (the library's default) share one thread: on a busy machine all of them
+# were late, again and again. Those that wait in the queue are late for nobody.
+_WORKFLOW_TASKS = 16
+
 
 def case_worker(client: Client, casework: CaseActivities, runs: RunActivities, *, cached_cases: int = 500) -> Worker:
     """Polls the cases' queue."""
@@ -48,6 +53,7 @@ def case_worker(client: Client, casework: CaseActivities, runs: RunActivities, *
         activities=activities_of(casework) + activities_of(runs),
         workflow_runner=workflow_runner(),
         max_cached_workflows=cached_cases,
+        max_concurrent_workflow_tasks=_WORKFLOW_TASKS,
         max_concurrent_activities=20,
         max_concurrent_local_activities=20,
         graceful_shutdown_timeout=_DRAIN,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
+import signal
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ def main() -> int:
     rage = asked.rage if asked.rage is not None else (60.0 if asked.short else max(150.0, asked.cases * 2.0))
     plan = Plan(asked.cases, seed, rage, asked.settle, asked.short, asked.at_once, asked.keep)
     print(f"faults: seed {seed}, {plan.cases} cases{', short' if plan.short else ''}", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # whatever started us may have had them ignored
+        signal.signal(number, signal.default_int_handler)
     outcome = asyncio.run(run(plan))
     print(_told(outcome))
     print(f"seed {seed}: {len(outcome.report.findings)} findings")

@@ -15,7 +15,7 @@ from tests.faults.dossiers import Application
 from tests.faults.evidence import Acted, Row
 from tests.faults.sender import Portal
 
-_LOOK_S = 0.5
+_LOOK_S = 1.0
 _WHO = {"review": "clerk", "request_pieces": "clerk", "sign": "authority"}
 
 

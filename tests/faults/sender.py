@@ -14,7 +14,7 @@ from tests.faults.desk import AGAIN, Answer, Desk, row_of
 from tests.faults.dossiers import SOURCE, SUBMITTED, SUPPLIED, WITHDRAWN, Application, Event, application, event
 from tests.faults.evidence import Row, Sent
 
-_PAUSE_S = 0.5
+_PAUSE_S = 2.0
 
 
 @dataclass

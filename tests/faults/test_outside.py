@@ -60,7 +60,7 @@ def _deliver(to: Receiver, id_: str, body: str, secret: str = SECRET) -> int:
     }
     try:
         url = f"http://127.0.0.1:{to.server_address[1]}/"
-        return httpx.post(url, content=body, headers=headers, trust_env=False).status_code
+        return httpx.post(url, content=body, headers=headers, trust_env=False, timeout=3.0).status_code
     except httpx.HTTPError:
         return 0
 
@@ -77,8 +77,9 @@ def test_a_delivery_is_written_down_before_it_is_answered(listening: Receiver, t
 
 def test_a_receiver_that_answers_badly_has_the_delivery_all_the_same(listening: Receiver, tmp_path: Path) -> None:
     for mode, answer in (("fail", 500), ("drop", 0), ("hang", 0)):
-        listening.set_mode(mode, 0.5)
+        listening.set_mode(mode, 300)
         assert _deliver(listening, mode, "{}") == answer
+    listening.set_mode("", 0)
     assert [row["status"] for row in read_jsonl(tmp_path / "log")] == [500, 0, 0]
     assert set(receiver.MODES) == {"fail", "drop", "hang"}
 
@@ -98,7 +99,7 @@ def test_a_receiver_that_answers_badly_has_the_delivery_all_the_same(listening: 
 )
 async def test_the_engine_fails_as_it_is_told(failing: FaultyEngine, mode: str, error: type[Exception]) -> None:
     url = f"http://127.0.0.1:{failing.server_address[1]}"
-    failing.set_mode(mode, 20)
+    failing.set_mode(mode, 300)
     async with EngineClient(url, seconds=1.0, max_bytes=10**6) as client:
         with pytest.raises(error):
             await client.chat(b"{}")
@@ -107,7 +108,7 @@ async def test_the_engine_fails_as_it_is_told(failing: FaultyEngine, mode: str, 
 async def test_an_engine_that_talks_nonsense_is_well_formed(failing: FaultyEngine) -> None:
     async with EngineClient(f"http://127.0.0.1:{failing.server_address[1]}") as client:
         for mode, reason in (("nonsense", "stop"), ("cut", "length")):
-            failing.set_mode(mode, 20)
+            failing.set_mode(mode, 300)
             answer = json.loads((await client.chat(b"{}")).body)
             assert answer["choices"][0]["finish_reason"] == reason
     assert {"nonsense", "cut"} < set(engine.MODES)
