@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -17,8 +18,9 @@ from diwan.domain.actor import rule, system
 from diwan.domain.case import CaseStatus, Plan, StepKind
 from diwan.domain.ports import Keyring
 from diwan.procedures.flow import on_time
-from diwan.store import cases, inbox
+from diwan.store import cases, clock_watch, inbox
 from diwan.store.change import Change, change_case
+from diwan.store.clock_watch import ClockWatch
 from diwan.store.database import Database
 from workflows.calls import BLOCK_CASE, DRAIN_INBOX, LOAD_CASE, PERFORM_STEP, WAKE, BlockInput, CaseRef, StepRef
 
@@ -30,11 +32,14 @@ Clock = Callable[[], datetime]
 class CaseActivities:
     """`db` connects as diwan_worker."""
 
-    def __init__(self, db: Database, keyring: Keyring, correspondence: Correspondence, clock: Clock) -> None:
+    def __init__(
+        self, db: Database, keyring: Keyring, correspondence: Correspondence, clock: Clock, watch: ClockWatch
+    ) -> None:
         self._db = db
         self._keyring = keyring
         self._correspondence = correspondence
         self._clock = clock
+        self._watch = watch
 
     @activity.defn(name=LOAD_CASE.name)
     async def load_case(self, ref: CaseRef) -> Plan:
@@ -66,9 +71,18 @@ class CaseActivities:
         return True
 
     async def _expire(self, change: Change, dossier: Dossier, at: datetime) -> bool:
-        """Takes the earliest date that was over at `at`, with its entry; False where none was."""
+        """Takes the earliest date that was over at `at`, with its entry; False where none was.
+
+        Where the clock may not be trusted no date falls after the last instant at which it could.
+        """
         move = on_time(dossier.procedure, change.state, at, dossier.calendar)
         if move is None:
+            return False
+        standing = await self._watch.look(change.conn, change.case.tenant)
+        if standing.frozen:
+            move = on_time(dossier.procedure, change.state, standing.legal(at), dossier.calendar)
+        if move is None:
+            log.warning("case.date_stands_still", tenant=change.case.tenant, case=change.case.id)
             return False
         await carry(change, dossier, move)
         change.record(
@@ -85,7 +99,14 @@ class CaseActivities:
         while True:
             await self.drain_inbox(ref)
             if not await self._next_date(ref):
-                return await self.load_case(ref)
+                return await self._after_dates(ref)
+
+    async def _after_dates(self, ref: CaseRef) -> Plan:
+        """What comes next; no date to wait for while dates stand still: the relay rings when they fall again."""
+        async with self._db.transaction(ref.tenant) as conn:
+            case = await cases.get_case(conn, ref.tenant, ref.case)
+            frozen = case.wake_at and (await clock_watch.standing(conn, ref.tenant)).frozen
+        return plan_of(replace(case, wake_at=None) if frozen else case)
 
     async def _next_date(self, ref: CaseRef) -> bool:
         """Takes the earliest date that is over; False where none is."""

@@ -115,6 +115,21 @@ class Settings(BaseSettings):
         description="Seconds that a model call may wait for a free engine before a person takes over.",
     )
 
+    clock_jump_s: int = Field(
+        default=10_800,
+        ge=600,
+        le=64_800,
+        description="Seconds by which the wall clock may move against the machine's steady clock, and machines may "
+        "differ; by more, legal dates stand still until a person confirms (`diwan clock`).",
+    )
+    clock_gap_s: int = Field(
+        default=345_600,
+        ge=3_600,
+        le=2_592_000,
+        description="Seconds that the service may have stood still when it starts again after its machine did; after "
+        "more, legal dates stand still until a person confirms.",
+    )
+
     webhook_secrets: Path | None = Field(
         default=None, description="Folder with one file for each webhook secret, by its name."
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ from diwan.domain.errors import NeedsPerson, NotFound
 if TYPE_CHECKING:
     from diwan.pool.registry import Registry
     from diwan.settings import Settings
+    from diwan.store.clock_watch import ClockWatch
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +39,15 @@ def register(app: typer.Typer) -> None:
 
 def clock() -> datetime:
     return datetime.now(UTC)
+
+
+def _watch(settings: Settings, part: str) -> ClockWatch:
+    from diwan import system_clock
+    from diwan.domain.clock import Tolerance
+    from diwan.store.clock_watch import ClockWatch
+
+    tolerance = Tolerance(timedelta(seconds=settings.clock_jump_s), timedelta(seconds=settings.clock_gap_s))
+    return ClockWatch(system_clock.read, tolerance, part=part)
 
 
 # --- web ------------------------------------------------------------------------------------------------------------
@@ -66,6 +76,7 @@ async def _web(settings: Settings) -> None:
                 keyring=ring,
                 verifier=verifier,
                 clock=clock,
+                watch=_watch(settings, "web"),
                 probes={"vault": ring.ready, "issuer": verifier.ready},
                 readers=readers,
             )
@@ -75,6 +86,9 @@ async def _web(settings: Settings) -> None:
 
 
 # --- worker ---------------------------------------------------------------------------------------------------------
+
+
+_WATCH_S = 60.0
 
 
 def worker() -> None:
@@ -90,6 +104,8 @@ async def _worker(settings: Settings) -> None:
     from activities.runs import RunActivities, RunSettings
     from diwan.documents.readers import Readers
     from diwan.documents.typeset import render_letter
+    from diwan.relay import run_forever
+    from diwan.store.clock_watch import watch_all
     from diwan.worker import case_worker, run_until
 
     db, ring, link = database(settings, "worker"), keyring(settings), TemporalLink(settings)
@@ -106,9 +122,11 @@ async def _worker(settings: Settings) -> None:
     ):
         client = await running.patiently("temporal", link.connect, stop)
         if client is not None:
-            casework = CaseActivities(db, ring, Correspondence(db, ring, render_letter, clock), clock)
+            watch = _watch(settings, "worker")
+            casework = CaseActivities(db, ring, Correspondence(db, ring, render_letter, clock), clock, watch)
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
-            await run_until(case_worker(client, casework, runs), stop)
+            watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
+            await asyncio.gather(run_until(case_worker(client, casework, runs), stop), watching)
     await ring.aclose()
     await db.dispose()
 

@@ -34,6 +34,7 @@ _SECTIONS = (
     ("Access tokens", ("issuer_url", "audience")),
     ("Models", ("engine", "registry", "agent")),
     ("Webhooks", ("webhook",)),
+    ("Legal dates", ("clock",)),
 )
 
 

@@ -21,7 +21,7 @@ from diwan.domain.ports import Cipher, Keyring
 from diwan.domain.task import ActInput, TaskAct, TaskKind, TaskStatus
 from diwan.ledger.entry import EntryApproval
 from diwan.procedures.steps import APPROVED, EDITED, REJECTED, RETURNED
-from diwan.store import edits, inbox, stray_events
+from diwan.store import clock_watch, edits, inbox, stray_events
 from diwan.store.act_checks import Standing, check_act, check_signature
 from diwan.store.act_records import StoredAct, insert_act, stored_act, update_task
 from diwan.store.change import Change, change_case
@@ -122,6 +122,7 @@ async def _in_case(change: Change, cipher: Cipher, task_id: str, request: _Reque
     check_act(standing)
     delegation = await check_signature(conn, standing, change.case, procedure, request.now)
     after = await _effect(change, cipher, standing, procedure, request, delegation)
+    await clock_watch.mark_unsure(change)
     await update_task(conn, after)
     await _store_act(conn, cipher, after, request)
     change.record("task:act:recorded", request.actor, **_said(task, after, proposal, request, cipher, delegation))

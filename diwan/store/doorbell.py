@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, case, func, or_, select, text, update
+from sqlalchemy import and_, case, exists, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from diwan.store.tables import case_file
+from diwan.store.tables import case_file, clock_watch
 
 # A date that a live workflow would have acted on: past this, nothing will wake the case by itself.
 OVERDUE = timedelta(seconds=30)
@@ -35,12 +35,16 @@ class Bell:
 async def cases_to_ring(conn: AsyncConnection, now: datetime, *, limit: int = 200) -> list[Bell]:
     """Cases with an unconsumed event or a date long past, not rung within their back-off, and those that are being
     worked on and were not rung for `SILENT`. What came in anew goes first, then what was not rung for longest.
+    No date is past where dates stand still.
 
     The back-off restarts with each new event because `inbox_last` moves `rings` back to 0.
     """
     c = case_file.c
     unconsumed = c.inbox_last > c.inbox_cursor
-    overdue = c.wake_at < now - OVERDUE
+    stands_still = exists(
+        select(clock_watch.c.tenant).where(clock_watch.c.tenant == c.tenant, clock_watch.c.stands_at < c.wake_at)
+    )
+    overdue = and_(c.wake_at < now - OVERDUE, ~stands_still)
     # Somebody should be working on it: if its workflow is gone (Temporal's data lost), only this brings it back. A
     # ring that was not marked (the relay died after it) leaves no time of a ring: then that of the opening counts.
     working = and_(text("kind IN ('act', 'agent')"), func.coalesce(c.rung_at, c.opened_at) < now - SILENT)

@@ -17,7 +17,7 @@ from diwan.domain.actor import Actor
 from diwan.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from diwan.domain.event import FOLLOW_UP_TYPES, OPENING_TYPES, Application, Envelope, FollowUp
 from diwan.domain.ports import Keyring
-from diwan.store import documents, inbox, intake_opening, stray_events
+from diwan.store import clock_watch, documents, inbox, intake_opening, stray_events
 from diwan.store.cases import find_case
 from diwan.store.change import CaseRow, change_case
 from diwan.store.database import Database
@@ -136,6 +136,7 @@ async def _follow_up(db: Database, keyring: Keyring, event: Incoming, case: Case
             now=change.now,
         )
         await event.store_documents(conn, case.id, made)
+        await clock_watch.mark_unsure(change)
         change.record(kind_of(envelope), event.client, **entry_fields(event, cipher, seq))
     return Accepted(case.id, case.number, seq, duplicate=False, documents=[each.taken for each in made])
 

@@ -16,6 +16,7 @@ from diwan.procedures.periods import calendar_of
 from diwan.store import inbox
 from diwan.store.cases import case_of_reference
 from diwan.store.change import NewCase, create_case, number_case
+from diwan.store.clock_watch import CLOCK_UNSURE, standing
 from diwan.store.database import Database
 from diwan.store.documents import SealedDocument
 from diwan.store.entries import EntryDraft
@@ -64,11 +65,14 @@ async def _prepare(db: Database, keyring: Keyring, event: Incoming, application:
     envelope = event.envelope
     async with db.transaction(envelope.tenant) as conn:
         version = await published(conn, envelope.tenant, application.procedure)
+        unsure = (await standing(conn, envelope.tenant)).frozen
     case_id = case_id_of(envelope, application.reference)
     cipher = await keyring.cipher(envelope.tenant, case_id)
     calendar = calendar_of(version.procedure)
     move = open_case(version.procedure, event.now, calendar)
     today = calendar.day_of(event.now)
+    if unsure:
+        move.state.flags.append(CLOCK_UNSURE)
     return _Prepared(
         case=NewCase(
             id=case_id,

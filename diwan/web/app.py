@@ -15,7 +15,7 @@ from starlette.responses import Response
 import diwan
 from diwan.domain.errors import DiwanError
 from diwan.web import health
-from diwan.web.api import cases, documents, events, letters, procedures, tasks
+from diwan.web.api import cases, clock, documents, events, letters, procedures, tasks
 from diwan.web.dependencies import Dependencies
 from diwan.web.guard import Guard
 from diwan.web.openapi import describe
@@ -28,7 +28,15 @@ _ABOUT = (
     "Intake of events, cases, tasks and procedures of one or more ministries. Every error is a problem (RFC 9457) "
     "with a stable `code` and a `remedy`. docs/api.md tells the whole story."
 )
-_ROUTERS = (events.router, documents.router, cases.router, letters.router, tasks.router, procedures.router)
+_ROUTERS = (
+    events.router,
+    documents.router,
+    cases.router,
+    letters.router,
+    tasks.router,
+    procedures.router,
+    clock.router,
+)
 # FastAPI's own telemetry would log the text of exceptions and put addresses on spans.
 _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)
 

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 
 from diwan.documents.readers import Readers
 from diwan.domain.ports import Keyring
+from diwan.store.clock_watch import ClockWatch
 from diwan.store.database import Database
 from diwan.web.api.bodies import BodyBudget
 from diwan.web.auth import TokenVerifier
@@ -21,14 +22,16 @@ Probe = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Dependencies:
-    """`clock` gives the time in UTC. `probes` are the parts that `/readyz` asks besides the database (`vault`,
-    `issuer`): each raises when its part cannot be used. Whoever makes `readers` closes them.
+    """`clock` gives the time in UTC, `watch` says whether legal dates may rest on it. `probes` are the parts that
+    `/readyz` asks besides the database (`vault`, `issuer`): each raises when its part cannot be used. Whoever makes
+    `readers` closes them.
     """
 
     db: Database
     keyring: Keyring
     verifier: TokenVerifier
     clock: Callable[[], datetime]
+    watch: ClockWatch
     probes: Mapping[str, Probe] = field(default_factory=dict[str, Probe])
     limits: Limits = field(default_factory=Limits)
     readers: Readers = field(default_factory=Readers)
@@ -36,6 +39,11 @@ class Dependencies:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", BodyBudget(self.limits.in_flight_bytes))
+
+    async def stamp(self, tenant: str) -> datetime:
+        """The instant of what a tenant's caller does now; a clock that jumped has been noticed when it is given."""
+        async with self.db.transaction(tenant) as conn:
+            return (await self.watch.read(conn, tenant))[0]
 
 
 def of_app(request: Request) -> Dependencies:

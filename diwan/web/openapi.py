@@ -12,10 +12,10 @@ from pydantic.json_schema import models_json_schema
 
 from diwan.domain.event import Application, FollowUp
 from diwan.web.api.examples import PROBLEM
-from diwan.web.api.views import ActBody
+from diwan.web.api.views import ActBody, ClockBody
 
 _REF = "#/components/schemas/{model}"
-_MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActBody)
+_MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActBody, ClockBody)
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
 
 _PROBLEM: dict[str, Any] = {

@@ -13,6 +13,7 @@ from diwan.domain.text import Localized
 from diwan.store.database import Database
 from diwan.store.tenants import put_tenant
 from tests.activities.office import Clock, Office
+from tests.support.clocks import forget
 from tests.support.databases import TestDatabase
 from tests.support.factories import AUTHORITY, TENANT, ministry
 from tests.support.keyring import MemoryKeyring
@@ -56,4 +57,5 @@ async def demo(database: TestDatabase) -> TestDatabase:
 def office(
     demo: TestDatabase, web: Database, worker: Database, pool: Database, keyring: MemoryKeyring, readers: Readers
 ) -> Office:
+    forget(demo, TENANT)
     return Office(demo, web, worker, pool, keyring, readers, Clock(NOW))

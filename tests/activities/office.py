@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -41,6 +41,7 @@ from diwan.store.intake import Accepted, accept_event
 from diwan.store.letters import LetterRow
 from diwan.store.notifications import NotificationRow
 from diwan.store.tasks import TaskRow
+from tests.support.clocks import Machine, watch_on
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT, a_document, application, envelope, sender
 from tests.support.keyring import MemoryKeyring
@@ -106,7 +107,7 @@ class EndlessWire(Wire):
 
 @dataclass
 class Office:
-    """`clock` is that of its activities and of its senders."""
+    """`clock` is true time; its activities and its senders go by the wall clock of its `machine`."""
 
     database: TestDatabase
     web: Database
@@ -115,14 +116,18 @@ class Office:
     keyring: MemoryKeyring
     readers: Readers
     clock: Clock
+    machine: Machine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.machine = Machine(self.clock)
 
     @property
     def correspondence(self) -> Correspondence:
-        return Correspondence(self.worker, self.keyring, render_letter, self.clock)
+        return Correspondence(self.worker, self.keyring, render_letter, self.machine.wall)
 
     @property
     def casework(self) -> CaseActivities:
-        return CaseActivities(self.worker, self.keyring, self.correspondence, self.clock)
+        return CaseActivities(self.worker, self.keyring, self.correspondence, self.machine.wall, watch_on(self.machine))
 
     @property
     def registers(self) -> Registers:
@@ -131,13 +136,13 @@ class Office:
     @property
     def runs(self) -> RunActivities:
         settings = RunSettings(queue_of=lambda capability: f"model-{capability}")
-        return RunActivities(self.worker, self.keyring, self.readers, self.registers, settings, self.clock)
+        return RunActivities(self.worker, self.keyring, self.readers, self.registers, settings, self.machine.wall)
 
     @asynccontextmanager
     async def engine(self, wire: Wire) -> AsyncGenerator[ModelActivities]:
         """The pool worker's activity beside the engine on `wire`."""
         async with EngineClient("http://engine", transport=wire, max_bytes=1_000_000) as client:
-            yield ModelActivities(self.pool, self.keyring, client, demo_registry().model(MODEL), self.clock)
+            yield ModelActivities(self.pool, self.keyring, client, demo_registry().model(MODEL), self.machine.wall)
 
     # --- what comes in ---------------------------------------------------------------------------------------------
 
@@ -152,7 +157,7 @@ class Office:
             application(reference, documents=refs, **changed),
             parts,
             client=sender(),
-            now=self.clock.now,
+            now=self.machine.wall(),
         )
         assert accepted.case_id is not None
         await self.drain(accepted.case_id)
@@ -169,7 +174,7 @@ class Office:
             FollowUp(documents=refs, **said),
             [a_document(text, piece=piece) for piece, text in pieces.items()],
             client=sender(),
-            now=self.clock.now,
+            now=self.machine.wall(),
         )
 
     async def act(self, actor: Actor, case: str, act: TaskAct, **given: Any) -> str:
@@ -177,7 +182,7 @@ class Office:
         (task,) = [task for task in await self.tasks(case) if task.live]
         given_ = ActInput(digest=task.digest, **given)
         key = f"{act.value}-{task.digest[:20]}"
-        await act_on_task(self.web, self.keyring, actor, task.id, act, given_, key=key, now=self.clock.now)
+        await act_on_task(self.web, self.keyring, actor, task.id, act, given_, key=key, now=self.machine.wall())
         return task.id
 
     # --- the activities ----------------------------------------------------------------------------------------------

@@ -23,8 +23,9 @@ from diwan.web.app import create_app
 from diwan.web.auth import TokenVerifier
 from diwan.web.dependencies import Dependencies
 from diwan.web.limits import Limits
+from tests.support.clocks import Machine, forget, watch_on
 from tests.support.databases import TestDatabase
-from tests.support.factories import PROCEDURE, SOURCE, ministry, sender
+from tests.support.factories import PROCEDURE, SOURCE, TENANT, ministry, sender
 from tests.support.keyring import MemoryKeyring
 
 ISSUER = "https://issuer.example"
@@ -78,6 +79,7 @@ class Service:
     database: TestDatabase
     keyring: MemoryKeyring
     clock: Clock
+    machine: Machine
 
     def as_(self, actor: Actor) -> dict[str, str]:
         claims = {
@@ -160,6 +162,8 @@ async def service(
     now: datetime,
 ) -> AsyncIterator[Service]:
     clock = Clock(now)
+    machine = Machine(clock)
+    forget(settled, TENANT)
     db = connect("diwan_web")
 
     async def alive() -> None: ...
@@ -167,8 +171,15 @@ async def service(
     probes: dict[str, Callable[[], Awaitable[None]]] = {"vault": alive}
     verifier = TokenVerifier(ISSUER, "diwan", fetch, clock=clock)
     deps = Dependencies(
-        db=db, keyring=keyring, verifier=verifier, clock=clock, probes=probes, limits=LIMITS, readers=readers
+        db=db,
+        keyring=keyring,
+        verifier=verifier,
+        clock=clock,
+        watch=watch_on(machine, "web"),
+        probes=probes,
+        limits=LIMITS,
+        readers=readers,
     )
     app = create_app(deps)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://diwan") as http:
-        yield Service(app, http, db, settled, keyring, clock)
+        yield Service(app, http, db, settled, keyring, clock, machine)

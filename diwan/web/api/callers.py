@@ -37,6 +37,8 @@ Staff = Annotated[Actor, Depends(Caller(*STAFF))]
 StaffOrSender = Annotated[Actor, Depends(Caller(*STAFF, Role.INTAKE))]
 Worker = Annotated[Actor, Depends(Caller(*WORKERS))]
 WorkerOrAuditor = Annotated[Actor, Depends(Caller(*WORKERS, Role.AUDITOR))]
+Supervisor = Annotated[Actor, Depends(Caller(Role.SUPERVISOR, Role.OPERATOR))]
+StaffOrOperator = Annotated[Actor, Depends(Caller(*STAFF, Role.OPERATOR))]
 Analyst = Annotated[Actor, Depends(Caller(Role.ANALYST))]
 
 

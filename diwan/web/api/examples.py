@@ -45,3 +45,9 @@ ACT: dict[str, Any] = {
     "reason": "The promise of sale says 350,000.",
     "changes": {"price": 350000},
 }
+
+CLOCK: dict[str, Any] = {
+    "since": "2026-11-24T09:30:00Z",
+    "finding": "corrected",
+    "reason": "The time server was set wrongly; compared with the telephone's time.",
+}

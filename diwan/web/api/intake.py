@@ -45,7 +45,9 @@ async def take(
         received = [NewDocument(name=each.name, data=parts[each.part].content, media_type="") for each in named]
     try:
         accepted = await accept_event(
-            deps.db, deps.keyring, event.envelope(actor.tenant), event.data, received, client=actor, now=deps.clock()
+            *(deps.db, deps.keyring, event.envelope(actor.tenant), event.data, received),
+            client=actor,
+            now=await deps.stamp(actor.tenant),
         )
     except NotFound as error:
         # What an event names and is not there is the event's fault, not that of the address it was sent to.

@@ -87,7 +87,9 @@ async def post(
     request.state.on_record = True  # act_on_task records what it refuses
     given = await read_model(request, ActBody, deps.limits)
     done = await act_on_task(
-        deps.db, deps.keyring, actor, task, act, given, key=_key(act, idempotency_key), now=deps.clock()
+        *(deps.db, deps.keyring, actor, task, act, given),
+        key=_key(act, idempotency_key),
+        now=await deps.stamp(actor.tenant),
     )
     _, fields = await _task(deps, actor, task)
     # The act's own answer, which a repeat gets again, with what never changes of the task.

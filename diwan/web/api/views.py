@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from diwan.domain.case import CaseStatus, PeriodState, Result, StepKind
+from diwan.domain.clock import Finding
 from diwan.domain.decision import Proposal
 from diwan.domain.facts import Fact
 from diwan.domain.party import Party
@@ -46,6 +47,32 @@ class AcceptedEvent(BaseModel):
     address: str | None = Field(description="of the case")
     receipt: str | None = Field(description="address of the receipt, which is made within seconds")
     documents: list[ReceivedDocument] = Field(default_factory=list[ReceivedDocument])
+
+
+class ClockView(BaseModel):
+    """Whether legal dates may fall. Where they stand still, `since` is what a confirmation names.
+
+    `now` is the service's time; `why` is `forward`, `backward`, `behind` or `gap`; `off_s` how far the clock was from
+    where it was expected; `stands_at` the last trusted instant; `cases` those in which something was stamped meanwhile.
+    """
+
+    now: datetime
+    frozen: bool
+    since: datetime | None
+    stands_at: datetime | None
+    why: str
+    off_s: int
+    cases: list[str]
+
+
+class ClockBody(BaseModel):
+    """`since` is the one that was shown; `finding`: the clock is `right` now, or was `corrected` to where it was."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: AwareDatetime
+    finding: Finding
+    reason: Annotated[str, Field(min_length=1, max_length=2_000)]
 
 
 class UploadedDocument(BaseModel):
