@@ -31,17 +31,24 @@ def findings(settings: Settings) -> list[Finding]:
 
 async def _findings(settings: Settings) -> list[Finding]:
     from diwan.embedded.doctor import Finding, State
+    from diwan.store.clock_watch import frozen_ministries
     from diwan.store.stuck import counts, stuck_cases
 
     try:
         async with _relays(settings) as db, db.transaction(None) as conn:
             stuck = await stuck_cases(conn, clock(), limit=_SHOWN)
             number = sum((await counts(conn, clock())).values())
+            frozen = await frozen_ministries(conn)
     except DiwanError as error:
         return [Finding("cases", State.WRONG, error.message, error.remedy)]
+    dates = Finding("legal dates", State.OK, "fall")
+    if frozen:
+        said = f"stand still in {frozen} ministries: a clock jumped"
+        dates = Finding("legal dates", State.WRONG, said, "Compare the time, then type: diwan clock confirm")
     if not stuck:
-        return [Finding("cases", State.OK, "none is stuck")]
-    found = [Finding(f"case {each.number}", State.WRONG, _told(each), _REMEDIES[each.why.value]) for each in stuck]
+        return [Finding("cases", State.OK, "none is stuck"), dates]
+    found = [dates]
+    found += [Finding(f"case {each.number}", State.WRONG, _told(each), _REMEDIES[each.why.value]) for each in stuck]
     if number > len(stuck):
         found.append(Finding("cases", State.WRONG, f"{number - len(stuck)} more are stuck"))
     return found
