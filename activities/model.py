@@ -13,7 +13,7 @@ from temporalio import activity
 
 from activities.briefing import Brief, read_brief
 from activities.heartbeat import heartbeats
-from activities.transcript import parsed_answer, read_transcript
+from activities.transcript import Transcripts, parsed_answer, read_transcript
 from agents.examiner import brief
 from agents.loop import Turn
 from agents.messages import SEED, Briefing, build_request
@@ -52,6 +52,7 @@ class ModelActivities:
         self._model = model
         self._clock = clock
         self._salts: dict[str, str] = {}
+        self._transcripts = Transcripts()
 
     @activity.defn(name=CALL_MODEL.name)
     async def call_model(self, given: ModelCall) -> Turn:
@@ -65,7 +66,7 @@ class ModelActivities:
         salt = await self._cache_salt(given.tenant)
         # One transaction, without the case's lock: what is read makes the request, which is stored before it is sent.
         async with self._db.transaction(given.tenant) as conn:
-            transcript = await read_transcript(conn, given.tenant, spec, given.run, cipher)
+            transcript = await self._transcripts.read(conn, given.tenant, spec, given.run, cipher)
             if len(transcript.turns) >= given.call:
                 return transcript.exchanges[given.call - 1].parsed.turn
             briefing = _briefing(await read_brief(conn, given.tenant, given.case, cipher))
@@ -148,6 +149,8 @@ class ModelActivities:
                     **usage,
                 },
             )
+        if given.final:
+            self._transcripts.forget(given.tenant, given.run)
         if stored.used:
             return turn
         async with self._db.transaction(given.tenant) as conn:

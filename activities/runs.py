@@ -24,7 +24,7 @@ from diwan.domain.actor import agent
 from diwan.domain.case import Plan
 from diwan.domain.decision import Proposal
 from diwan.domain.errors import Conflict
-from diwan.domain.facts import Fact, PageText, Provenance
+from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import Keyring
 from diwan.procedures.assess import assess
 from diwan.procedures.flow import after_step
@@ -128,12 +128,10 @@ class RunActivities:
         async with self._db.transaction(given.tenant) as conn:
             request = await read_request(conn, given.tenant, spec, given.run, given.call, given.position, cipher)
             brief = await read_brief(conn, given.tenant, given.case, cipher)
-
-        async def page_of(document: str, number: int) -> PageText | None:
-            async with self._db.transaction(given.tenant) as conn:
-                return await documents.page_of(conn, given.tenant, document, number, cipher)
-
-        result = await ToolDesk(brief, page_of, self._registers, self._clock).carry_out(request)
+            desk = ToolDesk(brief, self._registers, self._clock)
+            wanted = desk.page_wanted(request)
+            page = await documents.page_of(conn, given.tenant, *wanted, cipher) if wanted else None
+        result = await desk.carry_out(request, page)
         async with (
             self._db.transaction(given.tenant) as conn,
             change_case(conn, given.tenant, given.case, now=self._clock()) as change,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,34 +29,34 @@ class ToolResult:
 
 
 class ToolDesk:
-    """The tools over one case. `page_of` gives the text of a page of a document, by id and number from 1."""
+    """The tools over one case. What a tool reads of the case is read beforehand, in the transaction of the brief."""
 
-    def __init__(
-        self,
-        brief: Brief,
-        page_of: Callable[[str, int], Awaitable[PageText | None]],
-        registers: Registers,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, brief: Brief, registers: Registers, clock: Clock) -> None:
         self._brief = brief
-        self._page_of = page_of
         self._registers = registers
         self._clock = clock
 
-    async def carry_out(self, call: RequestedCall) -> ToolResult:
+    def page_wanted(self, call: RequestedCall) -> tuple[str, int] | None:
+        """The page (document's id, number from 1) that `carry_out` is to be given, where the call is for one."""
+        if call.request.tool != tools.READ_PAGE.name:
+            return None
+        wanted = tools.PageArguments.model_validate(call.arguments)
+        document = short_names(self._brief.documents).get(wanted.document)
+        return (document.id, wanted.page) if document else None
+
+    async def carry_out(self, call: RequestedCall, page: PageText | None) -> ToolResult:
         """Never raises for what was asked; an error is a result that the model can act on."""
         tool = call.request.tool
         if tool == tools.LIST_DOCUMENTS.name:
             return _read(dict(document_list(self._brief.documents)))
         if tool == tools.READ_PAGE.name:
-            return await self._page(tools.PageArguments.model_validate(call.arguments))
+            return self._page(tools.PageArguments.model_validate(call.arguments), page)
         if tool == tools.EARLIER_AID.name:
             return await self._earlier_aid(tools.IdentityArguments.model_validate(call.arguments))
         return _read(tools.tool_error("unknown_tool"), ok=False)
 
-    async def _page(self, wanted: tools.PageArguments) -> ToolResult:
+    def _page(self, wanted: tools.PageArguments, page: PageText | None) -> ToolResult:
         document = short_names(self._brief.documents).get(wanted.document)
-        page = await self._page_of(document.id, wanted.page) if document else None
         pages = document.pages if document else 0
         return _read(dict(tools.page_result(wanted.document, wanted.page, page, pages=pages)))
 

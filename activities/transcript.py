@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,23 +33,57 @@ class Transcript:
         return self.exchanges[-1].parsed.answer if self.exchanges else None
 
 
-async def read_transcript(conn: AsyncConnection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher) -> Transcript:
-    """The used answer of every call of the run, in order, parsed as it was when it came."""
-    recorded = await calls.recorded(conn, tenant, run, cipher)
+async def read_transcript(
+    conn: AsyncConnection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher, *, known: Sequence[Exchange] = ()
+) -> Transcript:
+    """The used answer of every call of the run, in order, parsed as it was when it came; `known` are its first ones."""
+    recorded = await calls.recorded(conn, tenant, run, cipher, after=len(known))
     results: dict[int, dict[int, calls.ToolResult]] = {}
     for result in recorded.results:
         results.setdefault(result.call, {})[result.position] = result
-    exchanges: list[Exchange] = []
-    turns: list[Turn] = []
+    exchanges = list(known)
+    turns = [exchange.parsed.turn for exchange in known]
     for answer in recorded.answers:
         parsed = parsed_answer(spec, answer.body, final=answer.final, broken_as=answer.broken)
         own = results.get(answer.call, {})
-        exchanges.append(Exchange(parsed, {position: each.result for position, each in own.items()}))
         wanted = [request.position for request in parsed.turn.runnable]
-        done = bool(wanted) and all(position in own for position in wanted)
-        worked = [own[position].ok for position in wanted] if done else []
-        turns.append(parsed.turn.with_results(worked) if done else parsed.turn)
+        if wanted and all(position in own for position in wanted):
+            parsed = replace(parsed, turn=parsed.turn.with_results([own[position].ok for position in wanted]))
+        exchanges.append(Exchange(parsed, {position: each.result for position, each in own.items()}))
+        turns.append(parsed.turn)
     return Transcript(exchanges, turns, recorded.attempts)
+
+
+class Transcripts:
+    """Keeps what was opened and parsed of the runs that called here last, so that a call reads only what is new.
+
+    Nothing of it can change: the used answer of a call stays the used one, and a tool's first result stays. An exchange
+    is kept when nothing is to come to it any more, under the very cipher that opened it: with the keyring's copy of a
+    key goes what that key had opened. At most `runs` of them.
+    """
+
+    def __init__(self, *, runs: int = 64) -> None:
+        self._runs = runs
+        self._kept: OrderedDict[tuple[str, str], tuple[Cipher, list[Exchange]]] = OrderedDict()
+
+    async def read(self, conn: AsyncConnection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher) -> Transcript:
+        """As `read_transcript`."""
+        opened_by, known = self._kept.pop((tenant, run), (cipher, []))
+        transcript = await read_transcript(conn, tenant, spec, run, cipher, known=known if opened_by is cipher else ())
+        whole = list(takewhile(_whole, transcript.exchanges))
+        self._kept[tenant, run] = (cipher, whole)
+        while len(self._kept) > self._runs:
+            self._kept.popitem(last=False)
+        return transcript
+
+    def forget(self, tenant: str, run: str) -> None:
+        """The run asks nothing more."""
+        self._kept.pop((tenant, run), None)
+
+
+def _whole(exchange: Exchange) -> bool:
+    turn = exchange.parsed.turn
+    return not turn.runnable or turn.results is not None
 
 
 async def read_request(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from pydantic import JsonValue
 
@@ -52,6 +53,11 @@ class Exchange:
 
     parsed: Parsed
     results: Mapping[int, JsonValue] = field(default_factory=dict[int, JsonValue])
+
+    @cached_property
+    def shown(self) -> Mapping[int, str]:
+        """The results as the model gets them."""
+        return {position: encode(result) for position, result in self.results.items()}
 
 
 def build_request(
@@ -138,8 +144,10 @@ def _assistant_calls(number: int, parsed: Parsed) -> JsonValue:
 
 def _tool_message(number: int, call: RequestedCall, exchange: Exchange) -> JsonValue:
     problem = call.request.problem
-    result = tool_error(problem) if problem else exchange.results.get(call.request.position, tool_error("unavailable"))
-    return {"role": "tool", "tool_call_id": call_id(number, call.request.position), "content": encode(result)}
+    position = call.request.position
+    shown = None if problem else exchange.shown.get(position)
+    content = encode(tool_error(problem or "unavailable")) if shown is None else shown
+    return {"role": "tool", "tool_call_id": call_id(number, position), "content": content}
 
 
 def _correction(prompt: Prompt, turn: Turn) -> list[JsonValue]:

@@ -93,7 +93,7 @@ _WATCH_S = 60.0
 
 def worker() -> None:
     """Carry out cases: workflows and their activities."""
-    asyncio.run(_worker(running.begin("worker")))
+    running.run(_worker(running.begin("worker")))
     running.leave()
 
 
@@ -143,7 +143,7 @@ def _queues(known: Registry) -> Callable[[str], str]:
 
 def serve_pool() -> None:
     """Serve the calls of one model from the engine beside this process."""
-    asyncio.run(_pool(running.begin("pool")))
+    running.run(_pool(running.begin("pool")))
     running.leave()
 
 

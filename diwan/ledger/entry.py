@@ -110,7 +110,7 @@ def encode(header: EntryHeader) -> bytes:
 
     Raises `Final` (`entry.too_large`) beyond that: the caller put into the header what belongs in the sealed body.
     """
-    encoded = rfc8785.dumps(_without_empty(header.model_dump()))
+    encoded = canonical(_without_empty(header.model_dump()))
     if len(encoded) > MAX_HEADER_BYTES:
         raise Final(
             "entry.too_large",
@@ -146,8 +146,26 @@ def commit_digest(salt: bytes, digest: bytes) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 bytes of a JSON value: the one form that is committed to, digested or sealed."""
+    """RFC 8785 bytes of a JSON value: the one form that is committed to, digested or sealed.
+
+    orjson writes the same bytes many times faster where no number is a fraction and every key is ASCII (order by bytes
+    is then order by UTF-16 units); a test compares the two.
+    """
+    if _plain(value):
+        try:
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+        except orjson.JSONEncodeError:
+            pass  # rfc8785 says what is wrong
     return rfc8785.dumps(value)
+
+
+def _plain(value: Any) -> bool:
+    kind: type[object] = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return True
+    if kind is dict:
+        return all(type(key) is str and key.isascii() and _plain(each) for key, each in value.items())
+    return kind in (list, tuple) and all(map(_plain, value))
 
 
 def check_header(header: bytes) -> EntryHeader:

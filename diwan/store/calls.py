@@ -53,12 +53,13 @@ class Recorded:
     attempts: Mapping[int, int]
 
 
-async def recorded(conn: AsyncConnection, tenant: str, run: str, cipher: Cipher) -> Recorded:
-    """What a run has on record, opened."""
+async def recorded(conn: AsyncConnection, tenant: str, run: str, cipher: Cipher, *, after: int = 0) -> Recorded:
+    """What a run has on record of the calls after `after`, opened."""
     answers: list[UsedAnswer] = []
     results: list[ToolResult] = []
     attempts: dict[int, int] = {}
-    for what, call, number, yes, final, said, sealed in await _RECORDED.rows(conn, {"tenant": tenant, "run": run}):
+    rows = await _RECORDED.rows(conn, {"tenant": tenant, "run": run, "after": after})
+    for what, call, number, yes, final, said, sealed in rows:
         if what == "result":
             place = _tool_place("result_sealed", run, call, number)
             result = open_json(cipher, RetentionClass.EXCHANGE, place, sealed)
@@ -72,9 +73,10 @@ async def recorded(conn: AsyncConnection, tenant: str, run: str, cipher: Cipher)
 
 _RECORDED = Statement(
     "SELECT 'answer' AS what, call, attempt AS number, used AS yes, final, broken AS said,"
-    " CASE WHEN used THEN response_sealed END AS sealed FROM model_call WHERE tenant = :tenant AND run_id = :run "
+    " CASE WHEN used THEN response_sealed END AS sealed FROM model_call"
+    " WHERE tenant = :tenant AND run_id = :run AND call > :after "
     "UNION ALL SELECT 'result', call, position, status = 'done', false, tool, result_sealed"
-    " FROM tool_call WHERE tenant = :tenant AND run_id = :run ORDER BY call, what, number"
+    " FROM tool_call WHERE tenant = :tenant AND run_id = :run AND call > :after ORDER BY call, what, number"
 )
 
 

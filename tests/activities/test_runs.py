@@ -210,16 +210,13 @@ async def test_a_piece_that_came_unreadable_was_handed_in(office: Office) -> Non
 
 
 async def looked_up(office: Office, case: str, number: str) -> object:
-    async def no_page(_document: str, _number: int) -> None:
-        return None
-
     cipher = await office.keyring.cipher(TENANT, case)
     async with office.worker.transaction(TENANT) as conn:
         brief = await read_brief(conn, TENANT, case, cipher)
-    desk = ToolDesk(brief, no_page, office.registers, office.clock)
+    desk = ToolDesk(brief, office.registers, office.clock)
     request = ToolRequest(position=0, tool=EARLIER_AID.name)
     call = RequestedCall(request, EARLIER_AID.wire_name, {"identity_number": number})
-    return (await desk.carry_out(call)).value
+    return (await desk.carry_out(call, None)).value
 
 
 async def test_the_register_is_asked_of_the_applicant_only(office: Office) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from diwan.ledger.entry import (
     EntryApproval,
     EntryHeader,
     EntryModel,
+    canonical,
     check_header,
     commit,
     encode,
@@ -176,3 +178,30 @@ def test_a_commitment_opens_with_its_value_only(value: bytes, other: bytes) -> N
 def test_a_salt_has_one_length(length: int) -> None:
     with pytest.raises(Final):
         commit(bytes(length), b"value")
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_JSON)
+def test_the_quick_way_to_canonical_bytes_gives_the_same_bytes(value: Any) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("value", [2**53, {"a": -(2**60)}, "\ud800", {"\ud800": 1}, float("nan"), {1: 2}])
+def test_what_has_no_canonical_bytes_is_refused(value: Any) -> None:
+    with pytest.raises((rfc8785.CanonicalizationError, UnicodeEncodeError)):
+        canonical(value)
+
+
+def test_keys_are_ordered_by_utf_16_units() -> None:
+    """By bytes of UTF-8 the second key would come last (RFC 8785, 3.2.3)."""
+    assert canonical({"\ufb33": 1, "\U0001f600": 2}) == '{"\U0001f600":2,"\ufb33":1}'.encode()
