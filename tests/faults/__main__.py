@@ -35,7 +35,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--seed", type=int, help="the same faults again; chosen and printed where it is not given")
-    parser.add_argument("--rage", type=float, metavar="S", help="how long faults go on at most, in seconds")
+    parser.add_argument("--rage", type=float, metavar="S", help="how long faults go on, the whole deck at least")
     parser.add_argument(
         "--settle", type=float, default=600.0, metavar="S", help="how long all may take to come to rest"
     )

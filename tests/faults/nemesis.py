@@ -65,26 +65,26 @@ def short_deck(dice: random.Random) -> list[Fault]:
 
 @dataclass
 class Nemesis:
-    """`say` gets a line for each fault; `control` are the ports that take modes, by kind."""
+    """`say` gets a line for each fault; `control` are the ports that take modes, by kind; `pace` stretches all waits."""
 
     stack: Stack
     small: disk.SmallDisk
     control: dict[str, int]
     dice: random.Random
     say: Callable[[str], None]
+    pace: float = 1.0
     counts: Counter[str] = field(default_factory=Counter[str])
 
     async def rage(self, deck: Sequence[Fault], stop: asyncio.Event, *, once: bool) -> None:
-        """The whole deck, again and again until `stop`; `once`: then it rests. What was stopped goes on at the end."""
-        while True:
+        """The whole deck once at least, then again and again until `stop`. What was stopped goes on at the end."""
+        passes = 0
+        while not passes or not (once or stop.is_set()):
             for fault in self.dice.sample(deck, len(deck)):
-                if stop.is_set():
+                if passes and stop.is_set():
                     return
                 await self._do(fault)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self.dice.uniform(0.1, 1.5))
-            if once:
-                return
+                await asyncio.sleep(self.dice.uniform(0.1, 3.0) * self.pace)
+            passes += 1
 
     async def _do(self, fault: Fault) -> None:
         if fault.kind in ("kill", "stop", "end", "immediate", "backend") and self.stack.pid(fault.what) is None:
@@ -105,13 +105,14 @@ class Nemesis:
             case "stop":
                 await self._hold(fault.what, self._some_seconds())
             case "disk":
-                await self._fill(fault.what, self.dice.uniform(2.0, 5.0))
+                await self._fill(fault.what, self.dice.uniform(2.0, 5.0) * self.pace)
             case _:
-                await self._answer_badly(fault, self.dice.uniform(2.0, 6.0))
+                await self._answer_badly(fault, self.dice.uniform(2.0, 6.0) * self.pace)
 
     def _some_seconds(self) -> float:
         """Mostly short; at times longer than a heartbeat's patience."""
-        return self.dice.uniform(11.0, 14.0) if self.dice.random() < 0.12 else self.dice.uniform(1.5, 6.0)
+        longer = self.dice.random() < 0.12
+        return self.pace * (self.dice.uniform(11.0, 14.0) if longer else self.dice.uniform(1.5, 6.0))
 
     async def _signal(self, part: str, number: signal.Signals, *, within_s: float = _RESTART_S) -> None:
         """Returns when another process has taken its place: a part that dies twice a second never serves anyone."""

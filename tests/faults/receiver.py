@@ -1,9 +1,10 @@
 """A webhook's receiver: a process of its own that writes each delivery down durably before it answers.
 
-    python -m tests.faults.receiver LOG SECRET        prints its port; standard library only
+    python -m tests.faults.receiver LOG SECRET [SHARE]        prints its port; standard library only
 
 It checks the signature as Standard Webhooks say, by code of its own. `POST /mode {"mode": …, "for_s": …}` makes it
-answer badly for a while: `fail` (500), `hang` (no answer until then), `drop` (takes the delivery and closes).
+answer badly for a while: `fail` (500), `hang` (no answer until then), `drop` (takes the delivery and closes). SHARE of
+all deliveries (0.2: a fifth) fail or are dropped at any time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import hmac
 import json
 import os
+import random
 import sys
 import threading
 import time
@@ -28,12 +30,13 @@ class Receiver(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, log: Path, secret: str) -> None:
+    def __init__(self, log: Path, secret: str, share: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._key = base64.b64decode(secret.removeprefix("whsec_"))
         self._lock = threading.Lock()
         self._mode, self._until = "", 0.0
+        self._share, self._dice = share, random.Random(log.name)  # noqa: S311 - any will do
 
     def set_mode(self, mode: str, for_s: float) -> None:
         self._mode, self._until = mode, time.monotonic() + for_s
@@ -42,6 +45,12 @@ class Receiver(ThreadingHTTPServer):
     def mode(self) -> str:
         """How it answers just now; empty for well."""
         return self._mode if time.monotonic() < self._until else ""
+
+    def mood(self) -> str:
+        """How it answers one delivery."""
+        if self.mode or self._dice.random() >= self._share:
+            return self.mode
+        return self._dice.choice(("fail", "drop"))
 
     def signed(self, id_: str, at: str, signatures: str, body: bytes) -> bool:
         """Whether one of the signatures is HMAC-SHA-256 over `id.timestamp.body`."""
@@ -71,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200)
             return
         id_ = self.headers.get("webhook-id", "")
-        mode = self.server.mode
+        mode = self.server.mood()
         delivery = {
             "id": id_,
             "body": body.decode(errors="replace"),
@@ -98,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    receiver = Receiver(Path(sys.argv[1]), sys.argv[2])
+    receiver = Receiver(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else 0.0)
     print(receiver.server_address[1], flush=True)
     receiver.serve_forever()
 

@@ -41,7 +41,8 @@ _ASKING_S = 20.0
 
 @dataclass(frozen=True)
 class Plan:
-    """`rage_s`: how long faults go on at least; `short`: one small deck. `settle_s`: how long things may take after."""
+    """`rage_s`: how long faults go on, the whole deck at least; `short`: one small deck, faster. `settle_s`: how long
+    everything may take to come to rest after that."""
 
     cases: int
     seed: int
@@ -71,7 +72,7 @@ async def run(plan: Plan) -> Outcome:
     with _folder(plan.keep) as (folder, small):
         secret = "whsec_" + b64encode(secrets.token_bytes(24)).decode()
         log = folder / "deliveries.jsonl"
-        with _helper("tests.faults.receiver", str(log), secret) as receiver:
+        with _helper("tests.faults.receiver", str(log), secret, "0.2") as receiver:
             async with _stack(folder / "home") as (stack, engine):
                 _register_webhook(stack, receiver, secret)
                 async with httpx.AsyncClient(timeout=_ASKING_S, trust_env=False) as http:
@@ -94,6 +95,7 @@ class _Run:
         self._portal = Portal(desk, plan.seed)
         self._people = People(desk, self._portal, _dice(plan, "people"))
         self._nemesis = nemesis.Nemesis(stack, small, control, _dice(plan, "nemesis"), self._say)
+        self._nemesis.pace = 0.5 if plan.short else 1.0
 
     async def through(self) -> Outcome:
         stop, rest = asyncio.Event(), asyncio.Event()

@@ -84,6 +84,13 @@ def test_a_receiver_that_answers_badly_has_the_delivery_all_the_same(listening: 
     assert set(receiver.MODES) == {"fail", "drop", "hang"}
 
 
+def test_a_receiver_may_fail_at_any_time(tmp_path: Path) -> None:
+    moody = Receiver(tmp_path / "log", SECRET, 0.5)
+    moods = [moody.mood() for _ in range(200)]
+    moody.server_close()
+    assert {mood: moods.count(mood) > 20 for mood in set(moods)} == {"": True, "fail": True, "drop": True}
+
+
 @pytest.mark.parametrize(
     ("mode", "error"),
     [
