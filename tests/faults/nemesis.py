@@ -65,7 +65,7 @@ def short_deck(dice: random.Random) -> list[Fault]:
 
 @dataclass
 class Nemesis:
-    """`say` gets a line for each fault; `control` are the ports that take modes, by kind; `pace` stretches all waits."""
+    """`say` gets a line for each fault; `control` are the ports that take modes; `pace` stretches all waits."""
 
     stack: Stack
     small: disk.SmallDisk
