@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; 
 
 UV := .uv/bin/uv
 PY := .venv/bin/python
-SOURCES := diwan workflows activities agents migrations tests
+SOURCES := diwan workflows activities agents migrations tests bench
 
 # uv knows nothing of pip's configuration: where uv has none of its own, it is handed pip's.
 define UV_CONFIGURED
@@ -59,6 +59,14 @@ faults-short: setup ## The same in short: 9 cases, a fault of each kind, every p
 faults-long: setup ## The same at length: 2,000 cases, so many faults as come by meanwhile (180 min)
 	@$(FAULTS) $(or $(CASES),2000) --settle 3600
 
+.PHONY: bench
+bench: setup .venv-bench/.ready ## Measure durable steps on Temporal's production server, write bench/RESULTS.md (25 min; once 5 more)
+	@$(PY) -m bench.programs && $(PY) -m bench
+
+.PHONY: bench-quick
+bench-quick: setup .venv-bench/.ready ## The same in short, for work on the hot path (5 min)
+	@$(PY) -m bench.programs && $(PY) -m bench --quick
+
 .PHONY: check
 check: setup lint types layers test ## Everything that CI runs: lint, types, layers, tests
 
@@ -89,6 +97,7 @@ lock: $(UV) ## Choose versions anew within pyproject.toml's bounds and write req
 	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --extra pool -o requirements/pool.txt
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:uv -o requirements/uv.txt
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:go -o requirements/go.txt
+	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:bench -o requirements/bench.txt
 
 .PHONY: settings
 settings: .venv/.ready ## Write deploy/settings.md anew from diwan/settings.py
@@ -100,7 +109,7 @@ histories: setup ## Store anew what Temporal records of the sample cases, for th
 
 .PHONY: clean
 clean: ## Remove what setup and the tests made here; DIWAN_HOME and the user's cache stay
-	rm -rf .venv .uv .go dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench .uv .go dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how setup works ------------------------------------------------------------------------------------------------
@@ -117,6 +126,13 @@ $(UV): requirements/uv.txt
 	@[ -x $(PY) ] || $(UV) venv --quiet --python .uv/bin/python .venv
 	@$(UV_CONFIGURED) $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements/dev.txt
 	@$(UV_CONFIGURED) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What the bench compares with brings libraries that the service does not have.
+.venv-bench/.ready: $(UV) requirements/bench.txt
+	@echo "setup: libraries of the bench into .venv-bench" >&2
+	@[ -x .venv-bench/bin/python ] || $(UV) venv --quiet --python .uv/bin/python .venv-bench
+	@$(UV_CONFIGURED) VIRTUAL_ENV="$$PWD/.venv-bench" $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements/bench.txt
 	@touch $@
 
 # Processes that start together without bytecode take a minute to come up, seconds with it. Written even where
