@@ -88,6 +88,7 @@ class EngineClient:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._room = asyncio.Semaphore(room)
+        self._doubted = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,7 +112,12 @@ class EngineClient:
         if traceparent:
             headers["traceparent"] = traceparent
         async with self._room:
-            status, body = await self._exchange("POST", "/v1/chat/completions", request, headers)
+            try:
+                status, body = await self._exchange("POST", "/v1/chat/completions", request, headers)
+            except Unavailable:
+                self._doubted = True
+                raise
+        self._doubted = status >= 500 and status != 503
         if status != 200:
             raise _failure(status, body)
         said = _object(body)
@@ -123,6 +129,14 @@ class EngineClient:
             model=_text(said, "model"),
             fingerprint=_text(said, "system_fingerprint"),
         )
+
+    async def stand_by(self) -> None:
+        """Raises `Unavailable` where the last call got no answer and /health still gives none; else returns at once.
+
+        For whoever has work to do before a call that an engine which is gone makes worthless.
+        """
+        if self._doubted and not await self.healthy():
+            raise Unavailable("engine.unreachable", "The engine cannot be reached.", "Check that it runs.")
 
     async def healthy(self) -> bool:
         """True where /health answers 200 within five seconds. Never raises."""
