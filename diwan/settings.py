@@ -100,7 +100,11 @@ class Settings(BaseSettings):
     issuer_url: str = Field(default="", description="OIDC issuer whose access tokens are accepted.")
     audience: str = Field(default="diwan", description="Audience (`aud`) that access tokens must name.")
 
-    engine_url: str = Field(default="", description="The engine beside this pool worker (vLLM's OpenAI protocol).")
+    engine_url: str = Field(
+        default="",
+        description="The engine beside this pool worker (vLLM's OpenAI protocol). "
+        "`diwan up` starts no demo engine where it is set.",
+    )
     engine_key: SecretStr | None = Field(default=None, description="Bearer token that the engine wants, if any.")
     engine_model: str = Field(default="", description="Model that this pool worker's engine serves, as registered.")
     engine_room: int = Field(default=4, ge=1, le=512, description="Calls that the engine takes at once.")
@@ -185,13 +189,24 @@ def is_secret(name: str) -> bool:
     return SecretStr in get_args(Settings.model_fields[name].annotation)
 
 
-def load() -> Settings:
-    """The settings of this process. Raises `InvalidInput` that names the setting and repeats no value."""
+class _OfNoStack(Settings):
+    """What is set, whatever stack ran in DIWAN_HOME and may have died there."""
+
+    @classmethod
+    def settings_customise_sources(cls, *args: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        return super().settings_customise_sources(*args, **sources)[:-1]
+
+
+def load(*, of_stack: bool = True) -> Settings:
+    """The settings of this process. Raises `InvalidInput` that names the setting and repeats no value.
+
+    `of_stack`: what a stack in DIWAN_HOME wrote down of itself counts; not for who starts one.
+    """
     config = os.environ.get(f"{PREFIX}CONFIG")
     if config and not Path(config).is_file():
         raise InvalidInput("settings.no_file", f"{PREFIX}CONFIG: there is no file {config}.", "Check the path.")
     try:
-        return Settings(home=_home())
+        return (Settings if of_stack else _OfNoStack)(home=_home())
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         field = "_".join(str(part) for part in first["loc"][:1])

@@ -112,7 +112,7 @@ async def _worker(settings: Settings) -> None:
     run_settings = RunSettings(
         queue_of=_queues(registry(settings)),
         patience_s=settings.agent_patience_s,
-        call_limit_s=settings.engine_timeout_s,
+        call_limit_s=settings.engine_timeout_s + _AROUND_A_CALL_S,
     )
     checks = {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready}
     async with (
@@ -129,6 +129,11 @@ async def _worker(settings: Settings) -> None:
             await asyncio.gather(run_until(case_worker(client, casework, runs), stop), watching)
     await ring.aclose()
     await db.dispose()
+
+
+# What reading the case and storing the answer may take besides: were it nothing, Temporal would give a call up before
+# the engine's client does, and what came of the answer would be on no record.
+_AROUND_A_CALL_S = 30
 
 
 def _queues(known: Registry) -> Callable[[str], str]:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diwan import settings, telemetry
+from diwan.cli.connections import registry
 from diwan.cli.output import Column, Output, OutputOption, emit, record, say, table
 from diwan.domain.errors import DiwanError, InvalidInput
 from diwan.settings import Settings
 
 if TYPE_CHECKING:
-    from diwan.embedded.parts import Options
+    from diwan.embedded.parts import Options, OwnEngine
     from diwan.embedded.supervisor import Stack
 
 
@@ -44,6 +45,22 @@ def stack_options(chosen: Settings) -> Options:
     if "agent_patience_s" in chosen.model_fields_set:
         return replace(options, agent_patience_s=chosen.agent_patience_s)
     return options
+
+
+def own_engine(chosen: Settings) -> OwnEngine | None:
+    """The vLLM that the settings name for the stack, or None: then the demo engine answers.
+
+    Raises `InvalidInput` where they do not say which model it serves, `NotFound` where that is not registered.
+    """
+    from diwan.embedded.parts import OwnEngine
+
+    if not chosen.engine_url:
+        return None
+    chosen.text("registry")
+    known = registry(chosen)
+    model = known.model(chosen.text("engine_model")).name
+    key = chosen.engine_key.get_secret_value() if chosen.engine_key else ""
+    return OwnEngine(url=chosen.engine_url, model=model, registry=known, key=key)
 
 
 def make_stack(options: Options, report: Callable[[str], None] = say) -> Stack:
@@ -74,6 +91,7 @@ def up(
     """Start the whole service on this machine and keep it running until Ctrl-C.
 
     Prints the addresses when everything is ready. Data stays in DIWAN_HOME; the next start takes up from there.
+    With DIWAN_ENGINE_URL, DIWAN_ENGINE_MODEL and DIWAN_REGISTRY your own vLLM answers instead of the demo engine.
     """
     left_out = frozenset(without or ())
     if unknown := left_out - _CAN_BE_LEFT_OUT:
@@ -82,9 +100,10 @@ def up(
             f"The service does not run without {', '.join(sorted(unknown))}.",
             f"These can be left out: {', '.join(sorted(_CAN_BE_LEFT_OUT))}.",
         )
-    chosen = settings.load()
+    chosen = settings.load(of_stack=False)
     telemetry.configure("up", level="warning")
-    asyncio.run(_up(replace(stack_options(chosen), without=left_out), output))
+    engine = None if "engine" in left_out else own_engine(chosen)
+    asyncio.run(_up(replace(stack_options(chosen), without=left_out, engine=engine), output))
 
 
 async def _up(options: Options, output: Output) -> None:
@@ -135,7 +154,15 @@ def _show_addresses(stack: Stack, output: Output) -> None:
         "logs": str(home.logs),
     }
     emit(output, data, lambda width: record(list(data.items()), title="Diwan is ready"))
-    say("The engine is a demo: rules, not a language model. The issuer knows invented users only. Ctrl-C stops.")
+    say(f"{_about_engine(stack.options)} The issuer knows invented users only. Ctrl-C stops.")
+
+
+def _about_engine(options: Options) -> str:
+    if options.engine:
+        return f"The engine is yours, for model {options.engine.model}."
+    if "engine" in options.without:
+        return "There is no engine: people do every step."
+    return "The engine is a demo: rules, not a language model."
 
 
 # --- doctor ---------------------------------------------------------------------------------------------------------

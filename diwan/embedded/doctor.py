@@ -204,7 +204,7 @@ async def _parts(home: Path) -> Iterable[Finding]:
     asked: dict[str, Awaitable[bool]] = {
         "web": probes.http(_port_of(known["url"]), "/readyz")(),
         "issuer": probes.http(_port_of(known["issuer_url"]), "/.well-known/openid-configuration")(),
-        "engine": probes.http(_port_of(known["engine_url"]), "/health")(),
+        "engine": probes.web(known["engine_url"], "/health")(),
         "vault": probes.unix_http(Path(known["vault_address"]), "/readyz")(),
         "temporal": probes.tcp(_port_of(f"//{known['temporal_address']}")),
     }

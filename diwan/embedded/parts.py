@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from diwan.domain.errors import Conflict
@@ -18,6 +18,7 @@ from diwan.embedded.demo_registry import demo_registry
 from diwan.embedded.home import Home
 from diwan.embedded.postgres import ROLES, EmbeddedPostgres
 from diwan.embedded.temporal import EmbeddedTemporal
+from diwan.pool.registry import Registry
 from diwan.vault.callers import Caller
 from diwan.vault.setup import VaultFiles
 
@@ -27,11 +28,22 @@ SOCKET_LIMIT = 107
 
 
 @dataclass(frozen=True)
+class OwnEngine:
+    """A ministry's own vLLM in the demo engine's place: where it is, which registered model it serves, its key."""
+
+    url: str
+    model: str
+    registry: Registry
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
 class Options:
     """What may be chosen of an embedded stack. A port of 0 takes a free one, the same again where it still is free.
 
-    `without` names parts that are left out: with neither engine nor pool everything is done by hand. `module` is what
-    our own processes run; whoever wants to see one die at a chosen place gives another that wraps it.
+    `without` names parts that are left out: with neither engine nor pool everything is done by hand. With an
+    `engine` of one's own the demo engine is not started. `module` is what our own processes run; whoever wants to see
+    one die at a chosen place gives another that wraps it.
     """
 
     home: Path
@@ -43,6 +55,11 @@ class Options:
     agent_patience_s: int = 20
     without: frozenset[str] = frozenset()
     module: str = "diwan.cli.main"
+    engine: OwnEngine | None = None
+
+    def starts(self, part: str) -> bool:
+        """Whether this stack has the part at all."""
+        return part not in self.without and not (part == "engine" and self.engine)
 
 
 class Parts:
@@ -60,6 +77,7 @@ class Parts:
         self.registry_file = home.run / "registry.json"
         self._patience = options.agent_patience_s
         self._module = options.module
+        self._engine = options.engine
 
     # --- addresses -----------------------------------------------------------------------------------------------
 
@@ -73,11 +91,14 @@ class Parts:
 
     @property
     def engine_url(self) -> str:
-        return self._url("engine")
+        return self._engine.url if self._engine else self._url("engine")
 
     def write_files(self) -> None:
         """Write what processes read: a database URL for each role (its port may be new), the model registry."""
-        self.home.write("registry.json", demo_registry().model_dump(mode="json"))
+        registry = self._engine.registry if self._engine else demo_registry()
+        self.home.write("registry.json", registry.model_dump(mode="json"))
+        if self._engine and self._engine.key:
+            self.home.write_secret(_ENGINE_KEY, self._engine.key)
         for role in ROLES:
             self.home.write_secret(_url_file(role), self.postgres.url(role))
 
@@ -206,7 +227,8 @@ class Parts:
         return {
             "health_port": str(self.ports["pool_health"]),
             "engine_url": self.engine_url,
-            "engine_model": DEMO_MODEL,
+            "engine_model": self._engine.model if self._engine else DEMO_MODEL,
+            **({"engine_key_file": str(self.home.secrets / _ENGINE_KEY)} if self._engine and self._engine.key else {}),
             "registry": str(self.registry_file),
             **self._database_settings("diwan_pool"),
             **self._of_caller(Caller.POOL),
@@ -229,6 +251,9 @@ _DECIDED = (
     *("vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
     *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_auditor"),
 )
+
+
+_ENGINE_KEY = "engine-key"
 
 
 def _url_file(role: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 
 def http(port: int, path: str, *, patience_s: float = 5.0) -> Callable[[], Awaitable[bool]]:
@@ -12,6 +13,18 @@ def http(port: int, path: str, *, patience_s: float = 5.0) -> Callable[[], Await
 
     async def probe() -> bool:
         return await _answers(asyncio.open_connection("127.0.0.1", port), path, patience_s)
+
+    return probe
+
+
+def web(url: str, path: str, *, patience_s: float = 5.0) -> Callable[[], Awaitable[bool]]:
+    """The same of whatever host and port `url` names, by TLS where it says https."""
+    at = urlsplit(url)
+    secure = at.scheme == "https"
+
+    async def probe() -> bool:
+        connecting = asyncio.open_connection(at.hostname, at.port or (443 if secure else 80), ssl=secure or None)
+        return await _answers(connecting, path, patience_s)
 
     return probe
 

@@ -161,7 +161,7 @@ class Stack:
             vault_setup.initialise(parts.vault_files, parts.vault_tokens)
 
     async def _start_together(self, names: Iterable[str]) -> None:
-        wanted = [name for name in names if name not in self.options.without]
+        wanted = [name for name in names if self.options.starts(name)]
         tasks = [asyncio.create_task(self.start_part(name), name=f"start-{name}") for name in wanted]
         try:
             await asyncio.gather(*tasks)
