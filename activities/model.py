@@ -64,6 +64,8 @@ class ModelActivities:
         spec = spec_of(given.spec)
         cipher = await self._keyring.cipher(given.tenant, given.case)
         salt = await self._cache_salt(given.tenant)
+        # Each attempt's request is kept: while an engine is away none is made.
+        await self._engine.stand_by()
         # One transaction, without the case's lock: what is read makes the request, which is stored before it is sent.
         async with self._db.transaction(given.tenant) as conn:
             transcript = await self._transcripts.read(conn, given.tenant, spec, given.run, cipher)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import pytest
 
 from agents.loop import TurnKind
+from diwan.domain.errors import Unavailable
 from diwan.embedded.demo_engine.failures import Failure, Mode
 from diwan.pool.errors import EngineBusy
 from diwan.store import calls
@@ -112,6 +114,25 @@ async def test_an_engine_without_room_is_a_fault_and_no_answer(office: Office) -
     async with office.engine(wire) as model:
         with pytest.raises(EngineBusy):
             await office.ask(model, step, run, 1, final=False)
+        turn = await office.ask(model, step, run, 1, final=False)
+    assert turn.kind is TurnKind.TOOLS
+    assert attempts(office, run.run) == [(1, "sent", False, ""), (2, "answered", True, "")]
+
+
+async def test_while_an_engine_is_away_no_more_requests_are_kept(office: Office) -> None:
+    step, run = await office.examining("away")
+    wire = Wire(None)
+
+    async def away() -> None:
+        raise httpx.ConnectError("gone")
+
+    wire.before = away
+    async with office.engine(wire) as model:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await office.ask(model, step, run, 1, final=False)
+        assert attempts(office, run.run) == [(1, "sent", False, "")]
+        wire.before = None
         turn = await office.ask(model, step, run, 1, final=False)
     assert turn.kind is TurnKind.TOOLS
     assert attempts(office, run.run) == [(1, "sent", False, ""), (2, "answered", True, "")]
