@@ -27,7 +27,7 @@ SOURCES = (
     "tools/dossiers/*.yaml",
 )
 
-CONTEXT = 24_576
+CONTEXT = 8_192
 VOCABULARY = 4_096
 HIDDEN = 256
 # The last dimensions of the residual stream are kept free of chance; each carries one thing that is wired.

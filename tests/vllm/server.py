@@ -28,7 +28,7 @@ ENVIRONMENT = ROOT / ".venv-vllm"
 WEIGHTS = ENVIRONMENT / "tiny-mistral"
 NAME = "tiny-mistral"
 VERSION = "0.32.0"
-CONTEXT = 24_576
+CONTEXT = 8_192
 # Alone it takes a minute or two; a machine may be very busy.
 _START_WITHIN_S = 900.0
 

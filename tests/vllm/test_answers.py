@@ -154,15 +154,27 @@ async def test_a_model_that_is_not_served_is_named(engine: EngineClient) -> None
     assert raised.value.code == "engine.unknown_model"
 
 
-@pytest.mark.parametrize("words", [CONTEXT, CONTEXT - 4_000])
-async def test_a_prompt_beyond_the_context_is_named_with_and_without_room_for_the_answer(
-    engine: EngineClient, words: int
-) -> None:
-    """Both ways to exceed it: the prompt alone, and the prompt with the answer that is asked for."""
-    request = {**asked(), "messages": [{"role": "user", "content": "٥ ⵣ " * (words // 6)}]}
+async def of_length(engine: EngineClient, tokens: int) -> Json:
+    """A last request whose prompt has about so many tokens."""
+
+    def saying(words: int) -> Json:
+        return {**asked(final=True), "messages": [{"role": "user", "content": "ⵣ " * words}]}
+
+    one = {"max_tokens": 1}
+    fewer, more = [(await call(engine, saying(words) | one)).usage.prompt_tokens for words in (100, 200)]
+    return saying(100 + (tokens - fewer) * 100 // (more - fewer))
+
+
+async def test_a_prompt_beyond_the_context_is_named(engine: EngineClient) -> None:
     with pytest.raises(EngineRejected) as raised:
-        await call(engine, request)
+        await call(engine, await of_length(engine, CONTEXT + 1_000))
     assert raised.value.code == "engine.context_exceeded"
+
+
+async def test_a_prompt_that_leaves_too_little_room_for_the_answer_gives_one_that_is_cut(engine: EngineClient) -> None:
+    """The server takes less than we ask for without a word; the answer says that it was cut."""
+    answer = await call(engine, await of_length(engine, CONTEXT - 24))
+    assert parse_response(EXAMINER, answer.body, final=True).turn.kind is TurnKind.TRUNCATED
 
 
 async def test_what_it_cannot_take_is_refused_for_good(engine: EngineClient) -> None:
