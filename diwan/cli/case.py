@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 from rich.console import Group, RenderableType
 
-from diwan.cli import pictures
+from diwan.cli import pictures, way_picture
 from diwan.cli.client import Client, pages, segment
 from diwan.cli.credentials import AsOption, AsRole, connect
 from diwan.cli.following import read_case
@@ -44,6 +44,9 @@ def list_(
 def show(
     case: Annotated[str, typer.Argument(metavar="CASE", help="Number or id.")],
     story: Annotated[bool, typer.Option("--story", help="Also every entry of the ledger about it.")] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Also its way: steps, model calls, acts, deliveries, with times.")
+    ] = False,
     letters: Annotated[Path | None, typer.Option("--letters", metavar="DIR", help="Save its letters there.")] = None,
     role: AsOption = None,
     output: OutputOption = Output.TABLE,
@@ -53,6 +56,8 @@ def show(
         view = read_case(client, case)
         if story:
             view["story"] = list(pages(client, f"/v1/cases/{segment(case)}/story", {}, limit=10_000))
+        if trace:
+            view["trace"] = client.get(f"/v1/cases/{segment(case)}/trace")
         saved = save_letters(client, view, letters) if letters is not None else []
         if letters is not None:
             view["saved"] = [str(path) for path in saved]
@@ -66,6 +71,8 @@ def _picture(view: Json, width: int) -> RenderableType:
     parts = [pictures.case(view, width)]
     if "story" in view:
         parts.append(pictures.story(cast("list[Json]", view["story"]), width))
+    if "trace" in view:
+        parts.append(way_picture.way(view["trace"]))
     return Group(*parts)
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 import diwan
 from diwan.domain.errors import DiwanError
 from diwan.web import health
-from diwan.web.api import cases, clock, documents, events, letters, procedures, tasks
+from diwan.web.api import cases, clock, documents, events, letters, procedures, tasks, trace
 from diwan.web.dependencies import Dependencies
 from diwan.web.guard import Guard
 from diwan.web.openapi import describe
@@ -32,6 +32,7 @@ _ROUTERS = (
     events.router,
     documents.router,
     cases.router,
+    trace.router,
     letters.router,
     tasks.router,
     procedures.router,
