@@ -12,6 +12,7 @@ from datetime import datetime
 from temporalio import activity
 
 from activities.briefing import Brief, read_brief
+from activities.engine_call import engine_call
 from activities.heartbeat import heartbeats
 from activities.transcript import Transcripts, parsed_answer, read_transcript
 from agents.examiner import brief
@@ -28,6 +29,7 @@ from diwan.pool.registry import Model
 from diwan.store import calls
 from diwan.store.change import change_case
 from diwan.store.database import Database
+from diwan.tracing import spans
 from workflows.calls import CALL_MODEL, ModelCall
 
 Clock = Callable[[], datetime]
@@ -101,10 +103,13 @@ class ModelActivities:
         return self._salts[tenant]
 
     async def _ask(self, request: bytes) -> _Answer:
-        try:
-            answer = await self._engine.chat(request)
-        except EngineJunk as junk:
-            return _Answer(junk.body, "endless" if junk.endless else "junk", "")
+        with engine_call(self._model.name) as call:
+            try:
+                answer = await self._engine.chat(request, traceparent=spans.traceparent())
+            except EngineJunk as junk:
+                call.ended = spans.code_of(junk)
+                return _Answer(junk.body, "endless" if junk.endless else "junk", "")
+            call.answered(answer.usage, answer.model)
         return _Answer(answer.body, "", answer.fingerprint)
 
     async def _store(

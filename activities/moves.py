@@ -103,4 +103,6 @@ async def announce(change: Change, type_: str, data: Mapping[str, JsonValue]) ->
         "datacontenttype": "application/json",
         "data": {"case": case.id, "number": case.number, "procedure": case.procedure, **data},
     }
+    if case.traceparent:
+        payload["traceparent"] = case.traceparent
     await outbox.enqueue_outbox(change.conn, case.tenant, case.id, type_, payload, key=key, now=change.now)

@@ -14,9 +14,11 @@ import httpx
 import orjson
 import structlog
 from standardwebhooks import Webhook
+from structlog.contextvars import bound_contextvars
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from diwan import metrics
 from diwan.domain.errors import DiwanError
 from diwan.recovery import ring
 from diwan.store import outbox
@@ -24,6 +26,7 @@ from diwan.store.database import Database
 from diwan.store.doorbell import Bell, cases_to_ring, mark_rung
 from diwan.store.outbox import OutboxRow
 from diwan.store.tenants import WebhookRow, webhooks
+from diwan.tracing import names, spans
 
 log = structlog.get_logger()
 
@@ -67,12 +70,24 @@ class Doorbell:
 
     async def _ring(self, bell: Bell) -> bool:
         """Whether Temporal answered. A case that it refuses is put off like one that was rung."""
+        about = {names.TENANT: bell.tenant, names.CASE: bell.case, names.RINGS: bell.rings}
+        with (
+            bound_contextvars(tenant=bell.tenant, case=bell.case),
+            spans.span("relay.ring", spans.PRODUCER, about, of=bell.traceparent) as work,
+        ):
+            refused = await self._refused(bell)
+            if refused is not None:
+                work.say({names.ERROR: refused.name})
+                log.warning("relay.ring_failed", status=refused.name)
+        metrics.RINGS.add(1, refused.name if refused is not None else "rung")
+        return refused is None or refused in _OF_THE_CASE
+
+    async def _refused(self, bell: Bell) -> RPCStatusCode | None:
         try:
             await ring(self._client, bell.tenant, bell.case)
         except RPCError as error:
-            log.warning("relay.ring_failed", tenant=bell.tenant, case=bell.case, status=error.status.name)
-            return error.status in _OF_THE_CASE
-        return True
+            return error.status
+        return None
 
 
 class Delivery:
@@ -101,12 +116,29 @@ class Delivery:
         return len(rows)
 
     async def _deliver(self, row: OutboxRow, hook: WebhookRow | None) -> None:
+        about = {
+            **{names.TENANT: row.tenant, names.CASE: row.case_id or "", names.WEBHOOK: row.webhook_id},
+            **{names.DELIVERY: row.id, names.ATTEMPT: row.attempts + 1, names.EVENT_TYPE: row.type},
+        }
+        with (
+            bound_contextvars(tenant=row.tenant, case=row.case_id or ""),
+            spans.span("outbox.deliver", spans.CLIENT, about, of=outbox.traceparent_of(row)) as work,
+        ):
+            await self._tried(row, hook, work)
+
+    async def _tried(self, row: OutboxRow, hook: WebhookRow | None, work: spans.Work) -> None:
         status = await self._post(row, hook) if hook and hook.active else "no such webhook"
+        if status.isdigit():
+            work.say({names.STATUS: int(status)})
         if status.startswith("2"):
+            metrics.DELIVERIES.add(1, "delivered")
             async with self._db.transaction(None) as conn:
                 await outbox.delivered(conn, row, now=self._clock(), status=status)
             return
-        log.warning("outbox.not_delivered", tenant=row.tenant, webhook=row.webhook_id, id=row.id, status=status)
+        failure = status.replace(" ", "_")
+        work.say({names.ERROR: failure})
+        metrics.DELIVERIES.add(1, failure)
+        log.warning("outbox.not_delivered", webhook=row.webhook_id, id=row.id, status=status)
         async with self._db.transaction(None) as conn:
             await outbox.postpone(
                 conn, row, next_at=self._clock() + timedelta(seconds=_pause(row.attempts)), status=status
@@ -126,6 +158,7 @@ class Delivery:
                     "webhook-id": row.id,
                     "webhook-timestamp": str(int(now.timestamp())),
                     "webhook-signature": signature,
+                    **({"traceparent": passed_on} if (passed_on := spans.traceparent()) else {}),
                 },
                 timeout=TIMEOUT_S,
             )

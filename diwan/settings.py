@@ -55,10 +55,22 @@ class Settings(BaseSettings):
         default="info", description="Least level that is logged."
     )
 
+    trace_file: Path | None = Field(
+        default=None,
+        description="File that spans are appended to, as lines of OTLP's JSON; processes may share it.",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description="Base address of a collector inside the ministry that takes spans (OTLP over HTTP, JSON).",
+    )
+
     host: str = Field(default="127.0.0.1", description="Address that `diwan web` listens on.")
     port: Port = Field(default=8080, description="Port that `diwan web` listens on; 0 takes a free one.")
+    health_host: str = Field(
+        default="127.0.0.1", description="Address that DIWAN_HEALTH_PORT is on; never one that the public reaches."
+    )
     health_port: Port = Field(
-        default=0, description="Port of /healthz and /readyz of worker, pool and relay (on DIWAN_HOST); 0: none."
+        default=0, description="Port of /healthz, /readyz and /metrics of web, worker, pool and relay; 0: none."
     )
     postgres_port: Port = Field(default=0, description="Port of the embedded Postgres; 0 takes a free one.")
     temporal_port: Port = Field(default=0, description="Port of the embedded Temporal; 0 takes a free one.")

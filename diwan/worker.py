@@ -7,12 +7,12 @@ activity and every queue a poller.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.casework import CaseActivities
@@ -44,12 +44,20 @@ _DRAIN = timedelta(seconds=20)
 _WORKFLOW_TASKS = 16
 
 
-def case_worker(client: Client, casework: CaseActivities, runs: RunActivities, *, cached_cases: int = 500) -> Worker:
+def case_worker(
+    client: Client,
+    casework: CaseActivities,
+    runs: RunActivities,
+    *,
+    cached_cases: int = 500,
+    interceptors: Sequence[Interceptor] = (),
+) -> Worker:
     """Polls the cases' queue."""
     return Worker(
         client,
         task_queue=CASE_QUEUE,
         workflows=list(WORKFLOWS),
+        interceptors=list(interceptors),
         activities=activities_of(casework) + activities_of(runs),
         workflow_runner=workflow_runner(),
         max_cached_workflows=cached_cases,
@@ -65,12 +73,15 @@ def workflow_runner() -> SandboxedWorkflowRunner:
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH))
 
 
-def pool_worker(client: Client, model: str, calls: ModelActivities, *, room: int) -> Worker:
+def pool_worker(
+    client: Client, model: str, calls: ModelActivities, *, room: int, interceptors: Sequence[Interceptor] = ()
+) -> Worker:
     """Polls one model's queue; `room` is how many calls the engine beside it takes at once."""
     return Worker(
         client,
         task_queue=model_queue(model),
         activities=activities_of(calls),
+        interceptors=list(interceptors),
         max_concurrent_activities=room,
         disable_eager_activity_execution=True,
         graceful_shutdown_timeout=_DRAIN,

@@ -85,6 +85,11 @@ class TemporalLink:
         self._client = await connect(chosen.temporal_address, chosen.temporal_namespace, tls=tls)
         return self._client
 
+    @property
+    def client(self) -> Client | None:
+        """None until `connect` has worked."""
+        return self._client
+
     async def ready(self) -> None:
         """Raises when Temporal does not answer for our namespace."""
         from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diwan import metrics
 from diwan.cli import running
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
+from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
 from diwan.cli.output import say
 from diwan.domain.errors import NeedsPerson, NotFound
+from diwan.tracing import spans
 
 if TYPE_CHECKING:
     from diwan.pool.registry import Registry
@@ -69,7 +72,12 @@ async def _web(settings: Settings) -> None:
 
     db, ring = database(settings, "web"), keyring(settings)
     with running.listener(settings.host, settings.port, "DIWAN_PORT") as socket:
-        async with running.stop_signal() as stop, httpx.AsyncClient(timeout=5.0) as http, Readers() as readers:
+        async with (
+            running.stop_signal() as stop,
+            running.health(settings.health_host, settings.health_port, {"database": lambda: ping(db)}),
+            httpx.AsyncClient(timeout=5.0) as http,
+            Readers() as readers,
+        ):
             verifier = TokenVerifier(settings.text("issuer_url"), settings.audience, http_fetch(http), clock=clock)
             dependencies = Dependencies(
                 db=db,
@@ -83,6 +91,7 @@ async def _web(settings: Settings) -> None:
             await running.serve(create_app(dependencies), socket, stop)
         await ring.aclose()
         await db.dispose()
+    spans.flush()
 
 
 # --- worker ---------------------------------------------------------------------------------------------------------
@@ -100,24 +109,34 @@ def worker() -> None:
 async def _worker(settings: Settings) -> None:
     from activities.casework import CaseActivities
     from activities.correspondence import Correspondence
+    from activities.observed import Observed
     from activities.registers import Registers
     from activities.runs import RunActivities, RunSettings
     from diwan.documents.readers import Readers
     from diwan.documents.typeset import render_letter
     from diwan.relay import run_forever
     from diwan.store.clock_watch import watch_all
+    from diwan.store.traces import CaseTraces
+    from diwan.temporal import CASE_QUEUE, model_queue
     from diwan.worker import case_worker, run_until
 
     db, ring, link = database(settings, "worker"), keyring(settings), TemporalLink(settings)
+    known = registry(settings)
+    queues = [CASE_QUEUE, *(model_queue(model.name) for model in known.models)]
     run_settings = RunSettings(
-        queue_of=_queues(registry(settings)),
+        queue_of=_queues(known),
         patience_s=settings.agent_patience_s,
         call_limit_s=settings.engine_timeout_s + _AROUND_A_CALL_S,
     )
     checks = {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready}
     async with (
         running.stop_signal() as stop,
-        running.health(settings.host, settings.health_port, checks),
+        running.health(
+            settings.health_host,
+            settings.health_port,
+            checks,
+            figures({"temporal": waiting_in_temporal(lambda: link.client, queues)}),
+        ),
         Readers() as readers,
     ):
         client = await running.patiently("temporal", link.connect, stop)
@@ -126,7 +145,8 @@ async def _worker(settings: Settings) -> None:
             casework = CaseActivities(db, ring, Correspondence(db, ring, render_letter, clock), clock, watch)
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
             watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
-            await asyncio.gather(run_until(case_worker(client, casework, runs), stop), watching)
+            seen = [Observed(CaseTraces(db))]
+            await asyncio.gather(run_until(case_worker(client, casework, runs, interceptors=seen), stop), watching)
     await ring.aclose()
     await db.dispose()
 
@@ -154,11 +174,15 @@ def serve_pool() -> None:
 
 async def _pool(settings: Settings) -> None:
     from activities.model import ModelActivities
+    from activities.observed import Observed
     from diwan.pool.engine import EngineClient
+    from diwan.store.traces import CaseTraces
     from diwan.worker import pool_worker, run_until
 
     model = registry(settings).model(settings.text("engine_model"))
     db, ring, link = database(settings, "pool"), keyring(settings), TemporalLink(settings)
+    metrics.ENGINE_ROOM.set(settings.engine_room, model.name)
+    metrics.ENGINE_RUNNING.set(0, model.name)
     key = settings.engine_key.get_secret_value() if settings.engine_key else ""
     async with (
         running.stop_signal() as stop,
@@ -166,7 +190,7 @@ async def _pool(settings: Settings) -> None:
             settings.text("engine_url"), seconds=settings.engine_timeout_s, room=settings.engine_room, api_key=key
         ) as beside,
         running.health(
-            settings.host,
+            settings.health_host,
             settings.health_port,
             {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready},
         ),
@@ -174,7 +198,8 @@ async def _pool(settings: Settings) -> None:
         client = await running.patiently("temporal", link.connect, stop)
         if client is not None:
             calls = ModelActivities(db, ring, beside, model, clock)
-            await run_until(pool_worker(client, model.name, calls, room=settings.engine_room), stop)
+            seen = [Observed(CaseTraces(db))]
+            await run_until(pool_worker(client, model.name, calls, room=settings.engine_room, interceptors=seen), stop)
     await ring.aclose()
     await db.dispose()
 
@@ -200,7 +225,12 @@ async def _relay(settings: Settings) -> None:
     checks = {"database": lambda: ping(db), "temporal": link.ready}
     async with (
         running.stop_signal() as stop,
-        running.health(settings.host, settings.health_port, checks),
+        running.health(
+            settings.health_host,
+            settings.health_port,
+            checks,
+            figures({"database": waiting_in_database(db, clock), "stuck": stuck_in_database(db, clock)}),
+        ),
         httpx.AsyncClient() as http,
     ):
         delivery = Delivery(db, http, _webhook_secrets(settings.webhook_secrets), clock)

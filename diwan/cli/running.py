@@ -14,11 +14,14 @@ from typing import Any, NoReturn, TypeVar
 
 import structlog
 
-from diwan import settings, telemetry
+import diwan
+from diwan import metrics, settings, telemetry
 from diwan.domain.errors import Conflict, DiwanError
 from diwan.settings import Settings
+from diwan.tracing import setup, spans
 
 Check = Callable[[], Awaitable[None]]
+Figures = Callable[[], Awaitable[None]]
 ASGIApplication = Callable[..., Any]
 Made = TypeVar("Made")
 
@@ -32,6 +35,8 @@ def begin(process: str) -> Settings:
     """Read the settings and send this process's logs where they belong."""
     found = settings.load()
     telemetry.configure(process, level=found.log_level)
+    setup.configure(process, file=found.trace_file, endpoint=found.otlp_endpoint)
+    metrics.BUILD.set(1, process, diwan.__version__)
     return found
 
 
@@ -61,6 +66,7 @@ async def stop_signal() -> AsyncGenerator[asyncio.Event]:
 
 def leave() -> NoReturn:
     """End at once after an orderly stop: a Temporal client's threads can crash the interpreter on its way out."""
+    spans.flush()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
@@ -119,13 +125,19 @@ async def serve(app: ASGIApplication, socket: socket.socket, stop: asyncio.Event
 
 
 @asynccontextmanager
-async def health(host: str, port: int, checks: Mapping[str, Check]) -> AsyncGenerator[None]:
-    """Serve /healthz (the process lives) and /readyz (every check passes) while the block runs; port 0: do not."""
+async def health(
+    host: str, port: int, checks: Mapping[str, Check], figures: Figures | None = None
+) -> AsyncGenerator[None]:
+    """Serve /healthz (the process lives), /readyz (every check passes) and /metrics while the block runs.
+
+    Port 0: do not. `figures` reads what is not counted as it happens, each time that somebody asks.
+    """
     if not port:
         yield
         return
     server = await asyncio.start_server(
-        lambda reader, writer: _answer(reader, writer, checks), sock=listener(host, port, "DIWAN_HEALTH_PORT")
+        lambda reader, writer: _answer(reader, writer, checks, figures),
+        sock=listener(host, port, "DIWAN_HEALTH_PORT"),
     )
     try:
         yield
@@ -133,20 +145,31 @@ async def health(host: str, port: int, checks: Mapping[str, Check]) -> AsyncGene
         server.close()
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, checks: Mapping[str, Check]) -> None:
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, checks: Mapping[str, Check], figures: Figures | None
+) -> None:
     try:
-        async with asyncio.timeout(_HEALTH_PATIENCE_S + 1):
+        async with asyncio.timeout(2 * _HEALTH_PATIENCE_S):
             line = await reader.readline()
             path = line.split(b" ")[1] if line.count(b" ") == 2 else b""
-            status = await _status(path, checks)
+            body = await _figures(figures) if path == b"/metrics" else b""
+            status = HTTPStatus.OK if body else await _status(path, checks)
             writer.write(
-                f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+                f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: {len(body)}\r\n"
+                f"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\nConnection: close\r\n\r\n".encode()
             )
+            writer.write(body)
             await writer.drain()
     except (OSError, TimeoutError, ValueError):
         pass  # whoever asked went away, or sent no request: nothing of ours
     finally:
         writer.close()
+
+
+async def _figures(read: Figures | None) -> bytes:
+    if read is not None:
+        await read()
+    return metrics.rendered()
 
 
 async def _status(path: bytes, checks: Mapping[str, Check]) -> HTTPStatus:

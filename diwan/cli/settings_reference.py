@@ -26,7 +26,8 @@ other.
 """
 _SECTIONS = (
     ("Client commands and logs", ("url", "token", "log_level")),
-    ("The process itself", ("host", "port", "health_port")),
+    ("Traces", ("trace", "otlp")),
+    ("The process itself", ("host", "port", "health")),
     ("The embedded stack (`diwan up`)", ("home", "postgres_port", "temporal_port", "issuer_port", "engine_port")),
     ("Postgres", ("database",)),
     ("Temporal", ("temporal",)),

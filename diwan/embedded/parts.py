@@ -208,6 +208,7 @@ class Parts:
         return {
             "host": "127.0.0.1",
             "port": str(self.ports["web"]),
+            "health_port": str(self.ports["web_health"]),
             "issuer_url": self.issuer_url,
             **self._database_settings("diwan_web"),
             **self._of_caller(Caller.WEB),
@@ -246,14 +247,26 @@ class Parts:
 
 # Settings that the stack decides besides those it writes down for clients.
 _DECIDED = (
-    *("host", "port", "health_port", "issuer_port", "engine_port", "vault_dir", "agent_patience_s", "engine_model"),
-    *("engine_key", "engine_key_file", "registry", "webhook_secrets"),
+    *(
+        "host",
+        "port",
+        "health_host",
+        "health_port",
+        "issuer_port",
+        "engine_port",
+        "vault_dir",
+        "agent_patience_s",
+        "engine_model",
+    ),
+    *("engine_key", "engine_key_file", "engine_model", "registry", "webhook_secrets"),
     *("vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
     *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_auditor"),
 )
 
 
 _ENGINE_KEY = "engine-key"
+# Where /healthz and /metrics of each answer; the vault, the issuer and the engine have ports of their own.
+_HEALTH = ("web_health", "worker_health", "pool_health", "relay_health")
 
 
 def _url_file(role: str) -> str:
@@ -268,7 +281,7 @@ def _choose_ports(options: Options, remembered: Mapping[str, object]) -> dict[st
         "temporal": (options.temporal_port, "DIWAN_TEMPORAL_PORT"),
         "issuer": (options.issuer_port, "DIWAN_ISSUER_PORT"),
         "engine": (options.engine_port, "DIWAN_ENGINE_PORT"),
-        **dict.fromkeys(("worker_health", "pool_health", "relay_health"), (0, "DIWAN_HEALTH_PORT")),
+        **dict.fromkeys(_HEALTH, (0, "DIWAN_HEALTH_PORT")),
     }
     chosen: dict[str, int] = {}
     for name, (port, setting) in wanted.items():

@@ -22,6 +22,7 @@ from diwan.domain.errors import Conflict, Final, NotFound
 from diwan.ledger.entry import canonical
 from diwan.store.database import Statement
 from diwan.store.entries import INSERT_ENTRY, EntryDraft, EntryFields, Place, build_entry
+from diwan.tracing import spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class CaseRow:
     opened_at: datetime
     closed_at: datetime | None
     changed_at: datetime | None
+    traceparent: str
 
 
 _COLUMNS = ", ".join(column.name for column in fields(CaseRow))
@@ -133,6 +135,7 @@ class Change:
             procedure_hash=case.procedure_hash,
             step=case.state.step,
             visit=case.state.visit,
+            traceparent=case.traceparent,
         )
         built = build_entry(draft, place, self.now)
         written = await _WRITE.write(
@@ -219,6 +222,7 @@ async def change_case(conn: AsyncConnection, tenant: str, case_id: str, *, now: 
     stamped with it unless another was committed with a later one while it waited. Use `change.now`.
     """
     change = Change(conn, await _locked(conn, tenant, case_id), now)
+    spans.concerns(tenant, case_id, change.case.traceparent)
     yield change
     await change._write()  # pyright: ignore[reportPrivateUsage]
 
@@ -256,6 +260,7 @@ class NewCase:
     wake_at: datetime | None = None
     status: CaseStatus = CaseStatus.OPEN
     inbox_last: int = 1
+    traceparent: str = ""
 
 
 async def create_case(
@@ -269,10 +274,13 @@ async def create_case(
     case = CaseRow(
         *(tenant, new.id, new.id, new.source, new.reference, new.procedure, new.procedure_version, new.procedure_hash),
         *(new.status, new.language, 1, b"", new.state, new.inbox_last, 0, new.kind, new.wake_at, "", now, None, now),
+        new.traceparent,
     )
     if draft.cipher is not None:
         draft = replace(draft, commitments={"state_after": canonical(standing(case)), **draft.commitments})
-    place = Place(tenant, new.id, 1, None, new.id, new.procedure_hash, new.state.step, new.state.visit)
+    place = Place(
+        *(tenant, new.id, 1, None, new.id, new.procedure_hash, new.state.step, new.state.visit, new.traceparent)
+    )
     built = build_entry(draft, place, now)
     case = replace(case, head=built.hash)
     values = {name: getattr(case, name) for name in _COLUMNS.split(", ")}
@@ -282,6 +290,7 @@ async def create_case(
     if inserted.rowcount == 0:
         return None
     await conn.execute(_INSERT_ENTRY, built.parameters)
+    spans.concerns(tenant, new.id, new.traceparent)
     return case
 
 

@@ -30,6 +30,7 @@ class Bell:
     case: str
     rings: int
     inbox_last: int
+    traceparent: str = ""
 
 
 async def cases_to_ring(conn: AsyncConnection, now: datetime, *, limit: int = 200) -> list[Bell]:
@@ -52,7 +53,7 @@ async def cases_to_ring(conn: AsyncConnection, now: datetime, *, limit: int = 20
     pause = func.make_interval(0, 0, 0, 0, 0, 0, func.least(longest, func.power(2, func.least(c.rings, 10))))
     rested = or_(c.rung_at.is_(None), c.rung_at + pause < now, c.rings == 0)
     found = await conn.execute(
-        select(c.tenant, c.id, c.rings, c.inbox_last)
+        select(c.tenant, c.id, c.rings, c.inbox_last, c.traceparent)
         # An arm for each of three partial indexes.
         .where(or_(and_(unconsumed, rested), and_(overdue, rested), working))
         .order_by(c.rings > 0, c.rung_at.nulls_first())

@@ -34,6 +34,8 @@ from diwan.ledger.entry import (
     encode,
     entry_hash,
 )
+from diwan.tracing import spans
+from diwan.tracing.context import trace_id_of
 
 
 class EntryFields(TypedDict, total=False):
@@ -92,7 +94,10 @@ class BuiltEntry:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an entry goes: the next number of a chain. `case` is the chain itself where it is a case's."""
+    """Where an entry goes: the next number of a chain. `case` is the chain itself where it is a case's.
+
+    `traceparent` is the case's: its trace is that of every entry.
+    """
 
     tenant: str
     chain: str
@@ -102,6 +107,7 @@ class Place:
     procedure_hash: str = ""
     step: str = ""
     visit: int = 0
+    traceparent: str = ""
 
 
 INSERT_ENTRY = (
@@ -145,7 +151,7 @@ def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
         approval=draft.approval,
         legal_basis=draft.legal_basis,
         purpose=draft.purpose,
-        trace_id=draft.trace_id,
+        trace_id=trace_id_of(place.traceparent) or draft.trace_id or spans.trace_id(),
         detail=dict(draft.detail),
     )
     encoded = encode(header)

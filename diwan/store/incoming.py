@@ -32,6 +32,8 @@ from diwan.store.digests import keyed_digest
 from diwan.store.documents import NewDocument, SealedDocument, Taken
 from diwan.store.entries import EntryFields
 from diwan.store.inbox import InboxRow, event_of
+from diwan.tracing import spans
+from diwan.tracing.context import trace_id_of
 
 _IDS = uuid.UUID("6f0b4c6e-43a5-5b0e-9a57-2a7b4d7b9e11")
 
@@ -151,13 +153,12 @@ def kind_of(envelope: Envelope) -> str:
 def entry_fields(event: Incoming, cipher: Cipher, seq: int | None) -> EntryFields:
     """What the entry of an accepted event says beside kind and actor: it commits to the event as received."""
     quarantined = sum(part.status == documents.QUARANTINED for part in event.parts)
-    trace = event.envelope.traceparent.split("-")
     return {
         "cipher": cipher,
         "commitments": {"event": event.canonical},
         # A sender chooses it, and may put a person's number in: it must be erasable, so no header holds it.
         "body": {"event": event.envelope.id},
-        "trace_id": trace[1] if len(trace) == 4 else "",
+        "trace_id": trace_id_of(event.envelope.traceparent),
         "detail": {
             "source": event.envelope.source[:200],
             "type": event.envelope.type,
@@ -184,4 +185,5 @@ async def answer_again(conn: AsyncConnection, event: Incoming, known: InboxRow) 
     if known.case_id is None:
         return Accepted(None, None, None, duplicate=True, documents=taken)
     case = await get_case(conn, event.envelope.tenant, known.case_id)
+    spans.concerns(case.tenant, case.id, case.traceparent)
     return Accepted(case.id, case.number, known.inbox_seq, duplicate=True, documents=taken)

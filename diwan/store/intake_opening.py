@@ -24,6 +24,7 @@ from diwan.store.facts import store_facts
 from diwan.store.incoming import Accepted, Incoming, answer_again, case_id_of, entry_fields, kind_of
 from diwan.store.parties import insert_parties, seal_parties
 from diwan.store.procedures import published
+from diwan.tracing import spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ async def _prepare(db: Database, keyring: Keyring, event: Incoming, application:
             kind=move.kind,
             wake_at=move.wake_at,
             status=move.status,
+            traceparent=spans.case_opened(envelope.tenant, case_id),
         ),
         series=f"{version.procedure.series}-{today.year}",
         cipher=cipher,

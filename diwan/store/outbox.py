@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import NotFound
 from diwan.store.tables import outbox, webhook
+from diwan.tracing.context import usable_traceparent
 
 _IDS = uuid.UUID("b6d1e7a4-0c3a-5a5c-9d3e-6f0f3a1c7e21")
 
@@ -67,6 +68,11 @@ async def enqueue_outbox(
     if rows:
         await conn.execute(postgresql.insert(outbox).on_conflict_do_nothing(), rows)
     return [str(row["id"]) for row in rows]
+
+
+def traceparent_of(row: OutboxRow) -> str:
+    """The context of the case that it tells of, as its payload says (CloudEvents' distributed tracing extension)."""
+    return usable_traceparent(str(row.payload.get("traceparent", "")))
 
 
 _COLUMNS = [outbox.c[name] for name in OutboxRow.__dataclass_fields__]

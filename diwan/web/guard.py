@@ -6,6 +6,7 @@ Nothing of an address but the route's template, nothing of a body and no header 
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from urllib.parse import unquote_plus
 
 import structlog
@@ -13,8 +14,12 @@ from fastapi import Request
 from fastapi_problem.handler import ExceptionHandler
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import clear_contextvars
 
+from diwan import metrics
 from diwan.domain.errors import InvalidInput
+from diwan.tracing import names, spans
+from diwan.tracing.context import usable_traceparent
 from diwan.web.api.bodies import check_headers
 from diwan.web.api.strict_json import unprintable
 from diwan.web.limits import Limits
@@ -47,7 +52,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request, began = Request(scope), time.monotonic()
-        status = 0
+        clear_contextvars()
+        with spans.request(_method(request), sender=usable_traceparent(request.headers.get("traceparent", ""))) as work:
+            status = await self._answered(request, receive, send)
+            _tell(request, status, time.monotonic() - began, work)
+
+    async def _answered(self, request: Request, receive: Receive, send: Send) -> int:
+        scope, status = request.scope, 0
 
         async def guarded(message: Message) -> None:
             nonlocal status
@@ -66,14 +77,28 @@ class Guard:
             response = respond(self._handler, request, error)
             if status == 0:
                 await response(scope, receive, guarded)
-        self._log(request, status, time.monotonic() - began)
+        return status
 
-    @staticmethod
-    def _log(request: Request, status: int, seconds: float) -> None:
-        route = route_of(request)
-        write = log.debug if route in _QUIET else log.info
-        method = request.method if request.method in _METHODS else "other"
-        write("http.answered", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+
+def _method(request: Request) -> str:
+    return request.method if request.method in _METHODS else "other"
+
+
+def _tell(request: Request, status: int, seconds: float, work: spans.Work) -> None:
+    """The log, the figures and the span of a request, by its route's template."""
+    method, route = _method(request), route_of(request)
+    if route in _QUIET:
+        work.drop()
+    else:
+        work.context()  # so that the log line has its trace, whether or not a case was found
+    work.name = f"{method} {route}" if route else method
+    work.say({names.METHOD: method, names.ROUTE: route, names.STATUS: status})
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        work.say({names.ERROR: str(status)})
+    metrics.HTTP_REQUESTS.add(1, method, route, str(status))
+    metrics.HTTP_SECONDS.observe(seconds, route)
+    write = log.debug if route in _QUIET else log.info
+    write("http.answered", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
 
 
 def _check_address(request: Request) -> None:

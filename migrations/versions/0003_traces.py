@@ -1,4 +1,4 @@
-"""To be filled by the part that needs it."""
+"""The trace context of a case, and what the relay may count for operators."""
 
 from __future__ import annotations
 

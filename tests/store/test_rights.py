@@ -51,12 +51,12 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("diwan_relay", "SELECT"): (
         "case_file(blocked, id, inbox_cursor, inbox_last, kind, number, opened_at, procedure, rings, rung_at, state, "
-        "status, tenant, version, wake_at)",
+        "status, tenant, traceparent, version, wake_at)",
         "clock_watch(frozen_at, stands_at, tenant)",
         "entry(at, chain, seq, tenant)",
         "inbox(accepted_at, case_id, inbox_seq, tenant)",
         "outbox",
-        "task(case_id, kind, status, step, tenant, visit)",
+        "task(case_id, created_at, kind, status, step, tenant, visit)",
         "webhook",
     ),
     ("diwan_relay", "UPDATE"): ("case_file(rings, rung_at)", "outbox(attempts, delivered_at, last_status, next_at)"),

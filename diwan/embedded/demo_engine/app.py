@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -17,6 +18,9 @@ from diwan.embedded.demo_engine.failures import Failure, Mode, junk_text
 from diwan.embedded.demo_engine.prefix_cache import PrefixCache, prompt_of, tokens_of
 from diwan.embedded.demo_engine.rules import Reply, reply, wanted_schema
 from diwan.embedded.demo_engine.task import Task, read_task
+from diwan.tracing.context import span_id_of, trace_id_of, usable_traceparent
+
+log = structlog.get_logger()
 
 MODEL = "demo-rules"
 VERSION = "demo-rules 1 (fixed rules, not a language model)"
@@ -94,6 +98,8 @@ async def _metrics(request: Request) -> Response:
 
 async def _chat(request: Request) -> Response:
     engine = cast("_Engine", request.app.state.engine)
+    passed_on = usable_traceparent(request.headers.get("traceparent", ""))
+    log.info("engine.asked", trace_id=trace_id_of(passed_on), span_id=span_id_of(passed_on))
     body = await _body(request)
     problem = _problem(body)
     if problem is not None:

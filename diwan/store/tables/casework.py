@@ -46,6 +46,7 @@ case_file = Table(
     instant("changed_at", nullable=True),
     instant("rung_at", nullable=True),
     Column("rings", Integer, nullable=False, server_default="0"),
+    text("traceparent", default=""),
     PrimaryKeyConstraint("tenant", "id"),
     UniqueConstraint("tenant", "number"),
     UniqueConstraint("tenant", "source", "reference"),
@@ -59,7 +60,8 @@ case_file = Table(
     ),
     ForeignKeyConstraint(["tenant", "procedure_hash"], ["procedure_version.tenant", "procedure_version.hash"]),
 )  # state: domain CaseState; kind, wake_at: its Plan; rung_at, rings: the relay's, not part of the version;
-# changed_at: the instant of the last version, before which none is stamped
+# changed_at: the instant of the last version, before which none is stamped; traceparent: where its spans hang, set
+# when it is opened
 
 party = Table(
     "party",

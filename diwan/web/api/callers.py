@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.contextvars import bind_contextvars
 
 from diwan.domain.actor import Actor, Role
 from diwan.domain.errors import NotFound
@@ -28,6 +29,7 @@ class Caller:
     async def __call__(self, request: Request) -> Actor:
         actor = await self.gate(request)
         request.state.actor = actor
+        bind_contextvars(tenant=actor.tenant)
         return actor
 
 
@@ -57,6 +59,7 @@ async def visible_case(conn: AsyncConnection, actor: Actor, key: str) -> CaseRow
     sources = await visible_sources(conn, actor)
     if sources is not None and case.source not in sources:
         raise NotFound("case.unknown", "There is no such case.", "Check its number.")
+    bind_contextvars(case=case.id)
     return case
 
 

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 
 from diwan.domain.errors import InvalidInput, TooLarge
 from diwan.domain.event import FOLLOW_UP_TYPES, OPENING_TYPES, Application, Envelope, FollowUp
+from diwan.tracing.context import usable_traceparent
 from diwan.web.api.fields import KNOWN, FieldError, InvalidFields, check_model
 from diwan.web.api.strict_json import parse_object, split_array, unprintable
 from diwan.web.limits import Limits
@@ -33,7 +34,6 @@ _REQUIRED = ("specversion", "id", "source", "type")
 _URI_REFERENCE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")
 _EXTENSION_NAME = re.compile(r"[a-z0-9]{1,20}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
-_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON_TYPE = re.compile(r"application/(?:[a-z0-9.-]+\+)?json(?:\s*;\s*charset=\"?utf-8\"?)?", re.IGNORECASE)
 _MAX_EXTENSIONS = 20
 
@@ -111,11 +111,6 @@ def header_value(value: str) -> str:
         raise InvalidInput(
             "event.header_not_utf8", "A ce- header is not percent-encoded UTF-8.", "Percent-encode the UTF-8 bytes."
         ) from None
-
-
-def usable_traceparent(value: str) -> str:
-    """A W3C trace context to go on from, or nothing: a bad one is ignored, as its standard asks."""
-    return value if _TRACEPARENT.fullmatch(value) else ""
 
 
 def _one(item: bytes, limits: Limits, traceparent: str) -> Incoming | InvalidInput:

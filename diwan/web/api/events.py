@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from diwan.domain.actor import Actor
 from diwan.domain.errors import DiwanError, InvalidInput, UnsupportedMedia
 from diwan.domain.text import Language
+from diwan.tracing import spans
 from diwan.web.api import cloudevent, multipart
 from diwan.web.api.bodies import chunks, expected_size, media_type, off_loop, read_body
 from diwan.web.api.callers import Sender, Wanted
@@ -135,7 +136,8 @@ async def _batch(deps: Dependencies, actor: Actor, body: bytes, trace: str, lang
         try:
             if isinstance(event, InvalidInput):
                 raise event
-            accepted = await take(deps, actor, event, {}, language)
+            with spans.request(f"accept {event.type}", spans.CONSUMER):
+                accepted = await take(deps, actor, event, {}, language)
             answers.append(accepted.model_dump(mode="json"))
         except DiwanError as error:
             answers.append(marshal(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from diwan import metrics
 from diwan.domain.actor import Actor
 from diwan.domain.errors import InvalidInput, NotFound
 from diwan.domain.event import NOTIFICATION_RECEIVED, Application, DocumentRef
@@ -18,6 +19,7 @@ from diwan.store.intake import accept_event
 from diwan.store.parties import applicant_of, folded_number
 from diwan.store.procedures import published
 from diwan.store.sources import sources_of
+from diwan.tracing import spans
 from diwan.web.api.case_views import case_address, remedy_of
 from diwan.web.api.cloudevent import Incoming
 from diwan.web.api.fields import FieldError, InvalidFields
@@ -37,6 +39,7 @@ async def take(
     Raises `InvalidFields` and `InvalidInput` for what the sender can correct, `Refused` and `Conflict`, both on
     record, and `Unavailable`.
     """
+    spans.current().sent_by(event.traceparent)
     _check_plausible(event)
     named = _named_parts(event.data.documents, parts)
     if await _is_new(deps, actor, event):
@@ -52,6 +55,8 @@ async def take(
     except NotFound as error:
         # What an event names and is not there is the event's fault, not that of the address it was sent to.
         raise InvalidInput(error.code, error.message, error.remedy) from None
+    if not accepted.duplicate:
+        metrics.EVENTS_ACCEPTED.add(1, actor.tenant, event.type)
     return AcceptedEvent(
         case=accepted.case_id,
         number=accepted.number,
