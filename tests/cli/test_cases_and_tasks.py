@@ -114,6 +114,39 @@ def test_case_show_has_facts_with_their_evidence_and_the_story(diwan: Diwan, fak
         assert said in done.stdout
 
 
+def test_case_show_draws_its_way(diwan: Diwan, fake: FakeService) -> None:
+    at = "2026-11-23T09:30:01.250000Z"
+    call = {"call": 1, "attempt": 2, "model": "demo", "engine": "e", "status": "answered", "used": True} | {
+        "started_at": at, "seconds": 1.5, "prompt_tokens": 900, "cached_tokens": 256, "completion_tokens": 40,
+    }  # fmt: skip
+    delivery = {"id": "d", "type": "diwan.case.closed", "webhook": "portal", "attempts": 3, "status": "503"} | {
+        "delivered_at": None, "next_at": at,
+    }  # fmt: skip
+    line = {"seq": 1, "at": at, "actor_kind": "source", "actor": "a", "detail": {"type": "t"}, "effect_after_s": 0.4}
+    lines = [
+        line | {"kind": "event:application:accepted", "model_call": None, "deliveries": []},
+        line | {"kind": "agent:model:called", "model_call": call, "deliveries": [delivery]},
+    ]
+    visit = {"step": "examine", "visit": 1, "began_at": at, "seconds": 12.0, "lines": lines}
+    trace = {"case": "c1", "number": "DW-2026-000001", "trace_id": "4bf92f35", "status": "open", "step": "examine"} | {
+        "blocked": "", "rings": 2, "rung_at": at, "visits": [visit], "unanswered": [call | {"seconds": None}],
+    }  # fmt: skip
+    fake.answers["GET /v1/cases/DW-2026-000001"] = Answer(200, CASE)
+    fake.answers["GET /v1/cases/DW-2026-000001/trace"] = Answer(200, trace)
+    done = diwan("case", "show", "DW-2026-000001", "--trace")
+    assert done.exit_code == 0, done.stderr
+    for said in (
+        "4bf92f35",
+        "examine (1)  12.00 s",
+        "2026-11-23 09:30:01.25Z  event:application:accepted type=t (effect after 0.40 s)",
+        "demo call 1 attempt 2: 1.50 s, 900 tokens in (256 cached), 40 out",
+        "diwan.case.closed → portal: 3 attempts, last 503, next 2026-11-23 09:30:01.25Z",
+        "no answer on record",
+    ):
+        assert said in done.stdout
+    assert json.loads(diwan("case", "show", "DW-2026-000001", "--trace", "--output", "json").stdout)["trace"] == trace
+
+
 def test_case_show_saves_letters_and_names_them(diwan: Diwan, fake: FakeService, tmp_path: Path) -> None:
     fake.answers["GET /v1/cases/c1"] = Answer(200, CASE)
     fake.answers["GET /v1/letters/l1"] = Answer(200, b"%PDF-letter", {"Content-Type": "application/pdf"})

@@ -33,6 +33,7 @@ ROLES: dict[str, set[Role]] = {
     "GET /v1/cases/{case}": STAFF | {Role.INTAKE},
     "GET /v1/cases/{case}/events": STAFF | {Role.INTAKE},
     "GET /v1/cases/{case}/story": STAFF,
+    "GET /v1/cases/{case}/trace": STAFF,
     "GET /v1/cases/{case}/documents": STAFF | {Role.INTAKE},
     "GET /v1/cases/{case}/documents/{document}": STAFF | {Role.INTAKE},
     "GET /v1/cases/{case}/letters": STAFF | {Role.INTAKE},
