@@ -136,7 +136,9 @@ async def _together(items: Sequence[Item], work: Callable[[Item], Awaitable[Give
 async def _repaired(client: Client, standing: Standing, now: datetime) -> Repair:
     try:
         found = await look(client, standing.tenant, standing.case, now)
-        done = _REMEDY.get(found, "")
+        done = "rung" if found is Found.NO_WORKFLOW or (found is Found.RUNNING and _may_help(standing)) else ""
+        if found is Found.FAILING:
+            done = "begun anew"
         if done:
             await ring(client, standing.tenant, standing.case, afresh=found is Found.FAILING)
     except RPCError as error:
@@ -144,7 +146,9 @@ async def _repaired(client: Client, standing: Standing, now: datetime) -> Repair
     return Repair(standing, found, done)
 
 
-_REMEDY = {Found.NO_WORKFLOW: "rung", Found.FAILING: "begun anew"}
+def _may_help(standing: Standing) -> bool:
+    """Whether a ring may move a case whose workflow lives: it tries a blocked step again at once."""
+    return bool(standing.blocked or standing.events)
 
 
 class Sweeper:

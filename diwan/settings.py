@@ -98,6 +98,12 @@ class Settings(BaseSettings):
     temporal_tls_cert: Path | None = Field(default=None, description="PEM file of our certificate for Temporal.")
     temporal_tls_key: Path | None = Field(default=None, description="PEM file of that certificate's key.")
 
+    worker_versioning: Literal["auto", "alone", "off"] = Field(
+        default="auto",
+        description="Where Temporal has worker deployments, cases go to workers of the current version. auto: a worker "
+        "makes its version current when no worker of the current one polls; alone: at once; off: it has no version.",
+    )
+
     vault_address: str = Field(
         default="", description="Where the vault listens and is called: unix:/path/vault.sock or http://127.0.0.1:PORT."
     )

@@ -19,7 +19,7 @@ from diwan.domain.errors import Disposition, DiwanError
 CASE_QUEUE = "diwan-cases"
 
 # A bug stays a bug however often it is tried: block the case at once instead of hiding it in retries.
-_BUGS = (TypeError, ValueError, LookupError, AttributeError, AssertionError, NotImplementedError)
+_BUGS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError, NotImplementedError)
 
 
 def model_queue(model: str) -> str:

@@ -19,6 +19,7 @@ from activities.casework import CaseActivities
 from activities.model import ModelActivities
 from activities.runs import RunActivities
 from diwan.temporal import CASE_QUEUE, model_queue
+from diwan.versions import deployment
 from workflows.agent_run import AgentRunWorkflow
 from workflows.case import CaseWorkflow
 
@@ -50,9 +51,10 @@ def case_worker(
     runs: RunActivities,
     *,
     cached_cases: int = 500,
+    build: str = "",
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
-    """Polls the cases' queue."""
+    """Polls the cases' queue; as that build of deployment `diwan` where one is given (versions.py)."""
     return Worker(
         client,
         task_queue=CASE_QUEUE,
@@ -65,6 +67,7 @@ def case_worker(
         max_concurrent_activities=20,
         max_concurrent_local_activities=20,
         graceful_shutdown_timeout=_DRAIN,
+        deployment_config=deployment(build) if build else None,
     )
 
 
@@ -76,7 +79,10 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 def pool_worker(
     client: Client, model: str, calls: ModelActivities, *, room: int, interceptors: Sequence[Interceptor] = ()
 ) -> Worker:
-    """Polls one model's queue; `room` is how many calls the engine beside it takes at once."""
+    """Polls one model's queue; `room` is how many calls the engine beside it takes at once.
+
+    Without a version: it runs activities only, and GPU hosts are upgraded apart from the rest.
+    """
     return Worker(
         client,
         task_queue=model_queue(model),

@@ -11,6 +11,7 @@ import contextlib
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.common import WorkerDeploymentVersion
 from temporalio.exceptions import (
     ActivityError,
     ChildWorkflowError,
@@ -50,6 +51,7 @@ class CaseWorkflow:
 
     def __init__(self) -> None:
         self._rung = False
+        self._began: WorkerDeploymentVersion | None = None
 
     @workflow.signal(name="ring")
     def ring(self) -> None:
@@ -58,6 +60,7 @@ class CaseWorkflow:
 
     @workflow.run
     async def run(self, ref: CaseRef) -> None:
+        self._began = workflow.info().get_current_deployment_version()
         plan: Plan | None = None
         while plan is None or plan.kind is not StepKind.END or self._rung:
             try:
@@ -65,8 +68,6 @@ class CaseWorkflow:
             except (ActivityError, ChildWorkflowError) as error:
                 await self._rest(ref, plan, error)
                 plan = None
-            if workflow.info().is_continue_as_new_suggested() and not self._rung:
-                workflow.continue_as_new(ref)
 
     async def _advance(self, ref: CaseRef, plan: Plan | None) -> Plan:
         """One thing done: the inbox first, then dates that are over, then the step."""
@@ -75,6 +76,8 @@ class CaseWorkflow:
             return await self._wake(ref, plan)
         if plan.kind is StepKind.END:
             return plan
+        if self._should_begin_anew() and not self._rung:
+            workflow.continue_as_new(ref)
         step = StepRef(tenant=ref.tenant, case=ref.case, step=plan.step, visit=plan.visit)
         if plan.kind is StepKind.ACT:
             return await self._act(step)
@@ -83,6 +86,14 @@ class CaseWorkflow:
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._rung, timeout=_due_in(plan))
         return plan
+
+    def _should_begin_anew(self) -> bool:
+        """The history is long; or a worker of another version carries it on, who need not read the former one's again.
+
+        Asked where no child is open and the inbox is drained.
+        """
+        info = workflow.info()
+        return info.is_continue_as_new_suggested() or info.get_current_deployment_version() != self._began
 
     async def _drained(self, ref: CaseRef, plan: Plan) -> Plan:
         while self._rung:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diwan import metrics
-from diwan.cli import running
+from diwan.cli import running, worker_version
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
@@ -100,9 +100,17 @@ async def _web(settings: Settings) -> None:
 _WATCH_S = 60.0
 
 
-def worker() -> None:
+def worker(
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Only make the version of this code the one that gets cases, then end.")
+    ] = False,
+) -> None:
     """Carry out cases: workflows and their activities."""
-    running.run(_worker(running.begin("worker")))
+    settings = running.begin("worker")
+    if promote:
+        running.run(worker_version.promote(settings))
+        return
+    running.run(_worker(settings))
     running.leave()
 
 
@@ -146,7 +154,9 @@ async def _worker(settings: Settings) -> None:
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
             watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
             seen = [Observed(CaseTraces(db))]
-            await asyncio.gather(run_until(case_worker(client, casework, runs, interceptors=seen), stop), watching)
+            async with worker_version.of_this_worker(settings, client, stop) as build:
+                polling = case_worker(client, casework, runs, build=build, interceptors=seen)
+                await asyncio.gather(run_until(polling, stop), watching)
     await ring.aclose()
     await db.dispose()
 

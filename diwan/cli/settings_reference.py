@@ -30,7 +30,7 @@ _SECTIONS = (
     ("The process itself", ("host", "port", "health")),
     ("The embedded stack (`diwan up`)", ("home", "postgres_port", "temporal_port", "issuer_port", "engine_port")),
     ("Postgres", ("database",)),
-    ("Temporal", ("temporal",)),
+    ("Temporal", ("temporal", "worker_versioning")),
     ("Vault", ("vault",)),
     ("Access tokens", ("issuer_url", "audience")),
     ("Models", ("engine", "registry", "agent")),

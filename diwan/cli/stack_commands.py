@@ -41,6 +41,7 @@ def stack_options(chosen: Settings) -> Options:
         temporal_port=chosen.temporal_port,
         issuer_port=chosen.issuer_port,
         engine_port=chosen.engine_port,
+        worker_versioning="off" if chosen.worker_versioning == "off" else "alone",
     )
     if "agent_patience_s" in chosen.model_fields_set:
         return replace(options, agent_patience_s=chosen.agent_patience_s)

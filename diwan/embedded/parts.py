@@ -43,7 +43,8 @@ class Options:
 
     `without` names parts that are left out: with neither engine nor pool everything is done by hand. With an
     `engine` of one's own the demo engine is not started. `module` is what our own processes run; whoever wants to see
-    one die at a chosen place gives another that wraps it.
+    one die at a chosen place gives another that wraps it. The worker is the only one, so its version is the
+    current one as soon as it polls (`alone`), unless versioning is `off`.
     """
 
     home: Path
@@ -55,6 +56,7 @@ class Options:
     agent_patience_s: int = 20
     without: frozenset[str] = frozenset()
     module: str = "diwan.cli.main"
+    worker_versioning: str = "alone"
     engine: OwnEngine | None = None
 
     def starts(self, part: str) -> bool:
@@ -78,6 +80,7 @@ class Parts:
         self._patience = options.agent_patience_s
         self._module = options.module
         self._engine = options.engine
+        self._worker_versioning = options.worker_versioning
 
     # --- addresses -----------------------------------------------------------------------------------------------
 
@@ -219,6 +222,7 @@ class Parts:
             "health_port": str(self.ports["worker_health"]),
             "registry": str(self.registry_file),
             "agent_patience_s": str(self._patience),
+            "worker_versioning": self._worker_versioning,
             **self._database_settings("diwan_worker"),
             **self._of_caller(Caller.WORKER),
             **self._temporal_settings(),
@@ -258,7 +262,7 @@ _DECIDED = (
         "agent_patience_s",
         "engine_model",
     ),
-    *("engine_key", "engine_key_file", "engine_model", "registry", "webhook_secrets"),
+    *("engine_key", "engine_key_file", "engine_model", "registry", "webhook_secrets", "worker_versioning"),
     *("vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
     *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_auditor"),
 )

@@ -30,11 +30,12 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """How long each may take before somebody should know. An agent may read scans, or wait for an engine, 15 min."""
+    """How long each may take before somebody should know; an agent may read scans, or wait for an engine, 15 min."""
 
     unconsumed: timedelta = timedelta(minutes=2)
     overdue: timedelta = timedelta(minutes=2)
-    silent: timedelta = timedelta(minutes=20)
+    silent_act: timedelta = timedelta(minutes=5)
+    silent_agent: timedelta = timedelta(minutes=20)
 
 
 USUAL = Limits()
@@ -84,7 +85,8 @@ _WHY = (
     "WHEN i.accepted_at < :unconsumed THEN 'unconsumed' "
     # While a ministry's legal dates stand still, those after that instant are not over.
     "WHEN c.wake_at < least(:overdue, w.stands_at) THEN 'overdue' "
-    "WHEN c.kind IN ('act', 'agent') AND e.at < :silent THEN 'silent' "
+    "WHEN c.kind = 'act' AND e.at < :silent_act THEN 'silent' "
+    "WHEN c.kind = 'agent' AND e.at < :silent_agent THEN 'silent' "
     f"WHEN c.kind = 'task' AND c.inbox_last = c.inbox_cursor AND NOT {_ASKED} THEN 'no_task' "
     "WHEN c.kind = 'wait' AND c.inbox_last = c.inbox_cursor AND c.wake_at IS NULL AND c.status <> 'suspended' "
     "THEN 'no_date' END "
@@ -108,7 +110,8 @@ async def stuck_cases(
     parameters = {
         "unconsumed": now - limits.unconsumed,
         "overdue": now - limits.overdue,
-        "silent": now - limits.silent,
+        "silent_act": now - limits.silent_act,
+        "silent_agent": now - limits.silent_agent,
         "limit": limit,
     }
     rows = (await conn.execute(_STUCK, parameters)).mappings()

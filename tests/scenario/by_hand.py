@@ -14,8 +14,8 @@ from tests.scenario.office import SOURCE, Json, Office, follow_up
 PIECES = {"identity_card", "sale_promise", "habitation_permit", "non_ownership_certificate"}
 
 
-async def diwan(office: Office, *words: str) -> Any:
-    """Runs the command line as a person would; its JSON answer."""
+async def diwan(office: Office, *words: str, expect: int = 0) -> Any:
+    """Runs the command line as a person would; its JSON answer, with the exit code that is expected."""
     settings = {"DIWAN_HOME": str(office.stack.home.path), "DIWAN_URL": office.stack.urls.web}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -25,7 +25,7 @@ async def diwan(office: Office, *words: str) -> Any:
         stderr=asyncio.subprocess.PIPE,
     )
     out, errors = await process.communicate()
-    assert process.returncode == 0, (words, errors.decode())
+    assert process.returncode == expect, (words, errors.decode())
     return json.loads(out)
 
 
@@ -44,7 +44,7 @@ async def finish(office: Office, folder: Path, accepted: Json) -> Json:
         if view["status"] == "closed":
             return view
         if view["step"] == "await_pieces":
-            await _supply(office, folder, number)
+            await supply(office, folder, number)
             continue
         (task,) = [each for each in view["tasks"] if each["status"] == "open"]
         if expected["result"] == "withdrawn":
@@ -79,7 +79,8 @@ def _edits_of(expected: Json) -> Json:
     return {name: value for act in expected["acts"] for name, value in act.get("changes", {}).items()}
 
 
-async def _supply(office: Office, folder: Path, number: str) -> None:
+async def supply(office: Office, folder: Path, number: str) -> None:
+    """The applicant sends the piece that was missing."""
     sent = json.loads((folder / "follow-ups" / "01-promise.json").read_text())
     files = {name: (folder / "follow-ups" / "documents" / name).read_bytes() for name in sent["documents"]}
     documents = [{"name": name, "part": name, "piece": piece} for name, piece in sent["documents"].items()]

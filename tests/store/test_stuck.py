@@ -106,6 +106,10 @@ async def test_each_reason_is_found(
     await settle(worker, case, now, how)
     found = (await stuck(relay, now + LATER)).get(case)
     assert (found.why if found else None) == why
+    if how is agent:
+        assert case not in await stuck(relay, now + timedelta(minutes=19))
+    if how is act:
+        assert case in await stuck(relay, now + timedelta(minutes=6))
     if how is blocked:
         assert found is not None
         assert (found.blocked, found.number[:3]) == ("letter.impossible", "DW-")

@@ -146,11 +146,11 @@ def desk() -> Desk:
 
 
 @asynccontextmanager
-async def workers(client: Client, desk: Desk, *, with_pool: bool = True) -> AsyncGenerator[None]:
-    """The case worker as in production, and a pool worker unless there is none."""
+async def workers(client: Client, desk: Desk, *, with_pool: bool = True, build: str = "") -> AsyncGenerator[None]:
+    """The case worker as in production, of a version where one is given, and a pool worker unless there is none."""
     whole = cast("Any", desk)
     pool = Worker(client, task_queue=model_queue(MODEL), activities=activities_of(Engine(desk)))
-    async with case_worker(client, whole, cast("Any", object())):
+    async with case_worker(client, whole, cast("Any", object()), build=build):
         if not with_pool:
             yield
             return
