@@ -26,7 +26,9 @@ from workflows.case import CaseWorkflow
 WORKFLOWS = (CaseWorkflow, AgentRunWorkflow)
 
 # Imported once, outside the sandbox: pure by the import contract, or (cel) unable to load inside it.
+# `workflows.calls` is names and types: built anew for every workflow, its models cost more than a step of an agent.
 _PASSED_THROUGH = (
+    "workflows.calls",
     "agents",
     "diwan",
     "pydantic",
