@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import programs, report, rounds
+from bench import profile, programs, report, rounds
 from bench.cases import SIZES
 from bench.report import Verdict
 from bench.rounds import Bench, Round
@@ -45,6 +45,8 @@ class Plan:
     rival_steps: tuple[int, ...] = (5, 10)
     rival_pages: tuple[int, ...] = (500, 8_000)
     rest_s: float = 20.0
+    short: int = 4  # steps of the runs whose cost is taken off, so that what is left are steps alone
+    profile_s: int = 20
 
 
 FULL = Plan("full", pairs=5, runs=24, steps=20, serial=3, sized=3, sized_runs=8, rivals=3)
@@ -62,6 +64,8 @@ class Found:
 
     bare: list[Round]
     diwan: list[Round]
+    bare_short: list[Round]
+    diwan_short: list[Round]
     serial_bare: list[Round]
     serial_diwan: list[Round]
     sizes: dict[str, list[Round]]
@@ -69,11 +73,12 @@ class Found:
     rival_growth: dict[str, list[Round]]
     diwan_growth: dict[str, list[Round]]
     idle: Mapping[str, float] = field(default_factory=dict[str, float])
+    profiles: dict[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
 
 async def measure(bench: Bench, plan: Plan) -> Found:
     first = SIZES[plan.sizes[0]]
-    found = Found([], [], [], [], {name: [] for name in plan.sizes}, [], {}, {})
+    found = Found([], [], [], [], [], [], {name: [] for name in plan.sizes}, [], {}, {})
 
     def told(round_: Round, what: str) -> Round:
         say(f"{what}: {round_.steps_a_second:.1f} steps/s, {round_.cpu_ms_a_step:.1f} ms CPU a step")
@@ -89,6 +94,10 @@ async def measure(bench: Bench, plan: Plan) -> Found:
     for number in range(plan.pairs):
         found.bare.append(told(await bench.bare_round(plan.runs, plan.steps), f"bare {number + 1}"))
         found.diwan.append(told(await bench.diwan_round(plan.runs, plan.steps, first), f"diwan {number + 1}"))
+        found.bare_short.append(told(await bench.bare_round(plan.runs, plan.short), f"bare, short {number + 1}"))
+        short = await bench.diwan_round(plan.runs, plan.short, first)
+        found.diwan_short.append(told(short, f"diwan, short {number + 1}"))
+    found.profiles = await _profiles(bench, plan)
     for number in range(plan.rivals):
         found.rival.append(told(await bench.rival_round(plan.runs, plan.steps, 2_000), f"pydantic-ai {number + 1}"))
     for number in range(plan.serial):
@@ -106,8 +115,21 @@ async def measure(bench: Bench, plan: Plan) -> Found:
     return found
 
 
+async def _profiles(bench: Bench, plan: Plan) -> dict[str, Mapping[str, float]]:
+    """Samples of both workers of Diwan while they work."""
+    say("profiling")
+    parts = ("case worker", "pool worker")
+    with tempfile.TemporaryDirectory() as folder:
+        files = {part: Path(folder) / part.replace(" ", "-") for part in parts}
+        samples = (profile.sample(bench.diwan[part].pid, plan.profile_s, files[part]) for part in parts)
+        round_ = bench.diwan_round(plan.runs, plan.steps, SIZES[plan.sizes[0]])
+        await asyncio.gather(round_, *samples)
+        return {part: profile.shares(file.read_text()) for part, file in files.items() if file.exists()}
+
+
 def verdicts(plan: Plan, found: Found) -> list[Verdict]:
-    ours, theirs = report.cpu(found.diwan), report.cpu(found.bare)
+    ours, theirs = report.step_cpu(found.diwan, found.diwan_short), report.step_cpu(found.bare, found.bare_short)
+    run_ours, run_theirs = report.cpu(found.diwan), report.cpu(found.bare)
     history = report.of(found.diwan, lambda r: r.history_bytes / r.steps)
     rival_history = report.of(found.rival, lambda r: r.history_bytes / r.steps)
     rate, bare_rate, rival_rate = (
@@ -118,10 +140,17 @@ def verdicts(plan: Plan, found: Found) -> list[Verdict]:
     cpu_of = [report.cpu(each) for each in sized]
     return [
         Verdict(
-            "bare CPU over ours",
+            "bare CPU over ours, of a step",
             f"{report.ratio(ours, theirs):.2f}",
             f"{report.CPU_GATE} or more",
             report.ratio(ours, theirs) >= report.CPU_GATE,
+        ),
+        Verdict(
+            "the same with opening and ending the run",
+            f"{report.ratio(run_ours, run_theirs):.2f}",
+            f"{report.CPU_GATE} or more",
+            report.ratio(run_ours, run_theirs) >= report.CPU_GATE,
+            gate=False,
         ),
         Verdict("our steps/s over bare", f"{rate / bare_rate:.2f}", "0.7 or more", rate / bare_rate >= 0.7, gate=False),
         Verdict(
@@ -167,11 +196,16 @@ def text(plan: Plan, found: Found, judged: list[Verdict], postgres: str) -> str:
             f"seed. Command: `make bench{'-quick' if plan.name == 'quick' else ''}`.",
             report.verdicts_table(judged),
             f"### {plan.runs} runs at once, {plan.steps} steps each, medians of {plan.pairs} rounds in turns",
-            report.burst_tables(found.bare, found.diwan),
+            report.burst_tables((found.bare, found.bare_short), (found.diwan, found.diwan_short)),
+            "A step is what a run of "
+            f"{plan.steps} steps costs more than one of {plan.short}, by so many steps. Opening and ending a run (for "
+            "Diwan: inbox drained, child workflow, registers asked, facts, proposal, a clerk's task) is what is left.",
             "CPU is what a step adds: what all parts together use when nothing is asked of them, "
             f"{sum(found.idle.values()):.0f} ms a second on this machine now, is taken off. "
             f"With the engine's stand-in counted, bare CPU over ours is "
             f"{report.ratio(report.of(found.diwan, lambda r: r.cpu_ms_a_step), report.cpu(found.bare)):.2f}.",
+            "### Where the workers' CPU goes (py-spy, shares of samples)",
+            report.profile_table(found.profiles),
             "### One run alone",
             f"A step takes {bare_ms:.1f} ms bare and {diwan_ms:.1f} ms in Diwan: {diwan_ms - bare_ms:.1f} ms more "
             f"(medians of {len(found.serial_bare)} runs of {last.steps} steps).",

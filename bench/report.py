@@ -48,7 +48,7 @@ def of(rounds: Sequence[Round], value: Callable[[Round], float]) -> float:
 
 def cpu(rounds: Sequence[Round]) -> float:
     """CPU ms a step without the stand-ins: the median of the rounds' sums."""
-    return of(rounds, lambda each: each.cpu_ms_a_step - sum(each.cpu_of(part) for part in STAND_INS))
+    return of(rounds, lambda each: _cpu_of_all(each) / each.all_steps)
 
 
 def ratio(ours: float, theirs: float) -> float:
@@ -61,11 +61,30 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def burst_tables(bare: Sequence[Round], diwan: Sequence[Round]) -> str:
+def step(long: Sequence[Round], short: Sequence[Round], of_round: Callable[[Round], float]) -> float:
+    """What one step costs: the difference of a long run and a short one. `of_round` is of all steps of a round."""
+    steps = long[0].steps - short[0].steps
+    return (of(long, of_round) - of(short, of_round)) / (long[0].runs * steps)
+
+
+def step_cpu(long: Sequence[Round], short: Sequence[Round]) -> float:
+    """CPU ms of one step, without the stand-ins."""
+    return step(long, short, _cpu_of_all)
+
+
+def _cpu_of_all(each: Round) -> float:
+    return each.spent.total - sum(each.spent.cpu.get(part, 0.0) for part in STAND_INS)
+
+
+Sides = tuple[Sequence[Round], Sequence[Round]]
+
+
+def burst_tables(bare: Sides, diwan: Sides) -> str:
+    """Of each side its long and its short rounds."""
     sides = (bare, diwan)
     what: list[tuple[str, Callable[[Round], float], str]] = [
-        ("steps a second", lambda r: r.steps_a_second, "{:.1f}"),
-        ("CPU ms a step", lambda r: r.cpu_ms_a_step - sum(r.cpu_of(part) for part in STAND_INS), "{:.1f}"),
+        ("steps a second, whole runs", lambda r: r.steps_a_second, "{:.1f}"),
+        ("CPU ms a step, whole runs", lambda r: _cpu_of_all(r) / r.all_steps, "{:.1f}"),
         ("history bytes a step", lambda r: r.history_bytes / r.steps, "{:.0f}"),
         ("history events a step", lambda r: r.events / r.steps, "{:.1f}"),
         ("WAL bytes a step", lambda r: r.wal.bytes / r.all_steps, "{:.0f}"),
@@ -73,15 +92,25 @@ def burst_tables(bare: Sequence[Round], diwan: Sequence[Round]) -> str:
         ("commits a step", lambda r: r.wal.commits / r.all_steps, "{:.1f}"),
         ("other processes on the machine, cores", lambda r: r.spent.others / r.spent.seconds / 1000, "{:.2f}"),
     ]
-    rows = [[name, *(form.format(of(side, value)) for side in sides)] for name, value, form in what]
-    parts = [[part, *(f"{of(side, lambda r, p=part: r.cpu_of(p)):.1f}" for side in sides)] for part in PARTS]
-    return "\n\n".join(
+    rows = [[name, *(form.format(of(long, value)) for long, _ in sides)] for name, value, form in what]
+    parts = [
         [
-            table(["", "bare", "diwan"], rows),
-            "CPU milliseconds a step, by part:",
-            table(["part", "bare", "diwan"], parts),
+            part,
+            *(f"{step(*side, lambda r, p=part: r.spent.cpu.get(p, 0.0)):.1f}" for side in sides),
+            *(f"{of(long, lambda r, p=part: r.cpu_of(p)):.1f}" for long, _ in sides),
         ]
-    )
+        for part in PARTS
+    ]
+    total = ["**together, without the engine**", *(f"**{step_cpu(*side):.1f}**" for side in sides)]
+    heads = ["CPU ms, by part", "bare, a step", "diwan, a step", "bare, whole runs", "diwan, whole runs"]
+    whole = [f"{of(long, lambda r: _cpu_of_all(r) / r.all_steps):.1f}" for long, _ in sides]
+    return table(["", "bare", "diwan"], rows) + "\n\n" + table(heads, [*parts, [*total, *whole]])
+
+
+def profile_table(profiles: Mapping[str, Mapping[str, float]]) -> str:
+    areas = list(dict.fromkeys(area for shares in profiles.values() for area in shares))
+    rows = [[area, *(f"{shares.get(area, 0.0):.0%}" for shares in profiles.values())] for area in areas]
+    return table(["", *profiles], rows)
 
 
 def sizes_table(sizes: Mapping[str, Sequence[Round]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bench import bare, report
 from bench.cases import SIZES, STEP, bench_procedure, page_text
 from bench.engine import PAGES, Engine
 from bench.meters import Reading, Wal, cpu_ms, cpu_of_stat, spent
+from bench.profile import shares
 from bench.rounds import Round
 from bench.service import registry
 from diwan.procedures.load import load_procedure
@@ -42,7 +44,10 @@ def test_a_stand_in_is_shown_and_not_counted_and_the_ratio_is_bare_over_ours() -
     theirs = [a_round("bare", {"temporal": 3_000.0}) for _ in range(3)]
     assert report.cpu(ours) == 40.0
     assert report.ratio(report.cpu(ours), report.cpu(theirs)) == 0.75
-    assert "| engine | 0.0 | 5.0 |" in report.burst_tables(theirs, ours)
+    short = [replace(a_round("diwan", {"temporal": 1_000.0, "engine": 100.0}), steps=4)]
+    assert report.step_cpu(ours, short) == 3_000 / 60
+    bare_short = [replace(a_round("bare", {"temporal": 1_000.0}), steps=4)]
+    assert "| engine | 0.0 | 6.7 | 0.0 | 5.0 |" in report.burst_tables((theirs, bare_short), (ours, short))
 
 
 def test_what_parts_use_at_rest_is_taken_off() -> None:
@@ -58,6 +63,14 @@ def test_cpu_is_read_past_a_name_with_spaces_and_brackets() -> None:
     assert cpu_of_stat(f"42 (a (b) c) {' '.join(fields)}") == 12 * tick
     assert cpu_ms(os.getpid()) > 0
     assert cpu_ms(2**22 + 1) == 0
+
+
+def test_a_sample_counts_for_the_innermost_frame_that_is_known() -> None:
+    folded = (
+        "run (/x/asyncio/base.py:1);call (/r/activities/model.py:3);execute (/s/psycopg/c.py:9);wait (<string>:1) 3\n"
+        "run (/x/asyncio/base.py:1);call (/r/activities/model.py:3) 1\n"
+    )
+    assert shares(folded) == {"psycopg": 0.75, "activities": 0.25}
 
 
 def chat(engine: Engine, tools: int, **more: Any) -> bytes:
