@@ -42,7 +42,13 @@ up: setup ## Set up and start the service on this machine; Ctrl-C stops it
 
 .PHONY: test
 test: setup ## Run the tests (real Postgres, real Temporal, no network)
-	@.venv/bin/pytest
+	@.venv/bin/pytest --ignore=tests/legal_time
+
+# Java and Maven bring the server that skips time; without them this says what to install.
+.PHONY: year
+year: setup ## Run a year of cases on a server that skips time: dates, silence, jumps (needs Java, Maven; 2 min)
+	@.venv/bin/python -m tests.legal_time.server
+	@.venv/bin/pytest tests/legal_time
 
 # Faults: SEED=N repeats a run (one is chosen and printed otherwise), CASES=N is how many are under way.
 FAULTS = .venv/bin/python -m tests.faults $(if $(SEED),--seed $(SEED)) --cases
