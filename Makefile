@@ -77,6 +77,10 @@ bench-quick: setup .venv-bench/.ready ## The same in short, for work on the hot 
 test-vllm: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## Run whole cases through a real vLLM on the CPU, which takes 6 GB of disk (10 min)
 	@.venv/bin/pytest tests/vllm
 
+.PHONY: crash
+crash: setup ## End processes on both sides of every commit, and look at what is left; part of test (4 min)
+	@.venv/bin/pytest -s tests/faults/crash
+
 .PHONY: check
 check: setup lint types layers test ## Everything that CI runs: lint, types, layers, tests
 

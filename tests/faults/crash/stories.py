@@ -1,0 +1,170 @@
+"""Cases that together pass every commit in the life of an event, several of them by more than one way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+from diwan.embedded.bootstrap import TENANT
+from diwan.store.tenants import put_tenant, settings_of
+from tests.faults.crash.people import PatientOffice, as_owner
+from tests.scenario.office import EXAMPLE, Json, opening
+
+Story = Callable[[PatientOffice], Awaitable[None]]
+
+GRANTED = EXAMPLE / "01-arabic-granted-100000"
+PIECE_MISSING = EXAMPLE / "02-french-promise-missing"
+REFUSED = EXAMPLE / "03-french-permit-too-old"
+PRICE_DIFFERS = EXAMPLE / "04-arabic-price-differs"
+UNREADABLE = EXAMPLE / "06-french-unreadable-scan"
+WITHDRAWN = EXAMPLE / "07-arabic-withdrawn"
+
+# The shipped procedure with a period to supply pieces that is over when it begins (launch.py).
+SHORT_NOTICE = "short-notice"
+WITHDRAWAL, SUPPLIED, RECEIVED = (
+    "diwan.application.withdrawn",
+    "diwan.pieces.supplied",
+    "diwan.notification.received",
+)
+REASON = "So that it is looked at again."
+
+
+async def granted_and_after(office: PatientOffice) -> None:
+    """Granted; then its letter is received, and something comes when all is over."""
+    view = await office.play(GRANTED, "granted")
+    received = {"letter": view["letters"][-1]["id"], "proof": "signed for"}
+    await office.tell(RECEIVED, view["number"], "granted-received", received)
+    await office.tell(SUPPLIED, view["number"], "granted-late", {"note": "too late"})
+
+    def came_late(now: Json) -> bool:
+        return any(task["kind"] == "late_event" for task in now["tasks"])
+
+    view = await office.case_when(view["id"], came_late)
+    (late,) = [task for task in view["tasks"] if task["kind"] == "late_event"]
+    await office.done("clerk", await office.get("clerk", f"/v1/tasks/{late['id']}"), "approve")
+    letters = (await office.get("auditor", f"/v1/cases/{view['id']}"))["letters"]
+    assert letters[-1]["notified"] == "portal:received"
+
+
+async def piece_asked_for(office: PatientOffice) -> None:
+    await office.play(PIECE_MISSING, "piece")
+
+
+async def edited(office: PatientOffice) -> None:
+    await office.play(PRICE_DIFFERS, "edited")
+
+
+async def request_rejected(office: PatientOffice) -> None:
+    await office.play(UNREADABLE, "rejected")
+
+
+async def withdrawn(office: PatientOffice) -> None:
+    await office.play(WITHDRAWN, "withdrawn")
+
+
+async def sent_back(office: PatientOffice) -> None:
+    """Returned to the agent, given free again, refused to whom it is not for, not signed, rejected, and then signed."""
+    case = (await office.submit(REFUSED, "sent-back"))["case"]
+    task = await office.at(case, "review")
+    for verb in ("claim", "release"):
+        assert (await office.act("clerk", task, verb)).status_code == 200
+    await office.done("clerk", task, "return", reason=REASON)
+    await office.done("clerk", await office.at(case, "review", 2), "approve")
+    task = await office.at(case, "sign")
+    assert (await office.act("clerk", task, "approve")).status_code == 403
+    await office.done("authority", task, "return", reason=REASON)
+    await office.done("clerk", await office.at(case, "review", 3), "reject", reason=REASON)
+    await office.done("supervisor", await office.at(case, "review", 4), "approve")
+    await office.done("authority", await office.at(case, "sign", 2), "approve")
+    view = await office.closed(case)
+    assert (view["result"], len(view["letters"])) == ("refused", 2)
+
+
+async def strays(office: PatientOffice) -> None:
+    """Two events that match no case: one is filed in the case that a person names, one put away."""
+    accepted = await office.submit(REFUSED, "named-by-a-person")
+    await office.at(accepted["case"], "review")
+    for name in ("stray-filed", "stray-put-away"):
+        await office.tell(SUPPLIED, "no-such-case", name, {"note": name})
+    page = await office.get("clerk", "/v1/tasks?kind=stray_event&limit=200")
+    shown = [await office.get("clerk", f"/v1/tasks/{task['id']}") for task in page["items"]]
+    filed, put_away = (
+        next(task for task in shown if task["shown"]["event"]["id"] == name)
+        for name in ("stray-filed", "stray-put-away")
+    )
+    await office.done("clerk", put_away, "approve")
+    named = {"case": accepted["number"]}
+    await office.done("clerk", filed, "edit", changes=named, reason=REASON)
+    await office.at(accepted["case"], "review", 2)
+    await withdraw(office, accepted)
+
+
+async def said_again(office: PatientOffice) -> None:
+    """The same application under another id is the same case; another under the same id is refused."""
+    sample = json.loads((REFUSED / "application.json").read_text())
+    kept = {name: sample[name] for name in ("procedure", "language", "parties", "answers")}
+    application = {**kept, "reference": "again"}
+    answers = [await office.send({**opening("again", application), "id": id_}) for id_ in ("again-1", "again-2")]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert len({answer.json()["case"] for answer in answers}) == 1
+    other = {**opening("again", {**application, "language": "ar"}), "id": "again-1"}
+    assert (await office.send(other)).status_code == 409
+    other = {**opening("again", {**application, "language": "ar"}), "id": "again-3"}
+    assert (await office.send(other)).status_code == 409
+    await withdraw(office, answers[0].json())
+
+
+async def nothing_supplied(office: PatientOffice) -> None:
+    """The pieces that were asked for do not come, and their period ends."""
+    text = (EXAMPLE.parent / "procedure.yaml").read_text(encoding="utf-8")
+    for old, new in (("name: direct-housing-aid", f"name: {SHORT_NOTICE}"), ("length: 30", "length: 1")):
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    headers = {"content-type": "application/yaml"}
+    answer = await office.call("analyst", "POST", "/v1/procedures", content=text.encode(), headers=headers)
+    assert answer.is_success, answer.text
+    accepted = await office.submit(PIECE_MISSING, "unsupplied", procedure=SHORT_NOTICE)
+    await office.done("clerk", await office.at(accepted["case"], "request_review"), "approve")
+    await office.at(accepted["case"], "review")
+    await withdraw(office, accepted)
+
+
+async def withdraw(office: PatientOffice, accepted: Json) -> None:
+    await office.tell(WITHDRAWAL, accepted["number"], f"withdraw-{accepted['number']}", {})
+    assert (await office.closed(accepted["case"]))["result"] == "withdrawn"
+
+
+async def blocked(office: PatientOffice) -> None:
+    """A decision that cannot be issued, for nobody has written down who signed it: it waits, and goes on after that.
+
+    Apart from the other stories, whose decisions would wait as well.
+    """
+    case = (await office.submit(REFUSED, "blocked"))["case"]
+    await office.done("clerk", await office.at(case, "review"), "approve")
+    task = await office.at(case, "sign")
+    owner = office.stack.database_url("diwan_owner")
+    async with as_owner(owner) as conn:
+        settings = await settings_of(conn, TENANT)
+        await put_tenant(conn, TENANT, {**settings, "signatories": {}})
+    await office.done("authority", task, "approve")
+    view = await office.case_when(case, lambda now: bool(now["blocked"]))
+    assert (view["status"], view["blocked"]) == ("open", "tenant.signatory_unknown")
+    async with as_owner(owner) as conn:
+        await put_tenant(conn, TENANT, settings)
+    received = {"letter": view["letters"][0]["id"], "proof": "seen"}
+    await office.tell(RECEIVED, view["number"], "blocked-received", received)
+    view = await office.case_when(case, lambda now: now["status"] == "closed", though_blocked=True)
+    assert view["result"] == "refused"
+
+
+STORIES: tuple[Story, ...] = (
+    granted_and_after,
+    piece_asked_for,
+    edited,
+    request_rejected,
+    withdrawn,
+    sent_back,
+    strays,
+    said_again,
+    nothing_supplied,
+)
