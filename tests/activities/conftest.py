@@ -40,9 +40,8 @@ async def readers() -> AsyncIterator[Readers]:
         yield made
 
 
-@pytest.fixture(scope="module")
-async def demo(database: TestDatabase) -> TestDatabase:
-    """The module's database with the tenant `demo`, its letters' head and its signatory."""
+async def furnish(database: TestDatabase) -> None:
+    """The tenant `demo`, its letters' head and its signatory."""
     await ministry(database, now=NOW)
     owner = Database.connect(database.url("diwan_owner"), role="diwan_owner", pool_size=1)
     try:
@@ -50,6 +49,12 @@ async def demo(database: TestDatabase) -> TestDatabase:
             await put_tenant(conn, TENANT, SETTINGS.model_dump(mode="json"))
     finally:
         await owner.dispose()
+
+
+@pytest.fixture(scope="module")
+async def demo(database: TestDatabase) -> TestDatabase:
+    """The module's database, furnished."""
+    await furnish(database)
     return database
 
 
