@@ -144,5 +144,7 @@ class CaseActivities:
             else:
                 change.blocked = given.code
                 change.record("case:case:blocked", system(given.tenant, "worker"), detail={"code": given.code[:200]})
-                log.error("case.blocked", tenant=given.tenant, case=given.case, step=given.step, code=given.code)
+                # Where it stands now: the workflow knows only where it began.
+                where = {"tenant": given.tenant, "case": given.case, "step": change.state.step}
+                log.error("case.blocked", **where, code=given.code)
         return await self.load_case(given)

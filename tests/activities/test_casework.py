@@ -6,6 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 from temporalio.testing import ActivityEnvironment
 
 from activities.casework import CaseActivities
@@ -22,6 +23,7 @@ from diwan.store.change import change_case
 from diwan.store.proposals import make_proposal
 from tests.activities.office import Office
 from tests.support.factories import AUTHORITY, CLERK, TENANT
+from workflows.calls import BlockInput
 
 
 async def test_a_step_performed_twice_issues_once(office: Office) -> None:
@@ -236,6 +238,14 @@ async def test_the_receipt_of_a_letter_that_we_never_sent_is_work_for_a_person(o
     assert [sent.status for sent in await office.notifications(case)] == ["sent"]
     (late,) = await office.tasks(case, TaskKind.LATE_EVENT)
     assert late.live
+
+
+async def test_an_alert_says_where_the_case_stands_whatever_its_workflow_thought(office: Office) -> None:
+    case = await office.open("alerted")
+    begun = BlockInput(tenant=TENANT, case=case, step="sign", visit=1, code="letters.broken")
+    with capture_logs() as logs:
+        await ActivityEnvironment().run(office.casework.block_case, begun)
+    assert [(line["event"], line["step"]) for line in logs] == [("case.blocked", "receipt")]
 
 
 async def test_a_block_is_recorded_once_and_the_next_move_clears_it(office: Office) -> None:
