@@ -22,6 +22,7 @@ from diwan.store import tasks
 from diwan.store.change import change_case
 from diwan.store.proposals import make_proposal
 from tests.activities.office import Office
+from tests.support.clocks import watch_on
 from tests.support.factories import AUTHORITY, CLERK, TENANT
 from workflows.calls import BlockInput
 
@@ -62,7 +63,8 @@ async def test_a_letter_that_is_being_set_gives_signs_of_life(office: Office) ->
         return await render_letter(letter)
 
     correspondence = Correspondence(office.worker, office.keyring, typeset, office.clock)
-    casework = CaseActivities(office.worker, office.keyring, correspondence, office.clock)
+    watch = watch_on(office.machine)
+    casework = CaseActivities(office.worker, office.keyring, correspondence, office.machine.wall, watch)
     environment = ActivityEnvironment()
     environment.on_heartbeat = lambda *_: beat.set()
     assert (await environment.run(casework.perform_step, step)).step == "examine"

@@ -7,6 +7,7 @@ the service calls them, once with the guard and once without it.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,9 @@ from diwan.documents.readers import Readers
 from diwan.domain.errors import Conflict
 from diwan.domain.event import PIECES_SUPPLIED, FollowUp
 from diwan.embedded.postgres import EmbeddedPostgres
-from diwan.store import inbox, runs
+from diwan.store import calls, inbox
 from diwan.store.change import Change
-from diwan.store.database import Database
+from diwan.store.database import Database, Statement
 from diwan.store.intake import accept_event
 from tests.activities.conftest import NOW, furnish
 from tests.activities.office import Clock, Office, Wire
@@ -166,10 +167,10 @@ async def _answered_again(trial: Trial) -> None:
 
 
 def _every_answer_counts(trial: Trial) -> None:
-    async def yes(*_: object) -> bool:
-        return True
-
-    trial.monkeypatch.setattr(runs, "_may_use", yes)
+    sql = re.sub(r"%\((\w+)\)s", r":\1", calls._STORE_ANSWER._query.decode())
+    without, times = re.subn(r" AND NOT EXISTS \(SELECT FROM model_call [^)]+ AND used\)", "", sql)
+    assert times == 1
+    trial.monkeypatch.setattr(calls, "_STORE_ANSWER", Statement(without))
     trial.drop("drop index model_call_used")
 
 
