@@ -31,10 +31,10 @@ _AREAS = (
 
 
 async def sample(pid: int, seconds: int, into: Path) -> None:
-    """Folded stacks of a process's running threads (py-spy's raw format)."""
+    """Folded stacks of the threads that hold the interpreter (py-spy's raw format)."""
     process = await asyncio.create_subprocess_exec(
         *(str(_PY_SPY), "record", "--pid", str(pid), "--rate", str(_RATE), "--duration", str(seconds)),
-        *("--format", "raw", "--full-filenames", "--output", str(into)),
+        *("--gil", "--format", "raw", "--full-filenames", "--output", str(into)),  # else who waits counts, too
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
