@@ -62,8 +62,15 @@ class PatientOffice(Office):
         self._keep(method, path, more, answer)
         return answer
 
-    async def case_when(self, case: str, arrived: Callable[[Json], bool], *, though_blocked: bool = False) -> Json:
-        until = time.monotonic() + PATIENCE_S
+    async def case_when(
+        self,
+        case: str,
+        arrived: Callable[[Json], bool],
+        *,
+        within_s: float = PATIENCE_S,
+        though_blocked: bool = False,
+    ) -> Json:
+        until = time.monotonic() + within_s
         while True:
             view = await self.get("auditor", f"/v1/cases/{case}")
             if arrived(view):
