@@ -35,6 +35,11 @@ _PASSING = (
     psycopg.errors.CrashShutdown,
     psycopg.errors.CannotConnectNow,
     psycopg.errors.TooManyConnections,
+    # A full disk, and whatever else runs out, is there again when somebody has made room.
+    psycopg.errors.DiskFull,
+    psycopg.errors.OutOfMemory,
+    psycopg.errors.InsufficientResources,
+    psycopg.errors.IoError,
 )
 
 

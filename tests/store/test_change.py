@@ -271,3 +271,16 @@ async def test_errors_repeat_no_values(worker: Database, open_case: Opened) -> N
                 text("UPDATE case_file SET blocked = :b, inbox_cursor = 9 WHERE id = :id"), {"b": secret, "id": case_id}
             )
     assert secret not in str(caught.value)
+
+
+async def run_out(worker: Database, state: str) -> None:
+    async with worker.transaction(TENANT) as conn:
+        raised = f"RAISE EXCEPTION 'planted' USING ERRCODE = '{state}'"
+        await conn.exec_driver_sql(f"DO $$ BEGIN {raised}; END $$")
+
+
+@pytest.mark.parametrize("state", ["53000", "53100", "53200", "58030"])
+async def test_what_runs_out_passes(worker: Database, state: str) -> None:
+    """A full disk is nobody's mistake who sends an event: it is to be sent again, not given up."""
+    with pytest.raises(Unavailable):
+        await run_out(worker, state)
