@@ -71,9 +71,10 @@ EDGES = {
     "pool": {"engine.EngineClient.chat": {""}},
     "relay": {"relay.Doorbell._ring": {""}, "relay.Delivery._post": {""}},
 }
+# `wake` is not among them: who dies after its commit need not be woken again, for a ring may come first.
 COMPLETIONS = {
     "worker": {
-        *("load_case", "drain_inbox", "wake", "perform_step", "block_case", "begin_run", "call_tool", "end_run"),
+        *("load_case", "drain_inbox", "perform_step", "block_case", "begin_run", "call_tool", "end_run"),
     },
     "pool": {"call_model"},
 }
