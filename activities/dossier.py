@@ -8,7 +8,8 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agents.dossier import SubmittedDocument
+from agents.dossier import SubmittedDocument, short_names
+from agents.examiner import Quote
 from diwan.domain.decision import Proposal
 from diwan.domain.errors import NotFound
 from diwan.domain.facts import Fact, PageText, Provenance
@@ -115,6 +116,15 @@ async def read_dossier(conn: AsyncConnection, case: CaseRow, cipher: Cipher) -> 
     )
 
 
-async def read_pages(conn: AsyncConnection, dossier: Dossier) -> list[PageText]:
-    """The text of every page that was read so far."""
-    return await documents.pages_of(conn, dossier.case.tenant, dossier.case.id, dossier.cipher)
+async def read_cited_pages(conn: AsyncConnection, dossier: Dossier, quotes: Sequence[Quote]) -> list[PageText]:
+    """The text of the pages that quotes are said to stand on, each once, as far as they were read.
+
+    Never all pages: this is asked under the case's lock, and a dossier may have thousands.
+    """
+    names = short_names(dossier.submitted())
+    places = {(names[quote.document].id, quote.page) for quote in quotes if quote.document in names}
+    case = dossier.case
+    found = [
+        await documents.page_of(conn, case.tenant, document, page, dossier.cipher) for document, page in sorted(places)
+    ]
+    return [page for page in found if page is not None]

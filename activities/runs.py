@@ -9,7 +9,7 @@ from datetime import datetime
 from temporalio import activity
 
 from activities.briefing import read_brief
-from activities.dossier import Dossier, read_dossier, read_pages
+from activities.dossier import Dossier, read_cited_pages, read_dossier
 from activities.heartbeat import heartbeats
 from activities.moves import carry, plan_of
 from activities.readings import Reading, read_documents
@@ -224,12 +224,11 @@ class RunActivities:
         transcript = await read_transcript(change.conn, given.tenant, spec_of(given.spec), given.run, dossier.cipher)
         answer = transcript.answer
         assert isinstance(answer, Examination)
-        pages = await read_pages(change.conn, dossier)
         return conclude(
             dossier.procedure,
             answer,
             dossier.submitted(),
-            pages,
+            await read_cited_pages(change.conn, dossier, [claim.evidence for claim in answer.claims]),
             [fact for fact in dossier.facts if fact.by_person or fact.provenance is not Provenance.DOCUMENT],
             as_of=dossier.calendar.day_of(change.now),
             established_by=f"agent:{given.spec}",

@@ -49,8 +49,8 @@ def conclude(
 ) -> Conclusion:
     """Check an examination against the dossier it was made of.
 
-    `documents` in the order of the run; `pages` of all of them; `known` are facts declared or from registers, which
-    are compared and not repeated; `as_of` is the day the documents were read.
+    `documents` in the order of the run; `pages` are those that claims cite, at least; `known` are facts declared or
+    from registers, which are compared and not repeated; `as_of` is the day the documents were read.
     """
     names = short_names(documents)
     kinds = {
