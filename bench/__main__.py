@@ -180,7 +180,7 @@ def verdicts(plan: Plan, found: Found) -> list[Verdict]:
     ]
 
 
-def text(plan: Plan, found: Found, judged: list[Verdict], postgres: str) -> str:
+def text(plan: Plan, found: Found, judged: list[Verdict], commit: str, postgres: str) -> str:
     first, last = found.bare[0], found.serial_diwan[-1]
     assert first.runs == plan.runs
     bare_ms, diwan_ms = (
@@ -192,7 +192,7 @@ def text(plan: Plan, found: Found, judged: list[Verdict], postgres: str) -> str:
     return "\n\n".join(
         [
             f"## Durable steps, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            f"Commit {report.commit()}. {report.machine()}. {_versions(postgres)} No randomness but ids and nonces: no "
+            f"Commit {commit}. {report.machine()}. {_versions(postgres)} No randomness but ids and nonces: no "
             f"seed. Command: `make bench{'-quick' if plan.name == 'quick' else ''}`.",
             report.verdicts_table(judged),
             f"### {plan.runs} runs at once, {plan.steps} steps each, medians of {plan.pairs} rounds in turns",
@@ -236,6 +236,7 @@ def _keep_logs(folder: Path) -> None:
 
 
 async def run(plan: Plan) -> int:
+    commit = report.commit()  # now: the tree may move while it is measured
     with tempfile.TemporaryDirectory(prefix="diwan-bench-") as folder:
         try:
             async with rounds.running(Path(folder), steps=plan.steps) as bench:
@@ -243,7 +244,7 @@ async def run(plan: Plan) -> int:
         finally:
             _keep_logs(Path(folder))
     judged = verdicts(plan, found)
-    section = text(plan, found, judged, programs.postgres().version)
+    section = text(plan, found, judged, commit, programs.postgres().version)
     sys.stdout.write(section + "\n")
     report.write_section(RESULTS, f"bench, {plan.name}", section)
     return 0 if all(each.holds for each in judged if each.gate) else 1
