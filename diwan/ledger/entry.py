@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import orjson
 import rfc8785
@@ -160,7 +160,7 @@ def canonical(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> bool:
-    kind: type[object] = type(value)
+    kind = cast("type[object]", type(value))
     if kind is str or kind is int or kind is bool or value is None:
         return True
     if kind is dict:

@@ -24,7 +24,7 @@ async def year(
     demo: TestDatabase, connect: Callable[[str], Database], keyring: MemoryKeyring, readers: Readers
 ) -> AsyncGenerator[Year]:
     forget(demo, TENANT)
-    pools = (connect(role) for role in ("diwan_web", "diwan_worker", "diwan_pool"))
-    office = Office(demo, *pools, keyring, readers, Clock(NOON))
+    web, worker, pool = connect("diwan_web"), connect("diwan_worker"), connect("diwan_pool")
+    office = Office(demo, web, worker, pool, keyring, readers, Clock(NOON))
     async with Year.beginning(office, connect("diwan_relay")) as made:
         yield made
