@@ -30,10 +30,10 @@ help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: setup
-setup: .venv/.ready temporal bytecode ## Bring tools and libraries into this folder (once; then quick)
+setup: .venv/.ready temporal bytecode ## Bring tools and libraries into this folder (once 6 min; then quick)
 
 .PHONY: demo
-demo: setup ## Set up, run every sample dossier through a whole stack, check what came out
+demo: setup ## Set up, run every sample dossier through a whole stack, check what came out (1 min)
 	@.venv/bin/diwan demo
 
 .PHONY: up
@@ -41,7 +41,7 @@ up: setup ## Set up and start the service on this machine; Ctrl-C stops it
 	@.venv/bin/diwan up
 
 .PHONY: test
-test: setup ## Run the tests (real Postgres, real Temporal, no network)
+test: setup ## Run the tests: real Postgres, real Temporal, no network (14 min)
 	@.venv/bin/pytest --ignore=tests/legal_time
 
 # Java and Maven bring the server that skips time; without them this says what to install.
@@ -82,19 +82,19 @@ crash: setup ## End processes on both sides of every commit, and look at what is
 	@.venv/bin/pytest -s tests/faults/crash
 
 .PHONY: check
-check: setup lint types layers test ## Everything that CI runs: lint, types, layers, tests
+check: setup lint types layers test year faults-short test-vllm ## Everything that CI runs: all of the above (35 min in all)
 
 .PHONY: lint
-lint: .venv/.ready ## Style and format, as ruff has them
+lint: .venv/.ready ## Style and format, as ruff has them (1 min)
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
 
 .PHONY: types
-types: .venv/.ready ## Strict types, by pyright
+types: .venv/.ready ## Strict types, by pyright (1 min)
 	@.venv/bin/pyright
 
 .PHONY: layers
-layers: .venv/.ready ## Who may import whom, by import-linter
+layers: .venv/.ready ## Who may import whom, by import-linter (1 min)
 	@.venv/bin/lint-imports
 
 .PHONY: format

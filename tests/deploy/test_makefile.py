@@ -26,6 +26,16 @@ def test_ci_runs_make_check_which_runs_the_tests() -> None:
     planned = _make("--dry-run", "check")
     for command in ("ruff check", "ruff format --check", "pyright", "lint-imports", "pytest"):
         assert f".venv/bin/{command}" in planned, command
+    # What plain pytest leaves out is run too: a year on the server that skips time, faults, a real vLLM.
+    for part in ("tests/legal_time", "tests.faults", "tests/vllm"):
+        assert part in planned, part
+
+
+def test_each_part_of_the_check_has_its_minutes() -> None:
+    (check,) = re.findall(r"^check: (.*?) ##", MAKEFILE, re.M)
+    told = _make()
+    for part in (*check.split(), "check"):
+        assert re.search(rf"^  make {part} .*\d+ min", told, re.MULTILINE), part
 
 
 def test_what_is_installed_is_pinned_by_hash() -> None:
