@@ -6,6 +6,9 @@ Histories outlive the erasure of a case's keys, so what goes into one is scrubbe
 from __future__ import annotations
 
 import dataclasses
+import os
+import secrets
+import socket
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client, TLSConfig
@@ -53,5 +56,10 @@ DATA_CONVERTER = dataclasses.replace(pydantic_data_converter, failure_converter_
 
 
 async def connect(address: str, namespace: str, *, tls: TLSConfig | bool = False) -> Client:
-    """Raises RuntimeError (temporalio's) when the server does not answer."""
-    return await Client.connect(address, namespace=namespace, data_converter=DATA_CONVERTER, tls=tls)
+    """Raises RuntimeError (temporalio's) when the server does not answer.
+
+    Each client has a name of its own: the server lists who polls a queue by it (diwan/versions.py asks), and in
+    containers one pid and host name may be several processes'.
+    """
+    identity = f"{os.getpid()}@{socket.gethostname()}/{secrets.token_hex(4)}"
+    return await Client.connect(address, namespace=namespace, data_converter=DATA_CONVERTER, tls=tls, identity=identity)
