@@ -105,6 +105,8 @@ class People:
         proposal = (task["shown"] or {}).get("proposal")
         if made is None or proposal is None:
             return None  # its sender does not know yet that it has a case
+        if task["step"] in self.portal.due[str(task["case"])]:
+            return None  # its applicant is about to send something: who acts first would be chance
         if any(warning.startswith("agent_failed") for warning in proposal["warnings"]):
             self.counts["agent failed"] += 1
             return _Act(_WHO[task["kind"]], "return", reason="Nobody has read it. Again, please.")

@@ -21,7 +21,8 @@ _PAUSE_S = 2.0
 class Portal:
     """Sends `cases` applications and what follows them. `cases` are those acknowledged, by id.
 
-    `results` has by case how it may end; `refused` what the service did not take, which it should have.
+    `results` has by case how it may end; `due` at which steps its applicant is about to send something; `refused` what
+    the service did not take, which it should have.
     """
 
     desk: Desk
@@ -29,6 +30,7 @@ class Portal:
     counts: Counter[str] = field(default_factory=Counter[str])
     results: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     applications: dict[str, Application] = field(default_factory=dict[str, Application])
+    due: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     refused: list[str] = field(default_factory=list[str])
 
     async def apply(self, number: int) -> None:
@@ -38,13 +40,14 @@ class Portal:
         accepted = await self.send(made.opening, twice=dice.random() < 0.3)
         case, of_case = str(accepted.get("case")), str(accepted.get("number"))
         self.results[case] = {made.result}
+        self.due[case] = {sending.at for sending in made.sendings}
         self.applications[case] = made
-        sendings = list(made.sendings)
         if dice.random() < 0.15:  # before anyone can have read the dossier
             await self._early(number, case, of_case, dice)
-        for position, sending in enumerate(sendings):
+        for position, sending in enumerate(made.sendings):
             await self._when_at(case, sending.at)
             await self.send(self._follow_up(number, position, of_case, sending), twice=dice.random() < 0.5)
+            self.due[case].discard(sending.at)
         if dice.random() < 0.3:  # an old event comes once more, after all that followed it
             self.counts["sent again out of order"] += 1
             await self.send(made.opening)
