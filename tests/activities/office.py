@@ -146,8 +146,10 @@ class Office:
 
     # --- what comes in ---------------------------------------------------------------------------------------------
 
-    async def open(self, reference: str, pieces: Mapping[str, str] = PIECES, **changed: Any) -> str:
-        """A case with these documents (piece → text), its application taken up; its id."""
+    async def open(
+        self, reference: str, pieces: Mapping[str, str] = PIECES, *, taken: bool = True, **changed: Any
+    ) -> str:
+        """A case with these documents (piece → text); its id. Its application is taken up, unless a workflow is to."""
         refs = [DocumentRef(name=f"{piece}.txt", piece=piece, part=piece) for piece in pieces]
         parts: list[NewDocument] = [a_document(text, piece=piece) for piece, text in pieces.items()]
         accepted: Accepted = await accept_event(
@@ -160,7 +162,8 @@ class Office:
             now=self.machine.wall(),
         )
         assert accepted.case_id is not None
-        await self.drain(accepted.case_id)
+        if taken:
+            await self.drain(accepted.case_id)
         return accepted.case_id
 
     async def tell(self, case: str, type_: str, pieces: Mapping[str, str] | None = None, **said: Any) -> None:

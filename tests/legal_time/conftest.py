@@ -1,8 +1,10 @@
-"""A ministry, a server that skips time, and all that carries its cases."""
+"""A ministry, a server that skips time, and all that carries its cases: one for all tests, time only goes on."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import pytest
 
@@ -19,12 +21,23 @@ from tests.support.keyring import MemoryKeyring
 __all__ = ["demo", "readers"]
 
 
+@pytest.fixture(scope="module")
+async def running(demo: TestDatabase, readers: Readers) -> AsyncGenerator[Year]:
+    async with AsyncExitStack() as open_:
+
+        def connect(role: str) -> Database:
+            made = Database.connect(demo.url(role), role=role)
+            open_.push_async_callback(made.dispose)
+            return made
+
+        pools = (connect("diwan_web"), connect("diwan_worker"), connect("diwan_pool"))
+        office = Office(demo, *pools, MemoryKeyring(), readers, Clock(NOON))
+        yield await open_.enter_async_context(Year.beginning(office, connect("diwan_relay")))
+
+
 @pytest.fixture
-async def year(
-    demo: TestDatabase, connect: Callable[[str], Database], keyring: MemoryKeyring, readers: Readers
-) -> AsyncGenerator[Year]:
-    forget(demo, TENANT)
-    web, worker, pool = connect("diwan_web"), connect("diwan_worker"), connect("diwan_pool")
-    office = Office(demo, web, worker, pool, keyring, readers, Clock(NOON))
-    async with Year.beginning(office, connect("diwan_relay")) as made:
-        yield made
+def year(running: Year) -> Year:
+    """The year as it goes on, with a clock that is right and was never wrong."""
+    running.office.machine.ahead = timedelta(0)
+    forget(running.office.database, TENANT)
+    return running

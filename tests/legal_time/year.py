@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from temporalio.client import Client
-from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
-from temporalio.worker import Interceptor as WorkerInterceptor
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from activities.runs import RunActivities, RunSettings
 from diwan.embedded.demo_engine.app import MODEL
@@ -31,7 +28,7 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 _LOOKS = 1_500  # of a tenth of a second: a busy machine takes its time
 
 
-class _OnServersTime(ClientInterceptor, WorkerInterceptor):
+class _OnServersTime(Interceptor):
     """Before each activity the office's clock is what the server says: activities have no other."""
 
     def __init__(self, tell: Callable[[], Any]) -> None:
@@ -55,7 +52,6 @@ class Year:
     office: Office
     environment: WorkflowEnvironment
     bell: Doorbell
-    _working: AsyncExitStack
 
     @classmethod
     @asynccontextmanager
@@ -65,33 +61,26 @@ class Year:
             test_server_existing_path=str(server.program()),
             test_server_startup_timeout=timedelta(seconds=120),
         )
-        async with environment, AsyncExitStack() as working:
-            bell = Doorbell(relay, environment.client, office.machine.wall)
-            year = cls(office, environment, bell, working)
+        async with environment:
+            year = cls(office, environment, Doorbell(relay, environment.client, office.machine.wall))
             await year.tell_time()
-            await year.work()
-            yield year
+            async with year._workers():
+                yield year
 
-    async def work(self) -> None:
-        """The workers begin, with a client of their own: one has a queue's worker once in its life."""
-        office, known = self.office, self.environment.client
-        client = await Client.connect(
-            known.service_client.config.target_host,
-            namespace=known.namespace,
-            data_converter=DATA_CONVERTER,
-            interceptors=[_OnServersTime(self.tell_time)],
-        )
+    @asynccontextmanager
+    async def _workers(self) -> AsyncGenerator[None]:
+        office, client = self.office, self.environment.client
+        clock = [_OnServersTime(self.tell_time)]
         settings = RunSettings(queue_of=lambda _: model_queue(MODEL))
         runs = RunActivities(
             *(office.worker, office.keyring, office.readers, office.registers, settings, office.machine.wall)
         )
-        engine = await self._working.enter_async_context(office.engine(Wire(None)))
-        await self._working.enter_async_context(pool_worker(client, MODEL, engine, room=1))
-        await self._working.enter_async_context(case_worker(client, office.casework, runs))
-
-    async def rest(self) -> None:
-        """Nobody carries cases: as while Temporal, or every worker, is down."""
-        await self._working.aclose()
+        async with (
+            office.engine(Wire(None)) as engine,
+            pool_worker(client, MODEL, engine, room=1, interceptors=clock),
+            case_worker(client, office.casework, runs, interceptors=clock),
+        ):
+            yield
 
     async def now(self) -> datetime:
         await self.tell_time()
