@@ -109,7 +109,7 @@ class _Run:
             await raging
             outcome.raged_s = time.monotonic() - self._began
             self._say("the nemesis rests")
-            outcome.settled_s = await self._settle(applying)
+            outcome.settled_s = await self._settle(applying, people)
             stop.set()
             if outcome.settled_s is not None:
                 await asyncio.gather(applying, people)
@@ -141,11 +141,17 @@ class _Run:
             for number in range(self._plan.cases):
                 group.create_task(one(number, dice.uniform(0, spread)))
 
-    async def _settle(self, applying: asyncio.Task[None]) -> float | None:
-        """Seconds until every applicant was heard, every case ended, everything told; None after `settle_s`."""
+    async def _settle(self, applying: asyncio.Task[None], people: asyncio.Task[None]) -> float | None:
+        """Seconds until every applicant was heard, every case ended, everything told; None after `settle_s`.
+
+        Raises what ended the applicants or the people early: a fault of this run, not of the service.
+        """
         began = time.monotonic()
         told = 0.0
         while time.monotonic() < began + self._plan.settle_s:
+            for outside in (applying, people):
+                if outside.done():
+                    outside.result()
             open_ = await asyncio.to_thread(_open_work, self._stack.database_url("postgres"))
             if applying.done() and not any(open_.values()):
                 return time.monotonic() - began
