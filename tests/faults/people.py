@@ -128,4 +128,7 @@ def _planned(made: Application, task: Row, proposal: Row) -> _Act:
             return _Act("supervisor" if edited else act.by, act.verb, act.reason)
         if not set(act.changes) <= by_person:
             return _Act(act.by, act.verb, act.reason, dict(act.changes))
+    if task["kind"] == "request_pieces":
+        # An engine that answers nonsense misses pieces that are there: nobody would ever send them.
+        return _Act(_WHO[task["kind"]], "return", reason="All of it is there. Again, please.")
     return _Act(_WHO[task["kind"]], "approve")
