@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from activities.dossier import Dossier
 from diwan.domain.case import CaseState, CaseStatus, Plan, StepKind
-from diwan.domain.task import TaskKind
+from diwan.domain.task import TaskKind, with_supervisor
 from diwan.procedures.flow import Move
 from diwan.procedures.steps import TaskStep
 from diwan.store import outbox, runs, tasks
@@ -57,6 +57,9 @@ async def open_step_task(change: Change, dossier: Dossier, move: Move) -> None:
     step = dossier.procedure.steps[move.state.step]
     assert isinstance(step, TaskStep)
     proposer = dossier.proposal.proposer if dossier.proposal else ""
+    roles = step.roles
+    if dossier.proposal and dossier.proposal.editors and step.task != TaskKind.SIGN:
+        roles = with_supervisor(roles)
     await tasks.open_task(
         change,
         dossier.cipher,
@@ -64,7 +67,7 @@ async def open_step_task(change: Change, dossier: Dossier, move: Move) -> None:
         step=move.state.step,
         visit=move.state.visit,
         shown=shown(dossier, move.state),
-        roles=step.roles,
+        roles=roles,
         proposer=proposer,
         proposal_id=dossier.proposal_id,
         due_at=move.wake_at,

@@ -256,6 +256,7 @@ def propose(dossier: Dossier, conclusion: Conclusion, *, proposer: str, failed: 
         pieces_requested=dossier.case.state.pieces_requested,
     )
     hidden = [fact.name for fact in conclusion.facts if fact not in read]
+    by_person = {fact.name: fact.established_by for fact in facts if fact.by_person}
     warnings = [*conclusion.warnings, *_shown_flags(dossier)]
     if failed:
         warnings.append(f"agent_failed.{failed}")
@@ -267,7 +268,8 @@ def propose(dossier: Dossier, conclusion: Conclusion, *, proposer: str, failed: 
         summary=conclusion.summary,
         warnings=list(dict.fromkeys(warnings)),
         rejected_claims=list(dict.fromkeys([*conclusion.rejected_claims, *hidden])),
-        editors=list(dict.fromkeys(fact.established_by for fact in facts if fact.by_person)),
+        editors=list(dict.fromkeys(by_person.values())),
+        changed_by=by_person,
     )
 
 

@@ -62,3 +62,7 @@ class Proposal(BaseModel):
     editors: list[str] = Field(
         default_factory=list[str], description="subjects of all persons whose changes are in it: none approves or signs"
     )
+    changed_by: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="each change of a person that is in it (as `changes` names it) → whose",
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import BaseModel, Field, JsonValue
+
+from diwan.domain.actor import Role
 
 
 class TaskKind(StrEnum):
@@ -31,6 +34,11 @@ class TaskAct(StrEnum):
     EDIT = "edit"
     REJECT = "reject"
     RETURN = "return"
+
+
+def with_supervisor(roles: Sequence[Role]) -> list[Role]:
+    """Who may act once a person has edited: four eyes need a second one, also in an office with one clerk."""
+    return list(dict.fromkeys([*roles, Role.SUPERVISOR]))
 
 
 class ActInput(BaseModel):

@@ -13,6 +13,7 @@ from diwan.domain.errors import Conflict, InvalidInput, Refused
 from diwan.domain.facts import Provenance
 from diwan.domain.task import ActInput, TaskAct, TaskKind, TaskStatus
 from diwan.procedures.periods import calendar_of
+from diwan.procedures.steps import APPROVED
 from diwan.store.change import CaseRow
 from diwan.store.delegations import valid_delegation
 from diwan.store.grants import GRANTS, promised_elsewhere
@@ -109,7 +110,8 @@ def _four_eyes(standing: Standing) -> None:
         raise Refused(
             "task.four_eyes",
             "Who made or edited a proposal does not approve or sign it.",
-            "Leave it to another person.",
+            f"Leave it to another person ({', '.join(role.value for role in standing.task.roles)}). Where nobody else "
+            "is left: once another editor has entered anew what you changed, you may approve it.",
         )
 
 
@@ -123,8 +125,16 @@ def _determined(standing: Standing) -> None:
         raise Refused(
             "task.undetermined",
             "The result is still open: a person has to establish what is unknown or in conflict.",
-            f"Edit the task and set: {', '.join(_to_set(assessment)) or 'result'}.",
+            _to_determine(standing.task, assessment),
         )
+
+
+def _to_determine(task: TaskRow, assessment: Assessment) -> str:
+    if task.kind is TaskKind.SIGN:
+        return "Return the task with your reason."
+    wanted = ", ".join(_to_set(assessment))
+    establish = f"Edit the task and set: {wanted}; or set `result`" if wanted else "Edit the task and set `result`"
+    return f"{establish}; another person then approves. Or return it with your reason."
 
 
 def _to_set(assessment: Assessment) -> list[str]:
@@ -170,13 +180,16 @@ async def check_signature(
 
 
 async def _signer_did_not_review(conn: AsyncConnection, standing: Standing) -> None:
+    """The last approval of each review counts: any earlier one would bar an office's only authority for ever."""
     assert standing.task.case_id is not None
     before = await tasks_of(conn, standing.task.tenant, standing.task.case_id)
-    if any(task.kind is TaskKind.REVIEW and task.completed_by == standing.actor.subject for task in before):
+    reviews = (task for task in before if task.kind is TaskKind.REVIEW and task.outcome == APPROVED)
+    approved_by = {task.step: task.completed_by for task in reviews}
+    if standing.actor.subject in approved_by.values():
         raise Refused(
             "task.four_eyes",
             "Who approved the proposal does not sign the decision.",
-            "Leave it to another authority.",
+            "Leave it to another authority. Where there is none: return it, and have another person approve it.",
         )
 
 

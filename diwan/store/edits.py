@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import JsonValue
 
-from diwan.domain.actor import Actor, Role
+from diwan.domain.actor import Actor
 from diwan.domain.case import Result
 from diwan.domain.decision import Assessment, Proposal
 from diwan.domain.errors import InvalidInput, Refused
 from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import Cipher
-from diwan.domain.task import TaskStatus
+from diwan.domain.task import TaskStatus, with_supervisor
 from diwan.procedures.assess import assess
 from diwan.procedures.periods import calendar_of
 from diwan.procedures.schema import Procedure
@@ -62,7 +62,7 @@ async def revise(change: Change, cipher: Cipher, standing: Standing, procedure: 
         summary=before.summary,
         warnings=_warnings(before.warnings, overridden=assessment != ruled),
         rejected_claims=before.rejected_claims,
-        editors=list(dict.fromkeys([*before.editors, standing.actor.subject])),
+        **_hands(before, wanted, standing.actor),
     )
     made = await make_proposal(conn, tenant, case, proposal, cipher, now=change.now)
     shown: dict[str, Any] = shown_of(standing.task, cipher)
@@ -73,11 +73,25 @@ async def revise(change: Change, cipher: Cipher, standing: Standing, procedure: 
         assignee="",
         proposer=standing.actor.subject,
         proposal_id=made.id,
-        # Four eyes need a second person, also in an office with one clerk.
-        roles=list(dict.fromkeys([*standing.task.roles, Role.SUPERVISOR])),
+        roles=with_supervisor(standing.task.roles),
         shown_sealed=sealed,
         digest=digest,
     )
+
+
+class _Hands(TypedDict):
+    editors: list[str]
+    changed_by: dict[str, str]
+
+
+def _hands(before: Proposal, wanted: Mapping[str, JsonValue], actor: Actor) -> _Hands:
+    """Whose changes are in the revision. What is entered anew is no longer its first editor's, who may then approve:
+    else an office of two, of whom one put the other's slip right, could never end the case."""
+    # A result that a person set holds for one revision: the next edit has the rules' own, or sets it again.
+    kept = {name: whose for name, whose in before.changed_by.items() if name not in (_RESULT, _AMOUNT)}
+    changed_by = kept | dict.fromkeys(wanted, actor.subject)
+    unnamed = [editor for editor in before.editors if editor not in before.changed_by.values()]
+    return {"editors": list(dict.fromkeys([*unnamed, *changed_by.values()])), "changed_by": changed_by}
 
 
 def lacks_pieces(task: TaskRow, cipher: Cipher) -> bool:
