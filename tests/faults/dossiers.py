@@ -45,7 +45,9 @@ class Event:
 
 @dataclass(frozen=True)
 class Application:
-    """One applicant's way: what is sent first, what later, what people do, how it should end."""
+    """One applicant's way: what is sent first, what later, what people do, how it should end.
+
+    `expected` is the sample's expected.json."""
 
     number: int
     sample: str
@@ -53,6 +55,7 @@ class Application:
     sendings: tuple[Sending, ...]
     acts: tuple[Act, ...]
     result: str
+    expected: Row
 
 
 @cache
@@ -79,6 +82,7 @@ def application(number: int, dice: random.Random) -> Application:
         sendings,
         sample.acts,
         str(sample.expected["result"]),
+        sample.expected,
     )
 
 

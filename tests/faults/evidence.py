@@ -29,12 +29,13 @@ class Sent:
 
 @dataclass(frozen=True)
 class Acted:
-    """A person's act as answered; `status` 0 where no answer came."""
+    """A person's act as answered, once a try; `status` 0 where no answer came, `told` what a good one said."""
 
     task: str
     key: str
     act: str
     status: int
+    told: Row = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,12 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of a run. `settled_s` counts from the nemesis's rest; None: it never did."""
+    """What came of a run. `settled_s` counts from the nemesis's rest; None: it never did, `left` is what is open."""
 
     report: Report
     raged_s: float = 0.0
     settled_s: float | None = None
+    left: dict[str, int] = field(default_factory=dict[str, int])
     faults: Counter[str] = field(default_factory=Counter[str])
     outside: Counter[str] = field(default_factory=Counter[str])
     statuses: Counter[int] = field(default_factory=Counter[int])
@@ -109,7 +110,7 @@ class _Run:
             await raging
             outcome.raged_s = time.monotonic() - self._began
             self._say("the nemesis rests")
-            outcome.settled_s = await self._settle(applying, people)
+            outcome.settled_s, outcome.left = await self._settle(applying, people)
             stop.set()
             if outcome.settled_s is not None:
                 await asyncio.gather(applying, people)
@@ -141,31 +142,40 @@ class _Run:
             for number in range(self._plan.cases):
                 group.create_task(one(number, dice.uniform(0, spread)))
 
-    async def _settle(self, applying: asyncio.Task[None], people: asyncio.Task[None]) -> float | None:
-        """Seconds until every applicant was heard, every case ended, everything told; None after `settle_s`.
+    async def _settle(
+        self, applying: asyncio.Task[None], people: asyncio.Task[None]
+    ) -> tuple[float | None, dict[str, int]]:
+        """Seconds until every applicant was heard, every case ended, everything told; and what is open: nothing then.
 
-        Raises what ended the applicants or the people early: a fault of this run, not of the service.
+        None after `settle_s`, or once nothing is left but tasks that the people have given up. Raises what ended the
+        applicants or the people early: a fault of this run, not of the service.
         """
         began = time.monotonic()
         told = 0.0
+        open_: dict[str, int] = {}
         while time.monotonic() < began + self._plan.settle_s:
             for outside in (applying, people):
                 if outside.done():
                     outside.result()
             open_ = await asyncio.to_thread(_open_work, self._stack.database_url("postgres"))
             if applying.done() and not any(open_.values()):
-                return time.monotonic() - began
+                return time.monotonic() - began, {}
+            given_up = len(self._people.given_up)
+            if applying.done() and given_up and open_ == {"cases": given_up, "deliveries": 0, "tasks": given_up}:
+                break
             if time.monotonic() > told + 10:
                 told = time.monotonic()
                 self._say(f"still open: {open_}, applicants {'heard' if applying.done() else 'not all heard'}")
             await asyncio.sleep(0.5)
-        return None
+        return None, open_
 
     def judge(self, outcome: Outcome) -> None:
         """What those outside had to complain of, added to what the checker found."""
         report = outcome.report
         if outcome.settled_s is None:
-            report.find("run.not_settled", "the whole", f"not all is at rest {self._plan.settle_s:.0f} s after")
+            report.find("run.not_settled", "the whole", f"still open after the nemesis's rest: {outcome.left}")
+        for task, why in self._people.given_up.items():
+            report.find("people.given_up", task, why)
         for refused in self._portal.refused:
             report.find("sender.refused", "portal", refused)
         for unwelcome in self._people.unwelcome:
