@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.evidence import Searchable, long_enough, same_text, stands_on, value_in
+from diwan.domain.fold import fold
 
 PAGE = """PROMESSE DE VENTE
 Prix : 1 350 000 DH – acompte 50 000 DH
@@ -160,7 +161,7 @@ def test_a_number_is_found_in_a_quote_exactly_where_it_is_the_number(written: in
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-def test_nothing_raises(quote: str, page: str) -> None:
-    stands_on(quote, on(page))
-    value_in(quote, page)
-    long_enough(quote, boolean=True)
+def test_any_text_stands_on_its_own_page_and_nothing_raises(quote: str, page: str) -> None:
+    assert stands_on(page, on(page)) is bool(fold(page))
+    assert value_in(page, quote) >= stands_on(quote, on(page))
+    assert long_enough(quote, boolean=False) >= long_enough(quote, boolean=True)

@@ -67,9 +67,9 @@ def claim(fact: str, value: object) -> dict[str, Any]:
     return put("claims", 0, fact=fact, value=value)
 
 
-def check(said: dict[str, Any]) -> None:
+def check(said: dict[str, Any]) -> Examination:
     jsonschema.validate(said, cast("dict[str, Any]", SCHEMA))
-    Examination.model_validate_json(json.dumps(said))
+    return Examination.model_validate_json(json.dumps(said))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def check(said: dict[str, Any]) -> None:
     ],
 )
 def test_what_the_schema_allows_the_model_reads(said: dict[str, Any]) -> None:
-    check(said)
+    assert check(said).model_dump(mode="json") == said
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,10 @@ def test_a_procedure_that_reads_no_fact_from_documents_has_a_schema_too() -> Non
     procedure = housing().model_copy(update={"facts": {}})
     schema = cast("dict[str, Any]", examination_schema(procedure, []))
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate({"documents": [], "claims": [], "concerns": [], "summary": ""}, schema)
+    nothing: dict[str, Any] = {"documents": [], "claims": [], "concerns": [], "summary": ""}
+    jsonschema.validate(nothing, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**nothing, "claims": EXAMINATION["claims"]}, schema)
 
 
 def test_facts_that_only_a_register_knows_are_not_asked_of_documents() -> None:

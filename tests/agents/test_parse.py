@@ -223,4 +223,4 @@ def test_no_json_raises(body: object, final: bool) -> None:
 
 @given(st.text(max_size=200), st.booleans())
 def test_no_content_raises(content: str, final: bool) -> None:
-    parse(completion(content), final=final)
+    assert parse(completion(content), final=final).turn.final is final

@@ -212,6 +212,13 @@ async def test_acts_events_and_steps_at_once_do_not_deadlock(
             change.record("case:step:moved", WORKER)
 
     await asyncio.gather(*(does(n) for n in range(18) for does in (act, send, step)))
+    async with worker.transaction(TENANT) as conn:
+        for case_id in opened:
+            case = await cases.get_case(conn, TENANT, case_id)
+            kinds = [json.loads(entry.header)["kind"] for entry in await entries_of(conn, TENANT, case_id)]
+            assert case.version == len(kinds)
+            # one of each is of the opening
+            assert (kinds.count("case:step:moved"), case.inbox_last) == (1 + 6, 1 + 6), "once each"
 
 
 async def _until_someone_waits(database: TestDatabase) -> None:

@@ -58,6 +58,15 @@ def commit(database: TestDatabase, work: Work, *, role: str = "postgres") -> Non
         connection.close()
 
 
+def stands(database: TestDatabase, question: LiteralString, case_id: str) -> int:
+    """The one number that is asked for, of what is committed."""
+    with database.superuser() as connection:
+        row = connection.execute(question, [case_id]).fetchone()
+    assert row is not None
+    assert isinstance(row[0], int)
+    return row[0]
+
+
 def refused(database: TestDatabase, why: str, work: Work, *, role: str = "postgres") -> None:
     with pytest.raises(psycopg.errors.IntegrityError, match=why):
         commit(database, work, role=role)
@@ -104,7 +113,9 @@ def test_a_version_with_its_entry_commits(demo: TestDatabase, whole: str) -> Non
         raise_version(connection, whole, entry)
         connection.execute("update task set due_at = now() where case_id = %s", [whole])
 
+    before = stands(demo, "select version from case_file where id = %s", whole)
     commit(demo, work, role="diwan_worker")
+    assert stands(demo, "select version from case_file where id = %s", whole) == before + 1
 
 
 def test_a_change_without_a_version_is_refused(demo: TestDatabase, whole: str) -> None:
@@ -227,6 +238,7 @@ def test_no_child_of_a_case_goes_without_a_version(demo: TestDatabase, whole: st
 def test_a_request_to_a_model_is_no_change_but_its_answer_is(demo: TestDatabase, whole: str) -> None:
     new = {"attempt": 50, "used": False, "status": "sent"}
     commit(demo, lambda c: copy(c, "model_call", whole, new), role="diwan_pool")
+    assert stands(demo, "select count(*) from model_call where attempt = 50 and case_id = %s", whole) == 1
     answer = "update model_call set status = 'answered' where attempt = 50"
     refused(demo, "without a new version", lambda c: c.execute(answer), role="diwan_pool")
 
@@ -237,7 +249,9 @@ def test_the_pool_adds_a_version_with_its_entry(demo: TestDatabase, whole: str) 
         insert_entry(connection, whole, entry)
         raise_version(connection, whole, entry)
 
+    before = stands(demo, "select version from case_file where id = %s", whole)
     commit(demo, work, role="diwan_pool")
+    assert stands(demo, "select version from case_file where id = %s", whole) == before + 1
 
 
 @pytest.mark.parametrize(
@@ -303,7 +317,10 @@ def test_a_child_keeps_its_case(demo: TestDatabase, whole: str) -> None:
 
 
 def test_the_relays_columns_are_no_part_of_the_version(demo: TestDatabase, whole: str) -> None:
+    before = stands(demo, "select version from case_file where id = %s", whole)
     commit(demo, lambda c: c.execute("update case_file set rung_at = now(), rings = 3"), role="diwan_relay")
+    assert stands(demo, "select rings from case_file where id = %s", whole) == 3
+    assert stands(demo, "select version from case_file where id = %s", whole) == before
 
 
 def copy(connection: Connection, table: str, case_id: str, changed: dict[str, Any]) -> None:

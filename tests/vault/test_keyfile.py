@@ -52,8 +52,9 @@ def test_a_missing_key_file_says_what_to_do(path: Path) -> None:
     assert code_of_loading(path) == "vault.key_file_missing"
 
 
-def test_a_folder_is_no_key_file(tmp_path: Path) -> None:
-    assert code_of_loading(tmp_path) in ("secret.file_not_regular", "secret.file_unusable")
+def test_a_folder_or_a_device_is_no_key_file(tmp_path: Path) -> None:
+    assert code_of_loading(tmp_path) == "secret.file_unusable"
+    assert code_of_loading(Path(os.devnull)) == "secret.file_not_regular"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 import traceback
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Annotated, Any
 
 import httpx
@@ -252,12 +253,10 @@ async def test_a_published_symmetric_key_is_never_used(issuer: Issuer, verifier:
     assert await code_of(verifier, text) == "auth.key_unknown"
 
 
-@pytest.mark.parametrize("claimed", ["RS256", "ES256", "Ed25519"])
-@pytest.mark.parametrize("used", ["RS256", "ES256", "Ed25519"])
+@pytest.mark.parametrize(("claimed", "used"), [*permutations(["RS256", "ES256", "Ed25519"], 2)])
 async def test_a_key_of_another_kind_does_not_verify(verifier: TokenVerifier, claimed: str, used: str) -> None:
-    if claimed != used:
-        text = token(used, header={"kid": KEYS[claimed].kid})
-        assert await code_of(verifier, text) == "auth.signature_invalid"
+    text = token(used, header={"kid": KEYS[claimed].kid})
+    assert await code_of(verifier, text) == "auth.signature_invalid"
 
 
 async def test_a_strangers_signature_under_a_known_key_id_is_refused(verifier: TokenVerifier) -> None:

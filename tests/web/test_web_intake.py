@@ -300,7 +300,7 @@ async def test_an_upload_ahead_is_named_by_its_ref(service: Service):
     content = await service.get(f"{answer.json()['address']}/documents/{document}", CLERK)
     assert content.content == PDF
     again = await service.send(an_event(data=event["data"] | {"reference": "again"}))
-    assert again.status_code in (409, 422)
+    assert (again.status_code, again.json()["code"]) == (422, "document.not_staged")
 
 
 async def test_another_senders_upload_is_not_there(service: Service):
@@ -309,11 +309,18 @@ async def test_another_senders_upload_is_not_there(service: Service):
     assert (answer.status_code, answer.json()["code"]) == (422, "document.not_staged")
 
 
-@pytest.mark.parametrize("parts", [{}, {"document": PDF, "more": PDF}, {"other": PDF}])
-async def test_an_upload_is_one_document(service: Service, parts: dict[str, bytes]):
+@pytest.mark.parametrize(
+    ("parts", "status", "code"),
+    [
+        ({}, 400, "http.multipart_malformed"),
+        ({"document": PDF, "more": PDF}, 422, "document.part_missing"),
+        ({"other": PDF}, 422, "document.part_missing"),
+    ],
+)
+async def test_an_upload_is_one_document(service: Service, parts: dict[str, bytes], status: int, code: str):
     files = {name: (None, content) for name, content in parts.items()} or {"": (None, b"")}
     answer = await service.post("/v1/documents", sender(), files=files)
-    assert answer.status_code in (400, 422)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
 async def test_an_event_that_was_taken_is_answered_after_its_form_has_changed(service: Service):
