@@ -104,8 +104,13 @@ def _sent(database: TestDatabase) -> tuple[Sent, ...]:
 
 
 def _acted(database: TestDatabase) -> tuple[Acted, ...]:
-    rows = _rows(database, "select task_id, key, act from task_act")
-    return tuple(Acted(task, key, act, status) for task, key, act in rows for status in (0, 200))
+    """What people would have logged; each act was tried three times, the first without an answer."""
+    rows = _rows(database, "select task_id, key, act, answer from task_act")
+    return tuple(
+        Acted(task, key, act, status, answer if status else {})
+        for task, key, act, answer in rows
+        for status in (0, 200, 200)
+    )
 
 
 def _delivered(database: TestDatabase) -> tuple[Delivered, ...]:

@@ -385,6 +385,26 @@ def test_two_bodies_stored_as_one_are_found(copy: Copy) -> None:
     assert copy.check().names == {"event.body_differs"}
 
 
+def test_an_act_that_is_answered_two_ways_is_found(copy: Copy) -> None:
+    act = next(each for each in copy.of.acted if each.status == 200)
+    others = [each for each in copy.of.acted if (each.task, each.key) != (act.task, act.key)]
+
+    def told(*statuses: int) -> set[str]:
+        tries = [dataclasses.replace(act, status=status, told=act.told if status == 200 else {}) for status in statuses]
+        return copy.check(acted=[*others, *tries]).names
+
+    assert told(200, 409) == {"act.answer_differs"}
+    assert told(200, 403, 200) == {"act.answer_differs"}
+    assert told(0, 409) == {"act.answer_differs"}, "it was done, and nobody was told so"
+    assert told(503, 0) == told(409, 0) == told(409, 0, 200) == told(0, 503, 200, 200) == set()
+
+
+def test_an_act_that_is_acknowledged_otherwise_is_found(copy: Copy) -> None:
+    act = next(each for each in copy.of.acted if each.status == 200)
+    other = dataclasses.replace(act, told={**act.told, "outcome": "rejected"})
+    assert copy.check(acted=[*copy.of.acted, other]).names == {"act.answer_differs"}
+
+
 def test_a_delivery_that_is_dropped_is_found(copy: Copy) -> None:
     gone = copy.of.delivered[0].id
     kept = [each for each in copy.of.delivered if each.id != gone]

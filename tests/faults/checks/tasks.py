@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
-from tests.faults.evidence import Evidence, Report, Stored, doubled
+from tests.faults.evidence import Acted, Evidence, Report, Row, Stored, doubled
+
+# What says nothing about an act: it may have been done.
+_SILENT = frozenset({0, 401, 408, 425, 429})
 
 
 def check(stored: Stored, evidence: Evidence, report: Report) -> None:
@@ -21,11 +25,38 @@ def check(stored: Stored, evidence: Evidence, report: Report) -> None:
         report.find("act.unexplained", str(task), "the ledger tells of an act that is not stored")
     _completed(stored, report)
     if evidence.acted is not None:
-        done = {(act["task_id"], act["key"]) for act in stored["task_act"]}
-        for act in evidence.acted:
-            # Who has a task already and claims it again is told that it is theirs; nothing is done or stored then.
-            if act.status == 200 and act.act != "claim" and (act.task, act.key) not in done:
-                report.find("act.lost", f"{act.task} {act.act}", "acknowledged, and not stored")
+        _answered(stored, evidence.acted, report)
+
+
+def _answered(stored: Stored, acted: Sequence[Acted], report: Report) -> None:
+    """What people were told, against what is stored: the same key, the same answer, whenever it is asked again."""
+    done = {(act["task_id"], act["key"]): act for act in stored["task_act"]}
+    tries: dict[tuple[str, str], list[Acted]] = defaultdict(list)
+    for act in acted:
+        tries[act.task, act.key].append(act)
+    for key, made in tries.items():
+        where, act = f"{made[0].task} {made[0].act}", done.get(key)
+        good = [each for each in made if each.status == 200]
+        # Who has a task already and claims it again is told that it is theirs; nothing is done or stored then.
+        if good and act is None and made[0].act != "claim":
+            report.find("act.lost", where, "acknowledged, and not stored")
+        if act is None:
+            continue
+        refused = [n for n, each in enumerate(made) if each.status != 200 and not _silent(each)]
+        before, after = (made[: refused[-1]], made[refused[-1] + 1 :]) if refused else ([], made)
+        if any(each.status == 200 for each in before) or not after:
+            report.find("act.answer_differs", where, f"done, and answered {[each.status for each in made]}")
+        elif not all(_says(each.told, act["answer"]) for each in good):
+            report.find("act.answer_differs", where, "acknowledged otherwise than it was done")
+
+
+def _silent(act: Acted) -> bool:
+    return act.status in _SILENT or act.status >= 500
+
+
+def _says(told: Row, answer: Row) -> bool:
+    """Whether an answer has what was stored as the act's own, as far as it tells of it."""
+    return all(answer[name] == told[name] for name in answer.keys() & told.keys())
 
 
 def _completed(stored: Stored, report: Report) -> None:

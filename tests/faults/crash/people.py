@@ -90,7 +90,8 @@ class PatientOffice(Office):
             self.sent.append(Sent(event["source"], event["id"], digest, status, *given))
         elif method == "POST" and path.startswith("/v1/tasks/"):
             _, _, _, task, verb = path.split("/")
-            self.acted.append(Acted(task, more["headers"]["idempotency-key"], verb, status))
+            told = answer.json() if answer is not None and answer.is_success else {}
+            self.acted.append(Acted(task, more["headers"]["idempotency-key"], verb, status, told))
 
     # --- what people do --------------------------------------------------------------------------------------------
 

@@ -9,26 +9,28 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from diwan.documents.readers import Readers
-from diwan.domain.errors import Conflict
+from diwan.domain.errors import Conflict, Refused
 from diwan.domain.event import PIECES_SUPPLIED, FollowUp
+from diwan.domain.task import ActInput, TaskAct
 from diwan.embedded.postgres import EmbeddedPostgres
-from diwan.store import calls, inbox
+from diwan.store import acts, calls, inbox
+from diwan.store.acts import act_on_task
 from diwan.store.change import Change
 from diwan.store.database import Database, Statement
 from diwan.store.intake import accept_event
 from tests.activities.conftest import NOW, furnish
 from tests.activities.office import Clock, Office, Wire
 from tests.faults.checker import check
-from tests.faults.evidence import Evidence, Report
+from tests.faults.evidence import Acted, Evidence, Report
 from tests.support.databases import copy_of_template, drop
-from tests.support.factories import TENANT, envelope, sender
+from tests.support.factories import CLERK, TENANT, envelope, sender
 from tests.support.keyring import MemoryKeyring
 from workflows.calls import StepRef
 
@@ -43,9 +45,10 @@ class Trial:
     monkeypatch: pytest.MonkeyPatch
     remembered: dict[str, int]
     off: bool = False
+    acted: list[Acted] = field(default_factory=list[Acted])
 
     def report(self) -> Report:
-        return check(Evidence(database=self.office.database.url("postgres")))
+        return check(Evidence(database=self.office.database.url("postgres"), acted=self.acted))
 
     def drop(self, statement: str) -> None:
         """The arbiter in Postgres: without it two rows can be where one is."""
@@ -86,6 +89,37 @@ def _no_event_key(trial: Trial) -> None:
 
     trial.monkeypatch.setattr(inbox, "event_of", unknown)
     trial.drop("alter table inbox drop constraint inbox_pkey cascade")
+
+
+# --- a person's act that is sent again because its answer was lost ----------------------------------------------------
+
+
+async def _acted_again(trial: Trial) -> None:
+    """Each act of a person, and the same once more under the same key."""
+    for act in (TaskAct.CLAIM, TaskAct.EDIT, TaskAct.REJECT, TaskAct.RETURN, TaskAct.APPROVE):
+        case = await trial.office.reviewed(f"acted-again-{act.value}")
+        (task,) = await trial.office.tasks(case)
+        given = ActInput(digest=task.digest, reason="x", changes={"price": 280_000} if act is TaskAct.EDIT else {})
+        for _ in range(2):
+            trial.acted.append(await _answered(trial, task.id, act, given))
+        await trial.office.drain(case)
+
+
+async def _answered(trial: Trial, task: str, act: TaskAct, given: ActInput) -> Acted:
+    office = trial.office
+    try:
+        done = await act_on_task(office.web, office.keyring, CLERK, task, act, given, key=act.value, now=NOW)
+    except (Conflict, Refused) as error:
+        return Acted(task, act.value, act.value, error.status)
+    return Acted(task, act.value, act.value, 200, done.model_dump(mode="json"))
+
+
+def _no_act_key(trial: Trial) -> None:
+    async def unknown(*_: object) -> None:
+        return None
+
+    trial.monkeypatch.setattr(acts, "stored_act", unknown)
+    trial.drop("alter table task_act drop constraint task_act_pkey cascade")
 
 
 # --- a letter whose step is carried out again because its completion was not reported ---------------------------------
@@ -186,6 +220,7 @@ class Guard:
 
 GUARDS = (
     Guard("the event's key", _sent_again, _no_event_key, frozenset({"event.stored_twice"})),
+    Guard("the act's key", _acted_again, _no_act_key, frozenset({"act.answer_differs"})),
     Guard("the step's key", _issued_again, _no_step_key, frozenset({"letter.doubled"})),
     Guard("the inbox cursor", _drained_again, _no_cursor, frozenset({"event.effect_doubled"})),
     Guard("the first answer wins", _answered_again, _every_answer_counts, frozenset({"answer.doubled"})),
@@ -203,6 +238,17 @@ async def test_without_the_guard_the_checker_is_red(trial: Trial, guard: Guard) 
     guard.switch_off(trial)
     await guard.adversity(trial)
     assert guard.red <= trial.report().names
+
+
+async def test_without_its_key_an_act_is_refused_and_not_done_twice(trial: Trial) -> None:
+    """Behind the key stands what a task was left as: a repeat is answered 409, and nothing but the answer is wrong."""
+    _no_act_key(trial)
+    await _acted_again(trial)
+    answers = {(each.act, each.status) for each in trial.acted}
+    both = {(act, status) for act in ("edit", "reject", "return", "approve") for status in (200, 409)}
+    assert answers == both | {("claim", 200)}  # who has a task may claim it again
+    assert trial.report().names <= {"act.answer_differs", *_NOT_AT_REST}
+    assert trial.report().counts["acts"] == 5
 
 
 # Nobody carries these cases to their ends.
