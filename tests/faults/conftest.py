@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,17 @@ import pytest
 from diwan.documents.readers import Readers
 from diwan.domain.event import APPLICATION_WITHDRAWN, PIECES_SUPPLIED
 from diwan.domain.task import TaskAct
+from diwan.embedded.postgres import EmbeddedPostgres
 from diwan.store.database import Database
-from tests.activities.conftest import NOW, demo, readers
+from tests.activities.conftest import NOW, furnish, readers
 from tests.activities.office import PIECES, Clock, Office
 from tests.faults.checker import judge, read
 from tests.faults.evidence import Acted, Delivered, Evidence, Report, Sent
-from tests.support.databases import TestDatabase
+from tests.support.databases import TestDatabase, copy_of_template, drop
 from tests.support.factories import AUTHORITY, CLERK, TENANT
 from tests.support.keyring import MemoryKeyring
 
-__all__ = ["demo", "readers"]
+__all__ = ["readers"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,11 @@ class Finished:
         return Evidence(database=self.database.url("postgres"), **(logs | changed))
 
 
-@pytest.fixture(scope="module")
-async def finished(demo: TestDatabase, readers: Readers) -> Finished:
+@pytest.fixture(scope="session")
+async def finished(postgres: EmbeddedPostgres, readers: Readers) -> AsyncIterator[Finished]:
     """Made by the service's own activities: granted, withdrawn, waiting for pieces, under review, one stray event."""
+    demo = copy_of_template(postgres)
+    await furnish(demo)
     with demo.superuser() as connection:
         connection.execute("insert into webhook values (%s, 'portal', 'http://127.0.0.1:9', 'portal', true)", [TENANT])
     pools = {role: Database.connect(demo.url(role), role=role) for role in ("diwan_web", "diwan_worker", "diwan_pool")}
@@ -57,7 +60,8 @@ async def finished(demo: TestDatabase, readers: Readers) -> Finished:
         await each.dispose()
     with demo.superuser() as connection:
         connection.execute("update outbox set delivered_at = now(), attempts = 2, last_status = '200'")
-    return Finished(demo, _sent(demo), _acted(demo), _delivered(demo), *cases)
+    yield Finished(demo, _sent(demo), _acted(demo), _delivered(demo), *cases)
+    drop(demo)
 
 
 async def _granted(office: Office) -> str:
