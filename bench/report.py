@@ -181,9 +181,9 @@ def commit() -> str:
     return git("rev-parse", "--short=12", "HEAD").strip() + (" with uncommitted changes" if changed else "")
 
 
-def write_section(file: Path, name: str, text: str) -> None:
+def write_section(file: Path, name: str, text: str, *, by: str = "the bench") -> None:
     """Puts `text` between the marks of section `name`, which come at the end where the file has none."""
-    begin, end = f"<!-- {name}: written by the bench -->", f"<!-- end of {name} -->"
+    begin, end = f"<!-- {name}: written by {by} -->", f"<!-- end of {name} -->"
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     if begin not in before:
         before = f"{before.rstrip()}\n\n{begin}\n{end}\n".lstrip()

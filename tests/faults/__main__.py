@@ -12,8 +12,10 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.faults import record
 from tests.faults.runner import Outcome, Plan, run
 
 
@@ -25,8 +27,12 @@ def main() -> int:
     print(f"faults: seed {seed}, {plan.cases} cases{', short' if plan.short else ''}", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # whatever started us may have had them ignored
         signal.signal(number, signal.default_int_handler)
+    command = f"python -m tests.faults --cases {plan.cases} --seed {seed} --settle {plan.settle_s:.0f}"
+    of = record.circumstances(command, datetime.now(UTC))
     outcome = asyncio.run(run(plan))
     print(_told(outcome))
+    if asked.record:
+        record.record(plan, outcome, of, datetime.now(UTC))
     print(f"seed {seed}: {len(outcome.report.findings)} findings")
     return 1 if outcome.report.findings else 0
 
@@ -41,6 +47,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--at-once", type=int, default=60, help="applicants at once")
     parser.add_argument("--short", action="store_true", help="one small deck: a fault of each kind at least")
+    parser.add_argument("--record", action="store_true", help="put what came of it into bench/RESULTS.md")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep logs there (a short path); else all is deleted")
     return parser.parse_args()
 
