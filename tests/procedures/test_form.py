@@ -16,6 +16,7 @@ from diwan.domain.facts import Provenance
 from diwan.procedures.form import answers_schema, check_answers, declared_facts
 from diwan.procedures.load import load_procedure
 from tests.procedures.support import DAY, sample, text
+from tests.support.strategies import json_of
 
 GOOD: dict[str, JsonValue] = {
     "identity_number": "ZZ100001",
@@ -108,11 +109,8 @@ def test_choices() -> None:
     assert check_answers(procedure, {**GOOD, "household": "guest"})[0].code == "answer.enum"
 
 
-JUNK = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 10**10) | st.floats(allow_nan=False) | st.text(max_size=30),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=4,
-)
+ANYTHING = st.integers(-5, 10**10) | st.floats(allow_nan=False) | st.text(max_size=30)
+JUNK = json_of(ANYTHING, st.text(max_size=5), wide=3, leaves=4)
 ANSWERS = st.dictionaries(st.sampled_from([*GOOD, "other", "a/b", "~"]), JUNK, max_size=9)
 
 

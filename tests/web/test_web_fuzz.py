@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from diwan.domain.actor import Actor, Role
 from tests.support.factories import SUPERVISOR, person, sender
+from tests.support.strategies import json_of
 from tests.web.conftest import Service, an_event
 from tests.web.test_web_routes import ROLES
 
@@ -22,11 +23,7 @@ CALLERS: dict[Role, Actor] = {
     Role.ANALYST: person("analyst-1", Role.ANALYST),
 }
 texts = st.text(max_size=30) | st.sampled_from(["", "..", "a/b", "%00", "\0", "DW-2026-000001", "claim", "edit", "1|x"])
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
+values = json_of(st.integers() | st.floats() | st.text(max_size=20), st.text(max_size=8), wide=3, leaves=8)
 parameters = st.dictionaries(
     st.sampled_from(["cursor", "limit", "status", "kind", "mine", "case", "procedure", "version", "format"]),
     texts,

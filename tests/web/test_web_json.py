@@ -9,17 +9,14 @@ from hypothesis import strategies as st
 from diwan.domain.errors import InvalidInput
 from diwan.web.api.strict_json import parse, pointer, split_array
 from diwan.web.limits import Limits
+from tests.support.strategies import json_of
 
 LIMITS = Limits()
 SECRET = "Zoubida-4711"
 
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), max_size=40)
 numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False, width=32)
-values = st.recursive(
-    st.none() | st.booleans() | numbers | texts,
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(texts, inner, max_size=5),
-    max_leaves=20,
-)
+values = json_of(numbers | texts, texts, wide=5, leaves=20)
 
 
 @given(values, st.booleans(), st.sampled_from([None, 1]))
