@@ -115,30 +115,28 @@ def profile_table(profiles: Mapping[str, Mapping[str, float]]) -> str:
 
 def sizes_table(sizes: Mapping[str, Sequence[Round]]) -> str:
     rows = [
-        [
-            name,
-            f"{of(rounds, lambda r: r.steps_a_second):.1f}",
-            f"{cpu(rounds):.1f}",
-            f"{of(rounds, lambda r: r.history_bytes / r.steps):.0f}",
-            f"{of(rounds, lambda r: r.wal.bytes / r.all_steps):.0f}",
-        ]
+        [name, *_measures(rounds), f"{of(rounds, lambda r: r.wal.bytes / r.all_steps):.0f}"]
         for name, rounds in sizes.items()
     ]
-    return table(["dossier", "steps/s", "CPU ms a step", "history bytes a step", "WAL bytes a step"], rows)
+    return table(["dossier", *_MEASURES, "WAL bytes a step"], rows)
 
 
 def rival_table(sides: Mapping[str, Sequence[Round]]) -> str:
     rows = [
-        [
-            name,
-            f"{of(rounds, lambda r: r.steps_a_second):.1f}",
-            f"{cpu(rounds):.1f}",
-            f"{of(rounds, lambda r: r.history_bytes / r.steps):.0f}",
-            f"{of(rounds, lambda r: r.events / r.steps):.1f}",
-        ]
-        for name, rounds in sides.items()
+        [name, *_measures(rounds), f"{of(rounds, lambda r: r.events / r.steps):.1f}"] for name, rounds in sides.items()
     ]
-    return table(["", "steps/s", "CPU ms a step", "history bytes a step", "events a step"], rows)
+    return table(["", *_MEASURES, "events a step"], rows)
+
+
+_MEASURES = ("steps/s", "CPU ms a step", "history bytes a step")
+
+
+def _measures(rounds: Sequence[Round]) -> list[str]:
+    return [
+        f"{of(rounds, lambda r: r.steps_a_second):.1f}",
+        f"{cpu(rounds):.1f}",
+        f"{of(rounds, lambda r: r.history_bytes / r.steps):.0f}",
+    ]
 
 
 def verdicts_table(verdicts: Sequence[Verdict]) -> str:

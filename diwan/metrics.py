@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 Labels = tuple[str, ...]
 
@@ -32,29 +33,33 @@ class Figure:
         raise NotImplementedError
 
 
-class Counter(Figure):
-    """Only rises while the process lives. Its name ends in `_total`."""
+class Number(Figure):
+    """One value a set of labels."""
 
     def add(self, amount: float = 1, *labels: str) -> None:
         self.values[labels] = self.values.get(labels, 0) + amount
 
-    def family(self) -> Metric:
-        from prometheus_client.core import CounterMetricFamily
-
-        made = CounterMetricFamily(self.name, self.says, labels=self.labels)
+    def _of(self, kind: type[CounterMetricFamily | GaugeMetricFamily]) -> Metric:
+        made = kind(self.name, self.says, labels=self.labels)
         for labels, value in self.values.items():
             made.add_metric(labels, value)
         return made
 
 
-class Gauge(Figure):
+class Counter(Number):
+    """Only rises while the process lives. Its name ends in `_total`."""
+
+    def family(self) -> Metric:
+        from prometheus_client.core import CounterMetricFamily
+
+        return self._of(CounterMetricFamily)
+
+
+class Gauge(Number):
     """What is so now."""
 
     def set(self, value: float, *labels: str) -> None:
         self.values[labels] = value
-
-    def add(self, amount: float, *labels: str) -> None:
-        self.values[labels] = self.values.get(labels, 0) + amount
 
     def replace(self, values: Mapping[Labels, float]) -> None:
         """All values at once: what is not in `values` is gone."""
@@ -63,10 +68,7 @@ class Gauge(Figure):
     def family(self) -> Metric:
         from prometheus_client.core import GaugeMetricFamily
 
-        made = GaugeMetricFamily(self.name, self.says, labels=self.labels)
-        for labels, value in self.values.items():
-            made.add_metric(labels, value)
-        return made
+        return self._of(GaugeMetricFamily)
 
 
 class Histogram(Figure):
