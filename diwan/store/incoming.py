@@ -31,7 +31,7 @@ from diwan.store.database import Database
 from diwan.store.digests import keyed_digest
 from diwan.store.documents import NewDocument, SealedDocument, Taken
 from diwan.store.entries import EntryFields
-from diwan.store.inbox import InboxRow, event_of
+from diwan.store.inbox import InboxRow, event_of, insert_event
 from diwan.tracing import spans
 from diwan.tracing.context import trace_id_of
 
@@ -95,6 +95,33 @@ class Incoming:
             return await documents.staged(
                 conn, self.envelope.tenant, reference.ref, cipher, uploaded_by=self.client.subject
             )
+
+    async def insert(
+        self,
+        conn: AsyncConnection,
+        body_sealed: bytes,
+        *,
+        case_id: str | None = None,
+        inbox_seq: int | None = None,
+        now: datetime | None = None,
+        consumed_by: str = "",
+    ) -> None:
+        """The event's row in the inbox: of a case, or of none. `now`: when it was accepted, where not as it came."""
+        await insert_event(
+            conn,
+            self.envelope.tenant,
+            source=self.envelope.source,
+            event_id=self.envelope.id,
+            case_id=case_id,
+            inbox_seq=inbox_seq,
+            type_=self.envelope.type,
+            digest=self.digest,
+            body_sealed=body_sealed,
+            accepted_from=self.client.subject,
+            traceparent=self.envelope.traceparent,
+            now=now or self.now,
+            consumed_by=consumed_by,
+        )
 
     async def store_documents(self, conn: AsyncConnection, case_id: str | None, made: Sequence[SealedDocument]) -> None:
         """Stores what came with the event and gives it what was uploaded before, within the case's change."""

@@ -121,20 +121,7 @@ async def _follow_up(db: Database, keyring: Keyring, event: Incoming, case: Case
         change_case(conn, envelope.tenant, case.id, now=event.now) as change,
     ):
         seq = change.next_inbox_seq()
-        await inbox.insert_event(
-            conn,
-            envelope.tenant,
-            source=envelope.source,
-            event_id=envelope.id,
-            case_id=case.id,
-            inbox_seq=seq,
-            type_=envelope.type,
-            digest=event.digest,
-            body_sealed=body_sealed,
-            accepted_from=event.client.subject,
-            traceparent=envelope.traceparent,
-            now=change.now,
-        )
+        await event.insert(conn, body_sealed, case_id=case.id, inbox_seq=seq, now=change.now)
         await event.store_documents(conn, case.id, made)
         await clock_watch.mark_unsure(change)
         change.record(kind_of(envelope), event.client, **entry_fields(event, cipher, seq))

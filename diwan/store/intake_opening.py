@@ -103,20 +103,7 @@ async def _prepare(db: Database, keyring: Keyring, event: Incoming, application:
 
 async def _write(conn: AsyncConnection, event: Incoming, prepared: _Prepared) -> str:
     envelope, case_id = event.envelope, prepared.case.id
-    await inbox.insert_event(
-        conn,
-        envelope.tenant,
-        source=envelope.source,
-        event_id=envelope.id,
-        case_id=case_id,
-        inbox_seq=1,
-        type_=envelope.type,
-        digest=event.digest,
-        body_sealed=prepared.body_sealed,
-        accepted_from=event.client.subject,
-        traceparent=envelope.traceparent,
-        now=event.now,
-    )
+    await event.insert(conn, prepared.body_sealed, case_id=case_id, inbox_seq=1)
     await insert_parties(conn, prepared.parties)
     await event.store_documents(conn, case_id, prepared.documents)
     await store_facts(conn, envelope.tenant, case_id, prepared.facts, prepared.cipher, now=event.now)
@@ -138,19 +125,6 @@ async def _opened_before(conn: AsyncConnection, event: Incoming, application: Ap
         )
     # The second id is taken, too: with another body it is a conflict from now on. A row outside every case's inbox
     # that names the first id does it; in the inbox a procedure could act on the same application twice.
-    await inbox.insert_event(
-        conn,
-        envelope.tenant,
-        source=envelope.source,
-        event_id=envelope.id,
-        case_id=None,
-        inbox_seq=None,
-        type_=envelope.type,
-        digest=event.digest,
-        body_sealed=inbox.seal_body(cipher, envelope.source, envelope.id, {"repeats": first.event_id}),
-        accepted_from=event.client.subject,
-        traceparent=envelope.traceparent,
-        now=event.now,
-        consumed_by=first.event_id,
-    )
+    body_sealed = inbox.seal_body(cipher, envelope.source, envelope.id, {"repeats": first.event_id})
+    await event.insert(conn, body_sealed, consumed_by=first.event_id)
     return await answer_again(conn, event, first)

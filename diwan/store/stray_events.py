@@ -55,20 +55,7 @@ async def keep(db: Database, keyring: Keyring, event: Incoming, data: FollowUp) 
         *([Role.CLERK, Role.SUPERVISOR], shown, digest, "", "", event.now, None, None),
     )
     async with db.transaction(envelope.tenant) as conn:
-        await inbox.insert_event(
-            conn,
-            envelope.tenant,
-            source=envelope.source,
-            event_id=envelope.id,
-            case_id=None,
-            inbox_seq=None,
-            type_=envelope.type,
-            digest=event.digest,
-            body_sealed=body_sealed,
-            accepted_from=event.client.subject,
-            traceparent=envelope.traceparent,
-            now=event.now,
-        )
+        await event.insert(conn, body_sealed)
         await event.store_documents(conn, None, made)
         await insert_task(conn, task)
         fields = entry_fields(event, cipher, None)
