@@ -38,9 +38,9 @@ _ENTRIES = (
     Entry("worker", "diwan.cli.processes", "Carry cases through their procedures.", PROCESSES),
     Entry("pool", "diwan.cli.processes", "Take model calls to the engine beside it.", PROCESSES),
     Entry("relay", "diwan.cli.processes", "Ring the workflows of cases; deliver webhooks.", PROCESSES),
-    Entry("vault", "diwan.cli.processes", "Serve the keys of cases on a private socket.", PROCESSES),
-    Entry("issuer", "diwan.cli.processes", "Serve demo users' tokens (embedded stack only).", PROCESSES),
-    Entry("engine", "diwan.cli.processes", "Serve the demo engine: rules, not a language model.", PROCESSES),
+    Entry("vault", "diwan.cli.supporting", "Serve the keys of cases on a private socket.", PROCESSES),
+    Entry("issuer", "diwan.cli.supporting", "Serve demo users' tokens (embedded stack only).", PROCESSES),
+    Entry("engine", "diwan.cli.supporting", "Serve the demo engine: rules, not a language model.", PROCESSES),
 )
 
 

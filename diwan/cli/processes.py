@@ -1,4 +1,4 @@
-"""The service's processes, each built from the settings: `diwan web`, `worker`, `relay`, `pool serve`, `vault`, …
+"""The service's processes, each built from the settings: `diwan web`, `worker`, `relay`, `pool serve`.
 
 Every command imports what it runs when it runs: each process holds only its own libraries.
 """
@@ -18,8 +18,7 @@ from diwan.cli import running, worker_version
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
-from diwan.cli.output import say
-from diwan.domain.errors import NeedsPerson, NotFound
+from diwan.domain.errors import NotFound
 from diwan.tracing import spans
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ def register(app: typer.Typer) -> None:
     app.command("web")(web)
     app.command("worker")(worker)
     app.command("relay")(relay)
-    app.command("vault")(vault)
-    app.command("issuer")(issuer)
-    app.command("engine")(engine)
     pool = command_group("The pool of models.")
     pool.command("serve")(serve_pool)
     app.add_typer(pool, name="pool")
@@ -267,62 +263,3 @@ def _webhook_secrets(folder: Path | None) -> Callable[[str], str]:
         return (folder / name).read_text(encoding="ascii").strip()
 
     return secret_of
-
-
-# --- vault, issuer, engine ------------------------------------------------------------------------------------------
-
-
-def vault(
-    init: Annotated[
-        bool, typer.Option("--init", help="Make key file, database and a token for each caller, then end.")
-    ] = False,
-) -> None:
-    """Serve the keys of cases, on a unix socket or a loopback port.
-
-    --init makes what is missing in DIWAN_VAULT_DIR: vault.sqlite, callers.json, tokens/ (one file for each process)
-    and the key file, which is to be backed up apart from all else.
-    """
-    from diwan.vault.callers import Caller
-    from diwan.vault.listen import serve
-    from diwan.vault.setup import VaultFiles, initialise
-
-    settings = running.begin("vault")
-    files = VaultFiles.in_folder(settings.vault_dir or settings.home / "vault")
-    if settings.vault_key is not None:
-        files = VaultFiles(key=settings.vault_key, database=files.database, callers=files.callers)
-    if init:
-        tokens = files.database.parent / "tokens"
-        for folder in (files.database.parent, files.key.parent, tokens):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        initialise(files, {caller: tokens / caller.value for caller in Caller})
-        say(f"made {files.key}, {files.database}, {files.callers} and {tokens}")
-        return
-    if not any(path.exists() for path in (files.key, files.database, files.callers)):
-        raise NeedsPerson(
-            "vault.not_made",
-            f"There is no vault in {files.database.parent}.",
-            "Make one, once, with `diwan vault --init`, or set DIWAN_VAULT_DIR.",
-        )
-    serve(files, settings.text("vault_address"))
-
-
-def issuer() -> None:
-    """Serve access tokens for the demo users: one machine, invented cases only."""
-    from diwan.embedded.issuer import FOLDER
-    from diwan.embedded.issuer_app import serve
-
-    settings = running.begin("issuer")
-    serve(settings.home / FOLDER, settings.text("issuer_url"), settings.issuer_port)
-
-
-def engine() -> None:
-    """Serve the demo engine: fixed rules behind vLLM's protocol, not a language model."""
-    asyncio.run(_engine(running.begin("engine")))
-
-
-async def _engine(settings: Settings) -> None:
-    from diwan.embedded.demo_engine.app import create_app
-
-    with running.listener("127.0.0.1", settings.engine_port, "DIWAN_ENGINE_PORT") as socket:
-        async with running.stop_signal() as stop:
-            await running.serve(create_app(), socket, stop)
