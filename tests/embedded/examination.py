@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
 
+import httpx
 from pydantic import JsonValue
 
 from agents.conclude import Conclusion, conclude
@@ -17,11 +21,17 @@ from agents.parse import Parsed, RequestedCall, broken, parse_response
 from agents.tools import page_result, registry_result
 from diwan.domain.facts import Fact, PageText
 from diwan.domain.text import Language
+from diwan.embedded.demo_engine.app import create_app
+from diwan.embedded.demo_engine.failures import Failure
 from diwan.pool.engine import EngineClient, wire_request
 from diwan.pool.errors import EngineJunk
+from diwan.procedures.examples import example_text
+from diwan.procedures.load import load_procedure
 from diwan.procedures.schema import Procedure
 
 MODEL = "demo-rules"
+DOSSIERS = Path(__file__).parent / "dossiers"
+HOUSING = load_procedure(example_text("direct-housing-aid"))
 TODAY = datetime.now(UTC).date()
 
 
@@ -116,3 +126,20 @@ def _tool(dossier: Dossier, call: RequestedCall) -> JsonValue:
     document = short_names(dossier.submitted)[name]
     found = next((each for each in dossier.pages if (each.document, each.page) == (document.id, page)), None)
     return page_result(name, page, found, pages=document.pages)
+
+
+def engine(failure: Failure | None = None, **options: Any) -> EngineClient:
+    return EngineClient("http://engine", transport=httpx.ASGITransport(create_app(failure)), **options)
+
+
+def dossier_of(folder: Path) -> tuple[Dossier, Language, dict[str, object]]:
+    """Each .txt is a document, a form feed a new page; its name is what the sender says it is."""
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    documents = [(path.stem, path.read_text(encoding="utf-8").split("\f")) for path in sorted(folder.glob("*.txt"))]
+    return Dossier(documents), Language(expected["language"]), expected["facts"]
+
+
+async def run(folder: str, failure: Failure | None = None, **options: Any) -> Run:
+    dossier, language, _ = dossier_of(DOSSIERS / folder)
+    async with engine(failure, **options) as client:
+        return await examine(client, HOUSING, language, dossier)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from diwan.domain.actor import Role, system
+from diwan.domain.actor import Actor, Role, system
 from diwan.domain.case import Result
 from diwan.domain.decision import Assessment, Proposal
-from diwan.domain.task import TaskKind
+from diwan.domain.errors import Conflict, DiwanError, InvalidInput, Refused
+from diwan.domain.task import ActInput, TaskAct, TaskKind
 from diwan.store import facts, tasks
+from diwan.store.acts import TaskView, act_on_task
 from diwan.store.change import change_case
 from diwan.store.database import Database
+from diwan.store.entries import entries_of
 from diwan.store.intake import Accepted, accept_event
 from diwan.store.proposals import make_proposal
+from diwan.store.refusals import refusals_chain
 from diwan.store.tasks import TaskRow
 from tests.store.whole_case import whole_case
 from tests.support.databases import TestDatabase
@@ -116,3 +122,33 @@ async def whole(demo: TestDatabase, pools: Pools, keyring: MemoryKeyring) -> str
     with demo.superuser() as connection:
         connection.execute("insert into webhook values ('demo', 'hook', 'http://127.0.0.1:9/', 'hook', true)")
     return await whole_case(*pools, keyring, "whole", secret=SECRET, now=NOW)
+
+
+Act = Callable[..., Awaitable[TaskView]]
+
+
+@pytest.fixture
+def act(web: Database, keyring: MemoryKeyring, now: datetime) -> Act:
+    """`await act(actor, task, TaskAct.X, …)` with the digest of what the task shows, unless another is given."""
+
+    async def acted(actor: Actor, task: TaskRow, what: TaskAct, *, key: str = "k", **given: Any) -> TaskView:
+        given.setdefault("digest", task.digest)
+        at = given.pop("now", now)
+        return await act_on_task(web, keyring, actor, task.id, what, ActInput(**given), key=key, now=at)
+
+    return acted
+
+
+async def fails(code: str, acting: Awaitable[object]) -> DiwanError:
+    """That it is refused with this code."""
+    with pytest.raises((Refused, Conflict, InvalidInput)) as caught:
+        await acting
+    assert caught.value.code == code
+    return caught.value
+
+
+async def refusals_of(web: Database, subject: str) -> list[str]:
+    """Codes of what this person or sender was refused, as it stands on the ledger."""
+    async with web.transaction(TENANT) as conn:
+        entries = await entries_of(conn, TENANT, refusals_chain(subject))
+    return [json.loads(entry.header)["detail"]["code"] for entry in entries]

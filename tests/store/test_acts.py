@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from diwan.domain.actor import Actor, Role
+from diwan.domain.actor import Role
 from diwan.domain.case import Result
 from diwan.domain.decision import Assessment
-from diwan.domain.errors import Conflict, DiwanError, InvalidInput, NotFound, Refused
+from diwan.domain.errors import InvalidInput, NotFound
 from diwan.domain.event import APPLICATION_WITHDRAWN, TASK_COMPLETED, FollowUp
 from diwan.domain.ports import RetentionClass
 from diwan.domain.task import ActInput, TaskAct, TaskKind, TaskStatus
@@ -22,10 +22,8 @@ from diwan.store.database import Database
 from diwan.store.entries import entries_of
 from diwan.store.intake import accept_event
 from diwan.store.proposals import get_proposal
-from diwan.store.refusals import refusals_chain
 from diwan.store.sealing import context
-from diwan.store.tasks import TaskRow
-from tests.store.conftest import GRANTED, Opened, ReviewOpened
+from tests.store.conftest import Act, Opened, ReviewOpened, fails, refusals_of
 from tests.support.databases import TestDatabase
 from tests.support.factories import (
     AUTHORITY,
@@ -45,20 +43,8 @@ pytestmark = pytest.mark.usefixtures("demo")
 OPEN_RESULT = Assessment(result=None, unknown=["price"], missing_pieces=["sale_promise"])
 
 
-@pytest.fixture
-def act(web: Database, keyring: MemoryKeyring, now: datetime) -> Any:
-    """`await act(actor, task, TaskAct.X, …)` with the digest of what the task shows, unless another is given."""
-
-    async def acted(actor: Actor, task: TaskRow, what: TaskAct, *, key: str = "k", **given: Any) -> TaskView:
-        given.setdefault("digest", task.digest)
-        at = given.pop("now", now)
-        return await act_on_task(web, keyring, actor, task.id, what, ActInput(**given), key=key, now=at)
-
-    return acted
-
-
 async def test_an_approval_completes_the_task_and_is_an_event_of_the_case(
-    act: Any, web: Database, keyring: MemoryKeyring, open_case: Opened, open_task: ReviewOpened
+    act: Act, web: Database, keyring: MemoryKeyring, open_case: Opened, open_task: ReviewOpened
 ) -> None:
     case_id = await open_case("approved")
     task = await open_task(case_id)
@@ -83,7 +69,7 @@ async def test_an_approval_completes_the_task_and_is_an_event_of_the_case(
 
 
 async def test_the_same_act_again_gives_the_same_answer(
-    act: Any, web: Database, open_case: Opened, open_task: ReviewOpened
+    act: Act, web: Database, open_case: Opened, open_task: ReviewOpened
 ) -> None:
     case_id = await open_case("again")
     task = await open_task(case_id)
@@ -92,33 +78,33 @@ async def test_the_same_act_again_gives_the_same_answer(
     async with web.transaction(TENANT) as conn:
         assert (await cases.get_case(conn, TENANT, case_id)).version == 3
     for other in ({"reason": "autre"}, {"digest": "0" * 64}):
-        await _fails("task.key_used", act(CLERK, task, TaskAct.APPROVE, **other))
-    await _fails("task.key_used", act(OTHER_CLERK, task, TaskAct.APPROVE))
-    await _fails("task.not_open", act(CLERK, task, TaskAct.APPROVE, key="another"))
+        await fails("task.key_used", act(CLERK, task, TaskAct.APPROVE, **other))
+    await fails("task.key_used", act(OTHER_CLERK, task, TaskAct.APPROVE))
+    await fails("task.not_open", act(CLERK, task, TaskAct.APPROVE, key="another"))
 
 
 async def test_an_act_is_bound_to_what_was_shown(
-    act: Any, web: Database, open_case: Opened, open_task: ReviewOpened
+    act: Act, web: Database, open_case: Opened, open_task: ReviewOpened
 ) -> None:
     task = await open_task(await open_case("shown"))
     for what in (TaskAct.APPROVE, TaskAct.EDIT, TaskAct.REJECT, TaskAct.RETURN):
-        await _fails(
+        await fails(
             "task.shown_digest_differs", act(CLERK, task, what, digest="0" * 64, reason="r", changes={"rooms": 2})
         )
-    await _fails("task.shown_digest_differs", act(CLERK, task, TaskAct.APPROVE, digest=""))
-    assert (await _refused(web, CLERK))[-1] == "task.shown_digest_differs"
+    await fails("task.shown_digest_differs", act(CLERK, task, TaskAct.APPROVE, digest=""))
+    assert (await refusals_of(web, CLERK.subject))[-1] == "task.shown_digest_differs"
 
 
-async def test_edit_reject_and_return_need_a_reason(act: Any, open_case: Opened, open_task: ReviewOpened) -> None:
+async def test_edit_reject_and_return_need_a_reason(act: Act, open_case: Opened, open_task: ReviewOpened) -> None:
     task = await open_task(await open_case("reasons"))
     for what in (TaskAct.EDIT, TaskAct.REJECT, TaskAct.RETURN):
-        await _fails("task.reason_required", act(CLERK, task, what, reason="  ", changes={"rooms": 2}))
+        await fails("task.reason_required", act(CLERK, task, what, reason="  ", changes={"rooms": 2}))
     view: TaskView = await act(CLERK, task, TaskAct.REJECT, reason="Prix à vérifier")
     assert view.outcome == "rejected"
 
 
 async def test_reasons_are_kept_sealed(
-    act: Any,
+    act: Act,
     web: Database,
     keyring: MemoryKeyring,
     demo: TestDatabase,
@@ -141,30 +127,30 @@ async def test_reasons_are_kept_sealed(
 
 
 async def test_only_the_roles_of_a_task_act_on_it(
-    act: Any, web: Database, open_case: Opened, open_task: ReviewOpened
+    act: Act, web: Database, open_case: Opened, open_task: ReviewOpened
 ) -> None:
     task = await open_task(await open_case("roles"))
     for other in (AUTHORITY, person("auditor-1", Role.AUDITOR), person("nobody")):
         for what in TaskAct:
-            await _fails("task.role_missing", act(other, task, what, reason="r"))
-    assert await _refused(web, AUTHORITY) == ["task.role_missing"] * len(TaskAct)
+            await fails("task.role_missing", act(other, task, what, reason="r"))
+    assert await refusals_of(web, AUTHORITY.subject) == ["task.role_missing"] * len(TaskAct)
 
 
-async def test_a_claimed_task_is_its_assignees(act: Any, open_case: Opened, open_task: ReviewOpened) -> None:
+async def test_a_claimed_task_is_its_assignees(act: Act, open_case: Opened, open_task: ReviewOpened) -> None:
     task = await open_task(await open_case("claimed"))
     view: TaskView = await act(CLERK, task, TaskAct.CLAIM, key="c1")
     assert (view.status, view.assignee) == (TaskStatus.CLAIMED, CLERK.subject)
     assert await act(CLERK, task, TaskAct.CLAIM, key="c2") == view
     for what in (TaskAct.CLAIM, TaskAct.APPROVE, TaskAct.RELEASE):
-        await _fails("task.claimed_by_other", act(OTHER_CLERK, task, what, key=f"o-{what}"))
+        await fails("task.claimed_by_other", act(OTHER_CLERK, task, what, key=f"o-{what}"))
     released: TaskView = await act(SUPERVISOR, task, TaskAct.RELEASE, key="r")
     assert (released.status, released.assignee) == (TaskStatus.OPEN, "")
-    await _fails("task.not_claimed", act(CLERK, task, TaskAct.RELEASE, key="r2"))
+    await fails("task.not_claimed", act(CLERK, task, TaskAct.RELEASE, key="r2"))
     done: TaskView = await act(OTHER_CLERK, task, TaskAct.APPROVE, key="a")
     assert done.completed_by == OTHER_CLERK.subject
 
 
-async def test_two_claims_at_once_have_one_winner(act: Any, open_case: Opened, open_task: ReviewOpened) -> None:
+async def test_two_claims_at_once_have_one_winner(act: Act, open_case: Opened, open_task: ReviewOpened) -> None:
     task = await open_task(await open_case("claims"))
     answers = await asyncio.gather(
         *(act(person(f"racer-{n}", Role.CLERK), task, TaskAct.CLAIM, key=str(n)) for n in range(6)),
@@ -174,11 +160,11 @@ async def test_two_claims_at_once_have_one_winner(act: Any, open_case: Opened, o
 
 
 async def test_who_proposed_does_not_approve(
-    act: Any, web: Database, open_case: Opened, open_task: ReviewOpened
+    act: Act, web: Database, open_case: Opened, open_task: ReviewOpened
 ) -> None:
     task = await open_task(await open_case("four-eyes"), proposer=CLERK.subject)
-    await _fails("task.four_eyes", act(CLERK, task, TaskAct.APPROVE))
-    assert "task.four_eyes" in await _refused(web, CLERK)
+    await fails("task.four_eyes", act(CLERK, task, TaskAct.APPROVE))
+    assert "task.four_eyes" in await refusals_of(web, CLERK.subject)
     assert (await act(OTHER_CLERK, task, TaskAct.APPROVE)).outcome == "approved"
 
 
@@ -194,7 +180,7 @@ async def test_the_database_itself_keeps_four_eyes(
 
 
 async def test_an_edit_makes_a_revision_for_another_person(
-    act: Any, web: Database, keyring: MemoryKeyring, open_case: Opened, open_task: ReviewOpened
+    act: Act, web: Database, keyring: MemoryKeyring, open_case: Opened, open_task: ReviewOpened
 ) -> None:
     case_id = await open_case("edited")
     task = await open_task(case_id, roles=(Role.CLERK,))
@@ -216,18 +202,18 @@ async def test_an_edit_makes_a_revision_for_another_person(
     assert shown["proposal"] == revision.proposal.model_dump(mode="json")
     assert shown["case"] == case_id
     assert edited.roles == [Role.CLERK, Role.SUPERVISOR]
-    await _fails("task.four_eyes", act(CLERK, edited, TaskAct.APPROVE, key="own"))
-    await _fails("task.shown_digest_differs", act(SUPERVISOR, task, TaskAct.APPROVE, key="old"))
+    await fails("task.four_eyes", act(CLERK, edited, TaskAct.APPROVE, key="own"))
+    await fails("task.shown_digest_differs", act(SUPERVISOR, task, TaskAct.APPROVE, key="old"))
 
 
 async def test_a_person_may_set_the_result_and_another_approves(
-    act: Any, web: Database, keyring: MemoryKeyring, open_case: Opened, open_task: ReviewOpened
+    act: Act, web: Database, keyring: MemoryKeyring, open_case: Opened, open_task: ReviewOpened
 ) -> None:
     case_id = await open_case("overridden")
     task = await open_task(case_id, assessment=OPEN_RESULT)
-    refused = await _fails("task.undetermined", act(CLERK, task, TaskAct.APPROVE))
+    refused = await fails("task.undetermined", act(CLERK, task, TaskAct.APPROVE))
     assert "price, piece.sale_promise" in refused.remedy
-    await _fails("task.amount_missing", act(CLERK, task, TaskAct.EDIT, reason="r", changes={"result": "granted"}))
+    await fails("task.amount_missing", act(CLERK, task, TaskAct.EDIT, reason="r", changes={"result": "granted"}))
     await act(CLERK, task, TaskAct.EDIT, key="e", reason="Vu", changes={"result": "granted", "amount": 70_000})
     async with web.transaction(TENANT) as conn:
         edited = await tasks.get_task(conn, TENANT, task.id)
@@ -251,7 +237,7 @@ async def test_a_person_may_set_the_result_and_another_approves(
     ],
 )
 async def test_an_edit_that_makes_no_sense_changes_nothing(
-    act: Any,
+    act: Act,
     web: Database,
     open_case: Opened,
     open_task: ReviewOpened,
@@ -260,69 +246,13 @@ async def test_an_edit_that_makes_no_sense_changes_nothing(
 ) -> None:
     case_id = await open_case(f"nonsense-{code}-{len(str(changes))}")
     task = await open_task(case_id)
-    await _fails(code, act(CLERK, task, TaskAct.EDIT, reason="r", changes=changes))
+    await fails(code, act(CLERK, task, TaskAct.EDIT, reason="r", changes=changes))
     async with web.transaction(TENANT) as conn:
         assert (await cases.get_case(conn, TENANT, case_id)).version == 2
 
 
-async def test_signing_needs_a_delegation_of_the_day(
-    act: Any, web: Database, open_case: Opened, open_task: ReviewOpened, now: datetime
-) -> None:
-    case_id = await open_case("signed")
-    task = await open_task(case_id, TaskKind.SIGN, roles=(Role.AUTHORITY,), proposer=CLERK.subject)
-    for when in (now - timedelta(days=365), now + timedelta(days=60)):
-        await _fails("task.no_delegation", act(AUTHORITY, task, TaskAct.APPROVE, now=when))
-    other = person("authority-2", Role.AUTHORITY)
-    await _fails("task.no_delegation", act(other, task, TaskAct.APPROVE))
-    assert "task.no_delegation" in await _refused(web, other)
-    view: TaskView = await act(AUTHORITY, task, TaskAct.APPROVE)
-    assert view.outcome == "approved"
-
-
-@pytest.mark.parametrize(
-    "assessment",
-    [
-        GRANTED.model_copy(update={"amount": 100_001}),
-        GRANTED.model_copy(update={"result": Result.INADMISSIBLE}),
-    ],
-)
-async def test_a_delegation_covers_its_results_and_amounts_only(
-    act: Any, open_case: Opened, open_task: ReviewOpened, assessment: Assessment
-) -> None:
-    case_id = await open_case(f"beyond-{assessment.amount}-{assessment.result}")
-    task = await open_task(case_id, TaskKind.SIGN, roles=(Role.AUTHORITY,), assessment=assessment)
-    await _fails("task.no_delegation", act(AUTHORITY, task, TaskAct.APPROVE))
-
-
-async def test_a_revoked_delegation_or_one_for_another_procedure_is_none(
-    act: Any, demo: TestDatabase, open_case: Opened, open_task: ReviewOpened, now: datetime
-) -> None:
-    signer = person("authority-3", Role.AUTHORITY)
-    with demo.superuser() as connection:
-        for id_, procedure, revoked in (("d-2", "other-procedure", None), ("d-3", "direct-housing-aid", now.date())):
-            connection.execute(
-                "insert into delegation values ('demo', %s, %s, %s, '{granted}', null, %s, %s, %s, 'r')",
-                [id_, signer.subject, procedure, date(2026, 1, 1), date(2026, 12, 31), revoked],
-            )
-    task = await open_task(await open_case("revoked"), TaskKind.SIGN, roles=(Role.AUTHORITY,))
-    await _fails("task.no_delegation", act(signer, task, TaskAct.APPROVE))
-    yesterday = now - timedelta(days=1)
-    assert (await act(signer, task, TaskAct.APPROVE, now=yesterday)).outcome == "approved"
-
-
-async def test_a_signature_is_an_authoritys_and_not_the_proposers(
-    act: Any, open_case: Opened, open_task: ReviewOpened
-) -> None:
-    case_id = await open_case("signer")
-    loose = await open_task(case_id, TaskKind.SIGN, roles=(Role.CLERK, Role.AUTHORITY))
-    await _fails("task.role_missing", act(CLERK, loose, TaskAct.APPROVE))
-    await _fails("task.act_not_possible", act(AUTHORITY, loose, TaskAct.EDIT, reason="r", changes={"rooms": 3}))
-    own = await open_task(case_id, TaskKind.SIGN, roles=(Role.AUTHORITY,), proposer=AUTHORITY.subject, visit=2)
-    await _fails("task.four_eyes", act(AUTHORITY, own, TaskAct.APPROVE))
-
-
 async def test_a_cancelled_task_takes_no_act(
-    act: Any, worker: Database, open_case: Opened, open_task: ReviewOpened, now: datetime
+    act: Act, worker: Database, open_case: Opened, open_task: ReviewOpened, now: datetime
 ) -> None:
     from diwan.domain.actor import system
     from diwan.store.change import change_case
@@ -332,11 +262,11 @@ async def test_a_cancelled_task_takes_no_act(
     async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         assert await tasks.cancel_open_tasks(change) == 1
         change.record("case:step:moved", system(TENANT, "worker"))
-    await _fails("task.not_open", act(CLERK, task, TaskAct.APPROVE))
+    await fails("task.not_open", act(CLERK, task, TaskAct.APPROVE))
 
 
 async def test_a_stray_events_task_is_dealt_with_by_a_clerk(
-    web: Database, keyring: MemoryKeyring, act: Any, now: datetime
+    web: Database, keyring: MemoryKeyring, act: Act, now: datetime
 ) -> None:
     event = envelope("stray-act", APPLICATION_WITHDRAWN)
     await accept_event(web, keyring, event, FollowUp(note="?"), [], client=sender(), now=now)
@@ -378,16 +308,3 @@ async def test_there_is_no_act_on_an_unknown_task_or_without_a_key(
         await act_on_task(web, keyring, CLERK, "none", TaskAct.CLAIM, ActInput(), key="k", now=now)
     with pytest.raises(InvalidInput):
         await act_on_task(web, keyring, CLERK, "none", TaskAct.CLAIM, ActInput(), key="", now=now)
-
-
-async def _fails(code: str, acting: Any) -> DiwanError:
-    with pytest.raises((Refused, Conflict, InvalidInput)) as caught:
-        await acting
-    assert caught.value.code == code
-    return caught.value
-
-
-async def _refused(web: Database, actor: Actor) -> list[str]:
-    async with web.transaction(TENANT) as conn:
-        entries = await entries_of(conn, TENANT, refusals_chain(actor.subject))
-    return [json.loads(entry.header)["detail"]["code"] for entry in entries]

@@ -7,21 +7,17 @@ import json
 from datetime import datetime
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.case import CaseStatus, StepKind
 from diwan.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from diwan.domain.event import APPLICATION_WITHDRAWN, PIECES_SUPPLIED, DocumentRef, FollowUp
 from diwan.domain.facts import Provenance
-from diwan.domain.party import Party, PartyRole
 from diwan.domain.task import TaskKind
 from diwan.store import cases, documents, facts, inbox, parties, tasks
 from diwan.store.database import Database
 from diwan.store.entries import entries_of
 from diwan.store.intake import Accepted, accept_event, upload_document
-from diwan.store.refusals import refusals_chain
-from tests.store.conftest import Opened
+from tests.store.conftest import Opened, refusals_of
 from tests.support.databases import TestDatabase
 from tests.support.factories import SOURCE, TENANT, a_document, application, envelope, sender
 from tests.support.keyring import MemoryKeyring
@@ -98,7 +94,7 @@ async def test_the_same_id_with_another_body_is_a_conflict_on_record(
         with pytest.raises(Conflict) as caught:
             await accept_event(web, keyring, envelope("twice"), other, [], client=sender(), now=now)
         assert caught.value.code == "event.id_used"
-    assert "event.id_used" in await _refused(web, "portal")
+    assert "event.id_used" in await refusals_of(web, "portal")
 
 
 async def test_different_bodies_of_one_id_at_once_leave_one_case(
@@ -182,7 +178,7 @@ async def test_a_source_is_bound_to_its_credential(web: Database, keyring: Memor
         )
     assert caught.value.code == "event.source_not_bound"
     assert keyring.scopes == before
-    assert "event.source_not_bound" in await _refused(web, "stranger")
+    assert "event.source_not_bound" in await refusals_of(web, "stranger")
 
 
 async def test_a_follow_up_finds_its_case_by_id_or_number(
@@ -299,54 +295,3 @@ async def test_an_unknown_procedure_or_mismatched_documents_are_refused(
             web, keyring, envelope("bad-3", "org.example.other"), FollowUp(), [], client=sender(), now=now
         )
     assert type_.value.code == "event.type_unknown"
-
-
-async def cases_of_person(conn: AsyncConnection, token: str) -> list[str]:
-    rows = await conn.execute(
-        text("SELECT case_id FROM party WHERE :token IN (name_token, identity_token)"), {"token": token}
-    )
-    return list(rows.scalars())
-
-
-async def test_people_are_found_by_their_number_however_written(
-    web: Database, keyring: MemoryKeyring, now: datetime
-) -> None:
-    person = Party(role=PartyRole.APPLICANT, name="Émilie d’Essai", identity_number="AB-77 001")
-    accepted = await accept_event(
-        web, keyring, envelope("person"), application("person", parties=[person]), [], client=sender(), now=now
-    )
-    async with web.transaction(TENANT) as conn:
-        for token in (
-            await parties.identity_token(keyring, TENANT, "ab77001"),
-            await parties.name_token(keyring, TENANT, "emilie  D'ESSAI"),
-        ):
-            assert await cases_of_person(conn, token) == [accepted.case_id]
-
-
-@pytest.mark.parametrize("given", ["", " - "])
-async def test_an_applicant_sent_without_a_number_is_found_by_the_answer(
-    given: str, web: Database, keyring: MemoryKeyring, now: datetime
-) -> None:
-    people = [
-        Party(role=PartyRole.REPRESENTATIVE, name="Rachid Modèle"),
-        Party(role=PartyRole.APPLICANT, name="Amina Essai", identity_number=given),
-        Party(role=PartyRole.APPLICANT, name="Salma Essai"),
-    ]
-    id_ = f"answered{given}"
-    data = application(id_, parties=people, answers={"identity_number": f"qx-88 0{len(given)}"})
-    accepted = await accept_event(web, keyring, envelope(id_), data, [], client=sender(), now=now)
-    assert accepted.case_id is not None
-    token = await parties.identity_token(keyring, TENANT, f"QX880{len(given)}")
-    async with web.transaction(TENANT) as conn:
-        assert await cases_of_person(conn, token) == [accepted.case_id]
-        rows = await conn.execute(text("SELECT id FROM party WHERE identity_token = :token"), {"token": token})
-        assert list(rows.scalars()) == [f"{accepted.case_id}.2"]
-        cipher = await keyring.cipher(TENANT, accepted.case_id)
-        kept = await parties.parties_of(conn, TENANT, accepted.case_id, cipher)
-    assert [row.party for row in kept] == people
-
-
-async def _refused(web: Database, subject: str) -> list[str]:
-    async with web.transaction(TENANT) as conn:
-        entries = await entries_of(conn, TENANT, refusals_chain(subject))
-    return [json.loads(entry.header)["detail"]["code"] for entry in entries]

@@ -139,6 +139,11 @@ def an_event(reference: str = "", **changed: Any) -> dict[str, Any]:
     return {**made, "data": data, **changed}
 
 
+def doc(part: str, name: str = "promesse.pdf", **more: str) -> dict[str, str]:
+    """A document as an event's data names it."""
+    return {"name": name, "part": part, **more}
+
+
 @pytest.fixture(scope="session")
 async def readers() -> AsyncIterator[Readers]:
     """Processes that read documents, shared by all tests."""
