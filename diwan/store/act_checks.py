@@ -204,5 +204,5 @@ async def _register_says_the_same(conn: AsyncConnection, standing: Standing, cas
         raise Refused(
             "task.register_changed",
             "Since the dossier was examined, another case of this person has come to a signed decision.",
-            "Return the task, so that the dossier is examined anew.",
+            "Return the task, and have who reviews it return it too: so the dossier is examined anew.",
         )

@@ -129,3 +129,20 @@ async def test_an_only_authority_who_reviewed_signs_once_another_has_approved(of
     await _does(office, ALSO_A_CLERK, case, TaskAct.RETURN, reason="Que mon collègue l'examine.")
     await _does(office, CLERK, case, TaskAct.APPROVE, "sign")
     await _does(office, ALSO_A_CLERK, case, TaskAct.APPROVE, "decide")
+
+
+async def test_a_grant_that_was_signed_meanwhile_is_found_by_another_examination(office: Office) -> None:
+    first, second = await office.reviewed("granted-first"), await office.reviewed("granted-second")
+    for case in (first, second):
+        await _does(office, CLERK, case, TaskAct.APPROVE, "sign")
+    await _does(office, AUTHORITY, first, TaskAct.APPROVE, "decide")
+    await office.perform(await office.here(first))
+    refused = await _refused(office, AUTHORITY, second)
+    assert (refused.code, "who reviews it return it too" in refused.remedy) == ("task.register_changed", True)
+    await _does(office, AUTHORITY, second, TaskAct.RETURN, reason="Déjà aidé ?")
+    await _does(office, CLERK, second, TaskAct.RETURN, "examine", reason="Déjà aidé ?")
+    await office.examine(await office.here(second))
+    await _does(office, CLERK, second, TaskAct.APPROVE, "sign")
+    await _does(office, AUTHORITY, second, TaskAct.APPROVE, "decide")
+    await office.perform(await office.here(second))
+    assert (await office.row(second)).state.result == "refused"

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _ROOM = "3g"  # only what lies in it takes memory
+_TRIES = 50  # its owners write all the time
 
 
 class SmallDisk:
@@ -26,9 +27,11 @@ class SmallDisk:
         self.mounted = os.geteuid() == 0 and _run("mount", "-t", "tmpfs", "-o", options, "diwan-faults", str(folder))
 
     def fill(self) -> bool:
-        """No byte more can be written. False where it has already no room or is not ours."""
-        if not self.mounted:
-            return False
+        """No byte more can be written. False where it is not ours."""
+        return self.mounted and any(self._shrunk() for _ in range(_TRIES))
+
+    def _shrunk(self) -> bool:
+        """Whether it was made as small as what lies in it; not where that grew meanwhile."""
         stat = os.statvfs(self.folder)
         used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
         return _run("mount", "-o", f"remount,size={used}", str(self.folder))

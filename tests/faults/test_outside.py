@@ -164,6 +164,19 @@ def test_a_small_disk_is_full_and_free_again(tmp_path: Path) -> None:
         small.close()
 
 
+def test_a_disk_that_grows_while_it_is_made_small_is_made_small_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([False, False, True])
+    small = disk.SmallDisk(tmp_path)
+    mounted, small.mounted = small.mounted, True
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "_run", lambda *command: next(answers))  # pyright: ignore[reportUnknownLambdaType]
+        assert small.fill()
+    small.mounted = mounted
+    small.close()
+
+
 def test_a_family_is_found_with_children_in_sessions_of_their_own() -> None:
     command = [sys.executable, "-c", "import subprocess, sys; subprocess.run(['cat'], start_new_session=True)"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
