@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from activities.dossier import submitted
 from agents.dossier import SubmittedDocument
 from diwan.domain.ports import Cipher
@@ -13,6 +11,7 @@ from diwan.domain.text import Language
 from diwan.procedures.periods import Calendar, calendar_of
 from diwan.procedures.schema import Procedure
 from diwan.store import briefs, procedures
+from diwan.store.connection import Connection
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Brief:
     documents: list[SubmittedDocument]
 
 
-async def read_brief(conn: AsyncConnection, tenant: str, case: str, cipher: Cipher) -> Brief:
+async def read_brief(conn: Connection, tenant: str, case: str, cipher: Cipher) -> Brief:
     """Reads it within the transaction of `conn`. Raises `NotFound`."""
     row = await briefs.brief_row(conn, tenant, case, cipher)
     procedure = await procedures.procedure_of(conn, tenant, row.procedure_hash)

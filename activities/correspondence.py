@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from activities.dossier import Dossier, read_dossier
 from activities.letters import Letter, Occasion, Signature, compose
 from activities.moves import announce, carry
@@ -22,6 +20,7 @@ from diwan.procedures.flow import after_step
 from diwan.procedures.steps import APPROVED, DONE, ActStep, LetterKind
 from diwan.store import cases, decisions, delegations, inbox, letters, notifications, runs, tasks, tenants
 from diwan.store.change import Change, change_case
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from workflows.calls import StepRef
 
@@ -83,7 +82,7 @@ class Correspondence:
         return True
 
 
-async def _signed(conn: AsyncConnection, dossier: Dossier, occasion: Occasion) -> Occasion:
+async def _signed(conn: Connection, dossier: Dossier, occasion: Occasion) -> Occasion:
     """With the signature under the latest completed task to sign, and who had a part in the proposal."""
     tenant, case = dossier.case.tenant, dossier.case.id
     signed = [task for task in await tasks.tasks_of(conn, tenant, case) if task.kind is TaskKind.SIGN]

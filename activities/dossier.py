@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from agents.dossier import SubmittedDocument, short_names
 from agents.examiner import Quote
 from diwan.domain.decision import Proposal
@@ -21,6 +19,7 @@ from diwan.procedures.periods import Calendar, calendar_of
 from diwan.procedures.schema import Procedure
 from diwan.store import documents, facts, parties, procedures, proposals
 from diwan.store.change import CaseRow
+from diwan.store.connection import Connection
 
 QUARANTINED = "quarantined"
 UNREADABLE = "unreadable"
@@ -95,7 +94,7 @@ def submitted(received: Sequence[_Received]) -> list[SubmittedDocument]:
     ]
 
 
-async def read_dossier(conn: AsyncConnection, case: CaseRow, cipher: Cipher) -> Dossier:
+async def read_dossier(conn: Connection, case: CaseRow, cipher: Cipher) -> Dossier:
     """Opens a case within the transaction of `conn`; under its lock if that is held."""
     procedure = await procedures.procedure_of(conn, case.tenant, case.procedure_hash)
     people = await parties.parties_of(conn, case.tenant, case.id, cipher)
@@ -116,7 +115,7 @@ async def read_dossier(conn: AsyncConnection, case: CaseRow, cipher: Cipher) -> 
     )
 
 
-async def read_cited_pages(conn: AsyncConnection, dossier: Dossier, quotes: Sequence[Quote]) -> list[PageText]:
+async def read_cited_pages(conn: Connection, dossier: Dossier, quotes: Sequence[Quote]) -> list[PageText]:
     """The text of the pages that quotes are said to stand on, each once, as far as they were read.
 
     Never all pages: this is asked under the case's lock, and a dossier may have thousands.

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agents.loop import Turn
 from agents.messages import Exchange
@@ -17,6 +16,7 @@ from agents.spec import AgentSpec
 from diwan.domain.errors import NotFound
 from diwan.domain.ports import Cipher
 from diwan.store import calls
+from diwan.store.connection import Connection
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Transcript:
 
 
 async def read_transcript(
-    conn: AsyncConnection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher, *, known: Sequence[Exchange] = ()
+    conn: Connection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher, *, known: Sequence[Exchange] = ()
 ) -> Transcript:
     """The used answer of every call of the run, in order, parsed as it was when it came; `known` are its first ones."""
     recorded = await calls.recorded(conn, tenant, run, cipher, after=len(known))
@@ -66,7 +66,7 @@ class Transcripts:
         self._runs = runs
         self._kept: OrderedDict[tuple[str, str], tuple[Cipher, list[Exchange]]] = OrderedDict()
 
-    async def read(self, conn: AsyncConnection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher) -> Transcript:
+    async def read(self, conn: Connection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher) -> Transcript:
         """As `read_transcript`."""
         opened_by, known = self._kept.pop((tenant, run), (cipher, []))
         transcript = await read_transcript(conn, tenant, spec, run, cipher, known=known if opened_by is cipher else ())
@@ -87,7 +87,7 @@ def _whole(exchange: Exchange) -> bool:
 
 
 async def read_request(
-    conn: AsyncConnection, tenant: str, spec: AgentSpec, run: str, call: int, position: int, cipher: Cipher
+    conn: Connection, tenant: str, spec: AgentSpec, run: str, call: int, position: int, cipher: Cipher
 ) -> RequestedCall:
     """The tool call that the answer of model call `call` asks for at `position`. Raises `NotFound`."""
     answer = await calls.used_answer(conn, tenant, run, call, cipher)

@@ -9,8 +9,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import date, datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from diwan.domain.actor import system
 from diwan.domain.case import Result
 from diwan.domain.errors import Conflict
@@ -20,6 +18,7 @@ from diwan.embedded.child import Say
 from diwan.embedded.parts import Parts
 from diwan.procedures.examples import example_names, example_text
 from diwan.store import migrate, ministries, procedures
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 
 TENANT = "demo"
@@ -95,7 +94,7 @@ async def bootstrap(parts: Parts, *, clock: Callable[[], datetime], say: Say) ->
         await db.dispose()
 
 
-async def _publish(conn: AsyncConnection, name: str, now: datetime, say: Say) -> None:
+async def _publish(conn: Connection, name: str, now: datetime, say: Say) -> None:
     try:
         await procedures.publish(conn, TENANT, example_text(name), system(TENANT, "bootstrap"), now=now)
     except Conflict:

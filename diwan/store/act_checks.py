@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from diwan.domain.actor import Actor, Role
 from diwan.domain.decision import Assessment
 from diwan.domain.errors import Conflict, InvalidInput, Refused
@@ -15,6 +13,7 @@ from diwan.domain.task import ActInput, TaskAct, TaskKind, TaskStatus
 from diwan.procedures.periods import calendar_of
 from diwan.procedures.steps import APPROVED
 from diwan.store.change import CaseRow
+from diwan.store.connection import Connection
 from diwan.store.delegations import valid_delegation
 from diwan.store.grants import GRANTS, promised_elsewhere
 from diwan.store.procedures import Published
@@ -147,7 +146,7 @@ def _to_set(assessment: Assessment) -> list[str]:
 
 
 async def check_signature(
-    conn: AsyncConnection, standing: Standing, case: CaseRow, procedure: Published, now: datetime
+    conn: Connection, standing: Standing, case: CaseRow, procedure: Published, now: datetime
 ) -> str:
     """The delegation under which a decision is signed; empty for other acts. Raises `Refused` where there is none.
 
@@ -179,7 +178,7 @@ async def check_signature(
     return found
 
 
-async def _signer_did_not_review(conn: AsyncConnection, standing: Standing) -> None:
+async def _signer_did_not_review(conn: Connection, standing: Standing) -> None:
     """The last approval of each review counts: any earlier one would bar an office's only authority for ever."""
     assert standing.task.case_id is not None
     before = await tasks_of(conn, standing.task.tenant, standing.task.case_id)
@@ -193,7 +192,7 @@ async def _signer_did_not_review(conn: AsyncConnection, standing: Standing) -> N
         )
 
 
-async def _register_says_the_same(conn: AsyncConnection, standing: Standing, case: CaseRow) -> None:
+async def _register_says_the_same(conn: Connection, standing: Standing, case: CaseRow) -> None:
     """A grant signed since the dossier was examined, in another case of the same person, counts before this one."""
     assert standing.proposal is not None
     relied_on = any(

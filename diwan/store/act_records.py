@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import Conflict
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.domain.task import TaskAct
+from diwan.store.connection import Connection
 from diwan.store.sealing import context
 from diwan.store.tables import task, task_act
 from diwan.store.tasks import TaskRow
@@ -32,7 +32,7 @@ def _place(task_id: str, key: str) -> str:
     return context("task_act.reason_sealed", task_id, key)
 
 
-async def stored_act(conn: AsyncConnection, tenant: str, task_id: str, key: str) -> StoredAct | None:
+async def stored_act(conn: Connection, tenant: str, task_id: str, key: str) -> StoredAct | None:
     """The act that was done under this key, if any."""
     a = task_act.c
     found = await conn.execute(
@@ -44,9 +44,7 @@ async def stored_act(conn: AsyncConnection, tenant: str, task_id: str, key: str)
     return StoredAct(TaskAct(row.act), *row[1:]) if row else None
 
 
-async def insert_act(
-    conn: AsyncConnection, cipher: Cipher, row: TaskRow, key: str, act: StoredAct, reason: str
-) -> None:
+async def insert_act(conn: Connection, cipher: Cipher, row: TaskRow, key: str, act: StoredAct, reason: str) -> None:
     """Stores an act with its answer; the reason is sealed."""
     sealed = cipher.seal(RetentionClass.DECISION, _place(row.id, key), reason.encode()) if reason else None
     await conn.execute(
@@ -79,7 +77,7 @@ _CHANGING = (
 )
 
 
-async def update_task(conn: AsyncConnection, after: TaskRow) -> None:
+async def update_task(conn: Connection, after: TaskRow) -> None:
     """Writes a task as an act leaves it. Raises `Conflict` where it is no longer open."""
     values = {name: getattr(after, name) for name in _CHANGING}
     values.update(status=after.status.value, roles=[role.value for role in after.roles])

@@ -12,7 +12,6 @@ from datetime import datetime
 import structlog
 from pydantic import BaseModel
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.actor import Actor
 from diwan.domain.errors import Conflict, InvalidInput, Refused
@@ -25,6 +24,7 @@ from diwan.store import clock_watch, edits, inbox, stray_events
 from diwan.store.act_checks import Standing, check_act, check_signature
 from diwan.store.act_records import StoredAct, insert_act, stored_act, update_task
 from diwan.store.change import Change, change_case
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.digests import keyed_digest
 from diwan.store.entries import EntryFields, append_entry
@@ -173,7 +173,7 @@ async def _effect(
     return after
 
 
-async def _without_case(conn: AsyncConnection, cipher: Cipher, task_id: str, request: _Request) -> TaskView:
+async def _without_case(conn: Connection, cipher: Cipher, task_id: str, request: _Request) -> TaskView:
     """The task of a stray event: its own row is locked, its own chain has the entry."""
     tenant = request.actor.tenant
     await conn.execute(_LOCK_TASK, {"tenant": tenant, "id": task_id})
@@ -254,7 +254,7 @@ def _completed(task: TaskRow, request: _Request, outcome: str) -> TaskRow:
     )
 
 
-async def _done_before(conn: AsyncConnection, tenant: str, task_id: str, request: _Request) -> TaskView | None:
+async def _done_before(conn: Connection, tenant: str, task_id: str, request: _Request) -> TaskView | None:
     done = await stored_act(conn, tenant, task_id, request.key)
     if done is None:
         return None
@@ -267,7 +267,7 @@ async def _done_before(conn: AsyncConnection, tenant: str, task_id: str, request
     return TaskView.model_validate(done.answer)
 
 
-async def _store_act(conn: AsyncConnection, cipher: Cipher, after: TaskRow, request: _Request) -> None:
+async def _store_act(conn: Connection, cipher: Cipher, after: TaskRow, request: _Request) -> None:
     answer = view_of(after).model_dump(mode="json")
     act = StoredAct(request.act, request.actor.subject, request.digest, answer, request.now)
     await insert_act(conn, cipher, after, request.key, act, request.given.reason)

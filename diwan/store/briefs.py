@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from diwan.domain.errors import NotFound
 from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import Cipher
-from diwan.store.database import Statement
+from diwan.store.connection import Connection, Statement
 from diwan.store.facts import open_fact
 
 _IDENTITY = "identity_number"
@@ -37,7 +35,7 @@ class BriefRow:
     documents: list[BriefedDocument]
 
 
-async def brief_row(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> BriefRow:
+async def brief_row(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> BriefRow:
     """Raises `NotFound` for no such case (of this tenant)."""
     row = await _BRIEF.row(
         conn,

@@ -14,12 +14,11 @@ from typing import Any
 
 import orjson
 from pydantic import JsonValue
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import Conflict, Unavailable
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
-from diwan.store.database import Statement
+from diwan.store.connection import Connection, Statement
 from diwan.store.sealing import context, open_json, seal_json
 
 
@@ -53,7 +52,7 @@ class Recorded:
     attempts: Mapping[int, int]
 
 
-async def recorded(conn: AsyncConnection, tenant: str, run: str, cipher: Cipher, *, after: int = 0) -> Recorded:
+async def recorded(conn: Connection, tenant: str, run: str, cipher: Cipher, *, after: int = 0) -> Recorded:
     """What a run has on record of the calls after `after`, opened."""
     answers: list[UsedAnswer] = []
     results: list[ToolResult] = []
@@ -80,7 +79,7 @@ _RECORDED = Statement(
 )
 
 
-async def used_answer(conn: AsyncConnection, tenant: str, run: str, call: int, cipher: Cipher) -> UsedAnswer | None:
+async def used_answer(conn: Connection, tenant: str, run: str, call: int, cipher: Cipher) -> UsedAnswer | None:
     """The answer of one call that counts, where it has one."""
     row = await _USED_ANSWER.row(conn, {"tenant": tenant, "run": run, "call": call})
     if row is None:
@@ -110,7 +109,7 @@ def _tool_place(column: str, run: str, call: int, position: int) -> str:
 
 
 async def store_request(
-    conn: AsyncConnection,
+    conn: Connection,
     tenant: str,
     *,
     case_id: str,

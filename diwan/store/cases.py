@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.case import CaseStatus
 from diwan.domain.errors import InvalidInput, NotFound
 from diwan.store.change import SELECT_CASE, CaseRow, case_row
+from diwan.store.connection import Connection
 
 
-async def get_case(conn: AsyncConnection, tenant: str, key: str) -> CaseRow:
+async def get_case(conn: Connection, tenant: str, key: str) -> CaseRow:
     """The case of this id or number, not locked. Raises `NotFound`."""
     case = await find_case(conn, tenant, key)
     if case is None:
@@ -22,13 +22,13 @@ async def get_case(conn: AsyncConnection, tenant: str, key: str) -> CaseRow:
     return case
 
 
-async def find_case(conn: AsyncConnection, tenant: str, key: str) -> CaseRow | None:
+async def find_case(conn: Connection, tenant: str, key: str) -> CaseRow | None:
     """As `get_case`, None where there is none."""
     row = (await conn.execute(_BY_KEY, {"tenant": tenant, "key": key})).mappings().one_or_none()
     return case_row(row) if row else None
 
 
-async def case_of_reference(conn: AsyncConnection, tenant: str, source: str, reference: str) -> CaseRow | None:
+async def case_of_reference(conn: Connection, tenant: str, source: str, reference: str) -> CaseRow | None:
     """The case that was opened under a source's own reference."""
     parameters = {"tenant": tenant, "source": source, "reference": reference}
     row = (await conn.execute(_BY_REFERENCE, parameters)).mappings().one_or_none()
@@ -49,7 +49,7 @@ class CasePage:
 
 
 async def list_cases(
-    conn: AsyncConnection,
+    conn: Connection,
     tenant: str,
     *,
     status: CaseStatus | None = None,
@@ -100,7 +100,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         ) from None
 
 
-async def numbers_of(conn: AsyncConnection, tenant: str, ids: Collection[str]) -> dict[str, str]:
+async def numbers_of(conn: Connection, tenant: str, ids: Collection[str]) -> dict[str, str]:
     """The numbers of these cases, by id."""
     rows = await conn.execute(_NUMBERS, {"tenant": tenant, "ids": sorted(ids)})
     return {row.id: row.number for row in rows}

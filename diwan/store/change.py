@@ -14,13 +14,12 @@ from typing import Any, Unpack, cast
 
 import orjson
 from sqlalchemy import RowMapping, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.actor import Actor
 from diwan.domain.case import CaseState, CaseStatus, StepKind
 from diwan.domain.errors import Conflict, Final, NotFound
 from diwan.ledger.entry import canonical
-from diwan.store.database import Statement
+from diwan.store.connection import Connection, Statement
 from diwan.store.entries import INSERT_ENTRY, EntryDraft, EntryFields, Place, build_entry
 from diwan.tracing import spans
 
@@ -73,7 +72,7 @@ class Change:
     instant that everything in it is stamped with.
     """
 
-    def __init__(self, conn: AsyncConnection, case: CaseRow, now: datetime) -> None:
+    def __init__(self, conn: Connection, case: CaseRow, now: datetime) -> None:
         self.conn = conn
         self.case = case
         self.now = _after(case.changed_at, now)
@@ -214,7 +213,7 @@ def _standing(
 
 
 @asynccontextmanager
-async def change_case(conn: AsyncConnection, tenant: str, case_id: str, *, now: datetime) -> AsyncGenerator[Change]:
+async def change_case(conn: Connection, tenant: str, case_id: str, *, now: datetime) -> AsyncGenerator[Change]:
     """Locks the case, gives it to be changed, writes entry and row at the end; on an error nothing is written.
 
     Must be the first thing in its transaction that locks anything, and the only case in it. Raises `NotFound` for no
@@ -227,7 +226,7 @@ async def change_case(conn: AsyncConnection, tenant: str, case_id: str, *, now: 
     await change._write()  # pyright: ignore[reportPrivateUsage]
 
 
-async def _locked(conn: AsyncConnection, tenant: str, case_id: str) -> CaseRow:
+async def _locked(conn: Connection, tenant: str, case_id: str) -> CaseRow:
     _one_case_only(conn, tenant, case_id)
     row = await _LOCK.row(conn, {"tenant": tenant, "id": case_id})
     if row is None:
@@ -235,13 +234,11 @@ async def _locked(conn: AsyncConnection, tenant: str, case_id: str) -> CaseRow:
     return case_row(row._asdict())
 
 
-def _one_case_only(conn: AsyncConnection, tenant: str, case_id: str) -> None:
+def _one_case_only(conn: Connection, tenant: str, case_id: str) -> None:
     """Two cases in one transaction could be locked in either order, and then deadlock with another transaction."""
-    transaction = conn.sync_connection and conn.sync_connection.get_transaction()
-    held = conn.info.get("diwan.case")
-    if held is not None and held[0] is transaction and held[1] != (tenant, case_id):
+    if conn.case not in (None, (tenant, case_id)):
         raise Final("change.second_case", "A transaction changes one case.", "Use a transaction for each.")
-    conn.info["diwan.case"] = (transaction, (tenant, case_id))
+    conn.case = (tenant, case_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +261,7 @@ class NewCase:
 
 
 async def create_case(
-    conn: AsyncConnection, tenant: str, new: NewCase, draft: EntryDraft, *, now: datetime
+    conn: Connection, tenant: str, new: NewCase, draft: EntryDraft, *, now: datetime
 ) -> CaseRow | None:
     """Version 1 with its entry, locked for this transaction; None where (source, reference) has its case already.
 
@@ -302,7 +299,7 @@ _INSERT_CASE = text(
 _INSERT_ENTRY = text(INSERT_ENTRY)
 
 
-async def number_case(conn: AsyncConnection, tenant: str, case_id: str, series: str) -> str:
+async def number_case(conn: Connection, tenant: str, case_id: str, series: str) -> str:
     """Gives a case that this transaction opened the next number of a series (`DW-2026` gives DW-2026-000142).
 
     The series stays locked until the commit, so this comes last: openings take turns only from here on.

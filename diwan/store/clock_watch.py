@@ -14,13 +14,13 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Row, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.actor import Actor, system
 from diwan.domain.clock import Anchor, Finding, Jump, Reading, Tolerance, Why, jump_of
 from diwan.domain.errors import Conflict, InvalidInput
 from diwan.domain.ports import Cipher
 from diwan.store.change import Change
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.entries import append_entry
 from diwan.store.tables import case_file, clock_watch
@@ -62,11 +62,11 @@ class ClockWatch:
         self._tolerance = tolerance
         self._part = part
 
-    async def look(self, conn: AsyncConnection, tenant: str) -> Standing:
+    async def look(self, conn: Connection, tenant: str) -> Standing:
         """Compares this machine's clocks with what was seen before, within a transaction of the tenant."""
         return (await self.read(conn, tenant))[1]
 
-    async def read(self, conn: AsyncConnection, tenant: str) -> tuple[datetime, Standing]:
+    async def read(self, conn: Connection, tenant: str) -> tuple[datetime, Standing]:
         """As `look`, with the time that was looked at."""
         row = await _row(conn, tenant)
         reading = self._read()
@@ -77,7 +77,7 @@ class ClockWatch:
         return reading.wall, _standing(row)
 
     async def confirm(
-        self, conn: AsyncConnection, actor: Actor, finding: Finding, since: datetime, reason: str, cipher: Cipher
+        self, conn: Connection, actor: Actor, finding: Finding, since: datetime, reason: str, cipher: Cipher
     ) -> None:
         """A person has looked: dates fall again from now on, those that were due meanwhile first. On the ledger.
 
@@ -118,7 +118,7 @@ class ClockWatch:
         stale = reading.boot not in row.anchors or row.seen_at is None or reading.wall - row.seen_at > _FRESH
         return stale or self._jump(row, reading) is not None
 
-    async def _note(self, conn: AsyncConnection, tenant: str, row: Row[Any], reading: Reading) -> Standing:
+    async def _note(self, conn: Connection, tenant: str, row: Row[Any], reading: Reading) -> Standing:
         jump = self._jump(row, reading)
         if jump is None:
             anchors = {reading.boot: _stored(reading), **row.anchors}
@@ -163,13 +163,13 @@ def _standing(row: Row[Any] | None) -> Standing:
     return Standing(row.frozen_at, row.stands_at, row.reason, timedelta(seconds=row.off_s))
 
 
-async def _row(conn: AsyncConnection, tenant: str, *, lock: bool = False) -> Row[Any] | None:
+async def _row(conn: Connection, tenant: str, *, lock: bool = False) -> Row[Any] | None:
     wanted = select(clock_watch).where(clock_watch.c.tenant == tenant)
     return (await conn.execute(wanted.with_for_update() if lock else wanted)).one_or_none()
 
 
 async def _write(
-    conn: AsyncConnection, tenant: str, standing: Standing, anchors: dict[str, Any], seen_at: datetime | None
+    conn: Connection, tenant: str, standing: Standing, anchors: dict[str, Any], seen_at: datetime | None
 ) -> None:
     await conn.execute(
         update(clock_watch)
@@ -188,7 +188,7 @@ async def _write(
 # --- for those who only ask -----------------------------------------------------------------------------------------
 
 
-async def standing(conn: AsyncConnection, tenant: str) -> Standing:
+async def standing(conn: Connection, tenant: str) -> Standing:
     """Whether the tenant's dates stand still, as last noticed."""
     return _standing(await _row(conn, tenant))
 
@@ -199,7 +199,7 @@ async def mark_unsure(change: Change) -> None:
         change.state.flags.append(CLOCK_UNSURE)
 
 
-async def unsure_cases(conn: AsyncConnection, tenant: str, *, limit: int = 100) -> list[str]:
+async def unsure_cases(conn: Connection, tenant: str, *, limit: int = 100) -> list[str]:
     """Numbers of cases that are flagged `CLOCK_UNSURE`, those changed last first."""
     flagged = case_file.c.state["flags"].contains([CLOCK_UNSURE])
     found = await conn.execute(
@@ -211,7 +211,7 @@ async def unsure_cases(conn: AsyncConnection, tenant: str, *, limit: int = 100) 
     return list(found.scalars())
 
 
-async def frozen_ministries(conn: AsyncConnection) -> int:
+async def frozen_ministries(conn: Connection) -> int:
     """How many ministries' dates stand still, of those that the role sees: all, for the relay and the case worker."""
     found = await conn.execute(select(func.count(clock_watch.c.tenant)).where(clock_watch.c.frozen_at.is_not(None)))
     return found.scalar_one()

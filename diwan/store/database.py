@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import psycopg
-from psycopg.rows import namedtuple_row
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from diwan.domain.errors import Final, Unavailable
+from diwan.store.connection import Connection
 
 # A statement or a forgotten transaction never holds a case's row for long.
 _SETTINGS = {
@@ -49,55 +48,6 @@ def driver_url(url: str) -> str:
     return f"postgresql+psycopg{separator}{rest}"
 
 
-class Statement:
-    """SQL with `:names`, run by psycopg itself in the transaction of a connection of ours.
-
-    For what every step of every agent does: SQLAlchemy's way to psycopg costs several times what the statement does
-    (docs/adr/0017-statements-of-a-step.md). Values are bound, binary both ways; psycopg prepares what comes often.
-    """
-
-    def __init__(self, sql: str) -> None:
-        self._query = _NAME.sub(r"%(\1)s", sql.replace("%", "%%")).encode()
-
-    async def rows(self, conn: AsyncConnection, parameters: Mapping[str, object]) -> list[Any]:
-        """The rows, as named tuples."""
-        return await (await self._run(conn, parameters)).fetchall()
-
-    async def row(self, conn: AsyncConnection, parameters: Mapping[str, object]) -> Any | None:
-        """The first row, as a named tuple; None where there is none."""
-        return await (await self._run(conn, parameters)).fetchone()
-
-    async def write(self, conn: AsyncConnection, parameters: Mapping[str, object]) -> int:
-        """How many rows it wrote: to be looked at by whoever calls it."""
-        return (await self._run(conn, parameters)).rowcount
-
-    async def _run(self, conn: AsyncConnection, parameters: Mapping[str, object]) -> psycopg.AsyncCursor[Any]:
-        driver = _driver(conn)
-        try:
-            cursor = driver.cursor(binary=True, row_factory=namedtuple_row)
-            return await cursor.execute(self._query, parameters)
-        except psycopg.Error as error:
-            # As SQLAlchemy raises it, so that callers need not know who ran the statement.
-            raised = DBAPIError.instance(
-                *(self._query.decode(), None, error, psycopg.Error),
-                hide_parameters=True,
-                connection_invalidated=driver.closed,
-            )
-            raise raised from error
-
-
-# `::` is a cast.
-_NAME = re.compile(r"(?<![:\w]):([a-z_]\w*)")
-_SET_TENANT = Statement("SELECT set_config('diwan.tenant', :tenant, true)")
-
-
-def _driver(conn: AsyncConnection) -> psycopg.AsyncConnection[Any]:
-    below = conn.sync_connection
-    driver: Any = below.connection.driver_connection if below is not None else None
-    assert isinstance(driver, psycopg.AsyncConnection)
-    return cast("psycopg.AsyncConnection[Any]", driver)
-
-
 class Database:
     """A pool of connections of one role. `transaction` is the only way to the tables."""
 
@@ -117,6 +67,11 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=30,
+            # The one that came back last is the warmest: its statements are prepared, its server process is in cache.
+            pool_use_lifo=True,
+            # `Connection` begins, commits and rolls back, and gives nothing back that is in a transaction.
+            isolation_level="AUTOCOMMIT",
+            pool_reset_on_return=None,
             hide_parameters=True,
             # Without it an INSERT's row count is -1, and ON CONFLICT DO NOTHING cannot be told from a row.
             execution_options={"preserve_rowcount": True},
@@ -140,7 +95,7 @@ class Database:
         return cls(engine, role)
 
     @asynccontextmanager
-    async def transaction(self, tenant: str | None, *, snapshot: bool = False) -> AsyncGenerator[AsyncConnection]:
+    async def transaction(self, tenant: str | None, *, snapshot: bool = False) -> AsyncGenerator[Connection]:
         """One transaction that sees and writes the rows of `tenant` only; commits at exit.
 
         Each statement sees what is committed (READ COMMITTED); with `snapshot` all see the same and none may write.
@@ -150,11 +105,15 @@ class Database:
         idempotency keys tell.
         """
         try:
-            async with self._engine.connect() as connection, _begun(connection, snapshot):
-                if tenant is not None:
-                    await _SET_TENANT.row(connection, {"tenant": tenant})
+            connection = Connection(self._engine, await self._engine.raw_connection())
+            try:
+                await connection.begin(tenant, snapshot=snapshot)
                 yield connection
-        except DBAPIError as error:
+                await connection.commit()
+            except BaseException:
+                await connection.abandon()
+                raise
+        except (DBAPIError, psycopg.Error) as error:
             if _may_pass(error):
                 raise Unavailable(
                     "database.unavailable", "The database could not do this now.", "Try again."
@@ -168,15 +127,11 @@ class Database:
         await self._engine.dispose()
 
 
-@asynccontextmanager
-async def _begun(connection: AsyncConnection, snapshot: bool) -> AsyncGenerator[None]:
-    if snapshot:
-        await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    async with connection.begin():
-        yield
-
-
-def _may_pass(error: DBAPIError) -> bool:
+def _may_pass(error: DBAPIError | psycopg.Error) -> bool:
+    """What connecting raises is psycopg's own; all else is SQLAlchemy's, with psycopg's within."""
+    if isinstance(error, psycopg.Error):
+        lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return isinstance(error, _PASSING) or (lost and error.sqlstate is None)
     if isinstance(error.orig, _PASSING) or error.connection_invalidated:
         return True
     # Without a SQLSTATE nothing came from the server: the connection failed or broke.

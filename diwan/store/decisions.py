@@ -7,13 +7,13 @@ from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.case import Result
 from diwan.domain.decision import Proposal
 from diwan.domain.errors import Conflict
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
+from diwan.store.connection import Connection
 from diwan.store.proposals import Salted, salted
 from diwan.store.sealing import context, open_value, seal_value
 from diwan.store.tables import decision
@@ -68,7 +68,7 @@ async def store_decision(
     return commitment
 
 
-async def decision_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> DecisionRow | None:
+async def decision_of(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> DecisionRow | None:
     """The decision of a case, None while there is none. Raises `Tampered`."""
     found = await conn.execute(select(decision).where(decision.c.tenant == tenant, decision.c.case_id == case_id))
     row = found.one_or_none()

@@ -7,10 +7,10 @@ from datetime import date
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.case import Result
 from diwan.domain.errors import NotFound
+from diwan.store.connection import Connection
 from diwan.store.tables import delegation
 
 
@@ -33,14 +33,14 @@ class Delegation:
     revoked_on: date | None = None
 
 
-async def add_delegation(conn: AsyncConnection, tenant: str, given: Delegation) -> None:
+async def add_delegation(conn: Connection, tenant: str, given: Delegation) -> None:
     """Stores a delegation; one of this id stays as it is. The owner's role only."""
     values = {name: getattr(given, name) for name in Delegation.__dataclass_fields__}
     values["results"] = [result.value for result in given.results]
     await conn.execute(postgresql.insert(delegation).values(tenant=tenant, **values).on_conflict_do_nothing())
 
 
-async def revoke_delegation(conn: AsyncConnection, tenant: str, id_: str, *, on: date) -> None:
+async def revoke_delegation(conn: Connection, tenant: str, id_: str, *, on: date) -> None:
     """From `on` the delegation no longer holds. Raises `NotFound`."""
     done = await conn.execute(
         update(delegation).where(delegation.c.tenant == tenant, delegation.c.id == id_).values(revoked_on=on)
@@ -50,7 +50,7 @@ async def revoke_delegation(conn: AsyncConnection, tenant: str, id_: str, *, on:
 
 
 async def valid_delegation(
-    conn: AsyncConnection, tenant: str, subject: str, procedure: str, result: Result, amount: int | None, *, on: date
+    conn: Connection, tenant: str, subject: str, procedure: str, result: Result, amount: int | None, *, on: date
 ) -> str | None:
     """The id of a delegation under which `subject` may sign this decision on this day; None where there is none."""
     d = delegation.c
@@ -72,7 +72,7 @@ async def valid_delegation(
     return found.scalar_one_or_none()
 
 
-async def reference_of(conn: AsyncConnection, tenant: str, id_: str) -> str:
+async def reference_of(conn: Connection, tenant: str, id_: str) -> str:
     """The act that gave the delegation, as letters cite it. Raises `NotFound`."""
     found = await conn.execute(
         select(delegation.c.reference).where(delegation.c.tenant == tenant, delegation.c.id == id_)

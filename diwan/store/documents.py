@@ -15,12 +15,11 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import Conflict, NotFound, Tampered
 from diwan.domain.facts import PageText
 from diwan.domain.ports import Cipher, RetentionClass
-from diwan.store.database import Statement
+from diwan.store.connection import Connection, Statement
 from diwan.store.sealing import context, open_value, seal_value
 from diwan.store.tables import blob, document, page
 
@@ -117,7 +116,7 @@ def seal_document(cipher: Cipher, id_: str, new: NewDocument) -> SealedDocument:
     return SealedDocument(id_, row, {"hash": address, "bytes_sealed": sealed})
 
 
-async def insert_blob(conn: AsyncConnection, tenant: str, address: str, sealed: bytes) -> None:
+async def insert_blob(conn: Connection, tenant: str, address: str, sealed: bytes) -> None:
     """Stores ciphertext under its address; the same again does nothing."""
     await conn.execute(
         postgresql.insert(blob).values(tenant=tenant, hash=address, bytes_sealed=sealed).on_conflict_do_nothing()
@@ -125,7 +124,7 @@ async def insert_blob(conn: AsyncConnection, tenant: str, address: str, sealed: 
 
 
 async def insert_documents(
-    conn: AsyncConnection,
+    conn: Connection,
     tenant: str,
     case_id: str | None,
     event_id: str,
@@ -149,7 +148,7 @@ async def insert_documents(
 
 
 async def attach(
-    conn: AsyncConnection, tenant: str, case_id: str | None, event_id: str, made: SealedDocument, *, uploaded_by: str
+    conn: Connection, tenant: str, case_id: str | None, event_id: str, made: SealedDocument, *, uploaded_by: str
 ) -> None:
     """Gives a staged document, sealed anew, to an event. Raises `Conflict` where another event has taken it."""
     await insert_blob(conn, tenant, made.blob["hash"], made.blob["bytes_sealed"])
@@ -167,7 +166,7 @@ async def attach(
         raise Conflict("document.taken", "An uploaded document was used before.", "Upload it again.")
 
 
-async def file_document(conn: AsyncConnection, tenant: str, case_id: str, made: SealedDocument) -> None:
+async def file_document(conn: Connection, tenant: str, case_id: str, made: SealedDocument) -> None:
     """Gives the document of an event that matched no case, sealed anew, to a case, under that case's lock.
 
     Raises `Conflict` where a case has it already.
@@ -182,14 +181,12 @@ async def file_document(conn: AsyncConnection, tenant: str, case_id: str, made: 
         raise Conflict("document.taken", "A document of this event belongs to a case already.", "See that case.")
 
 
-async def stage(conn: AsyncConnection, tenant: str, made: SealedDocument, *, uploaded_by: str, now: datetime) -> None:
+async def stage(conn: Connection, tenant: str, made: SealedDocument, *, uploaded_by: str, now: datetime) -> None:
     """Keeps a document that came before its event; `made` is sealed under `staging_scope`."""
     await insert_documents(conn, tenant, None, "", [made], uploaded_by=uploaded_by, now=now)
 
 
-async def staged(
-    conn: AsyncConnection, tenant: str, document_id: str, cipher: Cipher, *, uploaded_by: str
-) -> NewDocument:
+async def staged(conn: Connection, tenant: str, document_id: str, cipher: Cipher, *, uploaded_by: str) -> NewDocument:
     """A staged document, opened. Raises `NotFound` where this sender staged none of this id or it was used."""
     row = await _one(conn, tenant, document_id)
     if row is None or row.event_id != "" or row.uploaded_by != uploaded_by:
@@ -207,7 +204,7 @@ async def staged(
     )
 
 
-async def taken(conn: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[Taken]:
+async def taken(conn: Connection, tenant: str, ids: Sequence[str]) -> list[Taken]:
     """What became of these documents, in their order."""
     d = document.c
     rows = await conn.execute(select(d.id, d.status, d.reason).where(d.tenant == tenant, d.id.in_(ids)))
@@ -215,7 +212,7 @@ async def taken(conn: AsyncConnection, tenant: str, ids: Sequence[str]) -> list[
     return [found[id_] for id_ in ids if id_ in found]
 
 
-async def documents_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[DocumentRow]:
+async def documents_of(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> list[DocumentRow]:
     """The documents of a case in the order they came."""
     rows = await conn.execute(
         select(document)
@@ -225,7 +222,7 @@ async def documents_of(conn: AsyncConnection, tenant: str, case_id: str, cipher:
     return [_document(row, cipher) for row in rows]
 
 
-async def document_scope(conn: AsyncConnection, tenant: str, document_id: str, *, without_case: str = "") -> str:
+async def document_scope(conn: Connection, tenant: str, document_id: str, *, without_case: str = "") -> str:
     """The id of the document's case, else `without_case`. Raises `NotFound` for no such document, or no scope."""
     row = await _one(conn, tenant, document_id)
     scope = (row.case_id or without_case) if row is not None else ""
@@ -234,9 +231,7 @@ async def document_scope(conn: AsyncConnection, tenant: str, document_id: str, *
     return str(scope)
 
 
-async def read_document(
-    conn: AsyncConnection, tenant: str, document_id: str, cipher: Cipher
-) -> tuple[DocumentRow, bytes]:
+async def read_document(conn: Connection, tenant: str, document_id: str, cipher: Cipher) -> tuple[DocumentRow, bytes]:
     """A document and its bytes as received; `cipher` is its case's. Raises `NotFound`, `Tampered`."""
     row = await _one(conn, tenant, document_id)
     if row is None:
@@ -246,7 +241,7 @@ async def read_document(
 
 
 async def update_document(
-    conn: AsyncConnection,
+    conn: Connection,
     tenant: str,
     document_id: str,
     *,
@@ -266,9 +261,7 @@ async def update_document(
         raise NotFound("document.unknown", "There is no such document.", "Check its id.")
 
 
-async def store_pages(
-    conn: AsyncConnection, tenant: str, case_id: str, pages: Sequence[PageText], cipher: Cipher
-) -> None:
+async def store_pages(conn: Connection, tenant: str, case_id: str, pages: Sequence[PageText], cipher: Cipher) -> None:
     """Keeps the text read from pages, under the case's lock. A page that has its text keeps it."""
     if not pages:
         return
@@ -285,7 +278,7 @@ async def store_pages(
     await conn.execute(postgresql.insert(page).on_conflict_do_nothing(), rows)
 
 
-async def pages_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[PageText]:
+async def pages_of(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> list[PageText]:
     """The text of all pages of a case, by document and page."""
     rows = await conn.execute(
         select(page.c.document_id, page.c.page, page.c.text_sealed)
@@ -298,7 +291,7 @@ async def pages_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cip
     ]
 
 
-async def page_of(conn: AsyncConnection, tenant: str, document_id: str, number: int, cipher: Cipher) -> PageText | None:
+async def page_of(conn: Connection, tenant: str, document_id: str, number: int, cipher: Cipher) -> PageText | None:
     """The text of one page (1-based), where it was read."""
     row = await _PAGE.row(conn, {"tenant": tenant, "document": document_id, "page": number})
     if row is None:
@@ -314,13 +307,13 @@ def _page_context(document_id: str, number: int) -> str:
     return context("page.text_sealed", document_id, number)
 
 
-async def _one(conn: AsyncConnection, tenant: str, document_id: str) -> Any:
+async def _one(conn: Connection, tenant: str, document_id: str) -> Any:
     found = await conn.execute(select(document).where(document.c.tenant == tenant, document.c.id == document_id))
     return found.one_or_none()
 
 
 async def read_blob(
-    conn: AsyncConnection, tenant: str, address: str, owner: str, retention: RetentionClass, cipher: Cipher
+    conn: Connection, tenant: str, address: str, owner: str, retention: RetentionClass, cipher: Cipher
 ) -> bytes:
     """What was sealed by `seal_blob` for `owner`. Raises `NotFound`, `Tampered`."""
     found = await conn.execute(select(blob.c.bytes_sealed).where(blob.c.tenant == tenant, blob.c.hash == address))

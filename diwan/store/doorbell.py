@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, case, exists, func, or_, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from diwan.store.connection import Connection
 from diwan.store.tables import case_file, clock_watch
 
 # A date that a live workflow would have acted on: past this, nothing will wake the case by itself.
@@ -33,7 +33,7 @@ class Bell:
     traceparent: str = ""
 
 
-async def cases_to_ring(conn: AsyncConnection, now: datetime, *, limit: int = 200) -> list[Bell]:
+async def cases_to_ring(conn: Connection, now: datetime, *, limit: int = 200) -> list[Bell]:
     """Cases with an unconsumed event or a date long past, not rung within their back-off, and those that are being
     worked on and were not rung for `SILENT`. What came in anew goes first, then what was not rung for longest.
     No date is past where dates stand still.
@@ -62,7 +62,7 @@ async def cases_to_ring(conn: AsyncConnection, now: datetime, *, limit: int = 20
     return [Bell(*row) for row in found]
 
 
-async def mark_rung(conn: AsyncConnection, bell: Bell, now: datetime) -> None:
+async def mark_rung(conn: Connection, bell: Bell, now: datetime) -> None:
     """Only when no event came in between: a ring for that one is still due."""
     c = case_file.c
     await conn.execute(

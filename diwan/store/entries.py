@@ -15,7 +15,6 @@ from typing import TypedDict, Unpack
 import orjson
 from pydantic import JsonValue
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 import diwan
 from diwan.domain.actor import Actor
@@ -34,6 +33,7 @@ from diwan.ledger.entry import (
     encode,
     entry_hash,
 )
+from diwan.store.connection import Connection
 from diwan.tracing import spans
 from diwan.tracing.context import trace_id_of
 
@@ -197,7 +197,7 @@ def _b64(value: bytes) -> str:
 
 
 async def append_entry(
-    conn: AsyncConnection,
+    conn: Connection,
     tenant: str,
     chain: str,
     kind: str,
@@ -238,7 +238,7 @@ class EntryRow:
 
 
 async def entries_of(
-    conn: AsyncConnection, tenant: str, chain: str, *, after: int = 0, limit: int = 500
+    conn: Connection, tenant: str, chain: str, *, after: int = 0, limit: int = 500
 ) -> Sequence[EntryRow]:
     """Entries of a chain in order, those with a number above `after`."""
     rows = await conn.execute(_OF_CHAIN, {"tenant": tenant, "chain": chain, "after": after, "limit": limit})

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.facts import Fact
 from diwan.domain.ports import Cipher, RetentionClass
+from diwan.store.connection import Connection
 from diwan.store.sealing import context, open_value, seal_value
 from diwan.store.tables import fact
 
@@ -26,7 +26,7 @@ def _context(case_id: str, name: str, provenance: str, revision: int) -> str:
 
 
 async def store_facts(
-    conn: AsyncConnection, tenant: str, case_id: str, facts: Sequence[Fact], cipher: Cipher, *, now: datetime
+    conn: Connection, tenant: str, case_id: str, facts: Sequence[Fact], cipher: Cipher, *, now: datetime
 ) -> None:
     """Adds a revision of each fact, under the case's lock. Later ones of the same name and provenance count."""
     if not facts:
@@ -56,7 +56,7 @@ async def store_facts(
     await conn.execute(insert(fact), rows)
 
 
-async def current_facts(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[Fact]:
+async def current_facts(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> list[Fact]:
     """The facts that count, at most one per name and provenance, and one that a person entered."""
     rows = await conn.execute(
         select(fact.c.name, fact.c.provenance, fact.c.revision, fact.c.fact_sealed)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from diwan.store.connection import Connection
 from diwan.store.stuck import stuck_cases
 
 Labels = tuple[str, ...]
@@ -37,7 +37,7 @@ class Figures:
     frozen: dict[Labels, float]
 
 
-async def count_all(conn: AsyncConnection, now: datetime) -> Figures:
+async def count_all(conn: Connection, now: datetime) -> Figures:
     """A few statements, each over what is open only."""
     cases = (await conn.execute(_CASES)).all()
     return Figures(
@@ -50,12 +50,12 @@ async def count_all(conn: AsyncConnection, now: datetime) -> Figures:
     )
 
 
-async def count_stuck(conn: AsyncConnection, now: datetime) -> dict[Labels, float]:
+async def count_stuck(conn: Connection, now: datetime) -> dict[Labels, float]:
     """Cases that nobody moves, by tenant and why. Looks at every open case: not for every scrape."""
     return dict(Counter((each.tenant, each.why.value) for each in await stuck_cases(conn, now, limit=100_000)))
 
 
-async def _waiting(conn: AsyncConnection, statement: str, now: datetime) -> Waiting:
+async def _waiting(conn: Connection, statement: str, now: datetime) -> Waiting:
     """Rows of labels, then how many, then since when."""
     found = Waiting()
     for *labels, count, since in await conn.execute(text(statement)):

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from sqlalchemy import exists, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.case import CaseStatus, Result
 from diwan.domain.party import PartyRole
 from diwan.domain.task import TaskKind
 from diwan.store.change import CaseRow
+from diwan.store.connection import Connection
 from diwan.store.tables import case_file, decision, party, task
 
 GRANTS = (Result.GRANTED, Result.PARTLY_GRANTED, Result.CONDITIONAL)
 
 
-async def granted_elsewhere(conn: AsyncConnection, tenant: str, case_id: str, procedure: str, token: str) -> bool:
+async def granted_elsewhere(conn: Connection, tenant: str, case_id: str, procedure: str, token: str) -> bool:
     """Whether an applicant with this identity token has a signed grant of this procedure in another case."""
     found = await conn.execute(
         select(
@@ -40,7 +40,7 @@ async def granted_elsewhere(conn: AsyncConnection, tenant: str, case_id: str, pr
     return bool(found.scalar_one())
 
 
-async def promised_elsewhere(conn: AsyncConnection, case: CaseRow) -> bool:
+async def promised_elsewhere(conn: Connection, case: CaseRow) -> bool:
     """Whether the applicant of `case` has a grant of the same procedure in another case, issued or just signed.
 
     Signatures for one person take turns from here to their commit, after the case's lock: two cannot both be first.
@@ -64,7 +64,7 @@ async def promised_elsewhere(conn: AsyncConnection, case: CaseRow) -> bool:
 _TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended(:turn, 1))")
 
 
-async def _signed_elsewhere(conn: AsyncConnection, case: CaseRow, token: str) -> bool:
+async def _signed_elsewhere(conn: Connection, case: CaseRow, token: str) -> bool:
     """An approved signature whose decision is about to be issued; a refusal about to be issued counts, too: wait."""
     found = await conn.execute(
         select(

@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import JsonValue
 from sqlalchemy import RowMapping, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import Conflict
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
+from diwan.store.connection import Connection
 from diwan.store.sealing import context, open_json, seal_json
 from diwan.store.tables import inbox
 
@@ -68,7 +68,7 @@ def body_of(row: InboxRow, cipher: Cipher) -> dict[str, Any]:
 
 
 async def insert_event(
-    conn: AsyncConnection,
+    conn: Connection,
     tenant: str,
     *,
     source: str,
@@ -103,7 +103,7 @@ async def insert_event(
     )
 
 
-async def event_of(conn: AsyncConnection, tenant: str, source: str, event_id: str) -> InboxRow | None:
+async def event_of(conn: Connection, tenant: str, source: str, event_id: str) -> InboxRow | None:
     """The event of this sender and id, if it was accepted."""
     found = await conn.execute(
         select(*_COLUMNS).where(inbox.c.tenant == tenant, inbox.c.source == source, inbox.c.event_id == event_id)
@@ -112,7 +112,7 @@ async def event_of(conn: AsyncConnection, tenant: str, source: str, event_id: st
     return _row(row) if row else None
 
 
-async def opening_event(conn: AsyncConnection, tenant: str, case_id: str) -> InboxRow:
+async def opening_event(conn: Connection, tenant: str, case_id: str) -> InboxRow:
     """The event that opened the case."""
     found = await conn.execute(
         select(*_COLUMNS).where(inbox.c.tenant == tenant, inbox.c.case_id == case_id, inbox.c.inbox_seq == 1)
@@ -120,9 +120,7 @@ async def opening_event(conn: AsyncConnection, tenant: str, case_id: str) -> Inb
     return _row(found.mappings().one())
 
 
-async def pending(
-    conn: AsyncConnection, tenant: str, case_id: str, cursor: int, *, limit: int = 100
-) -> Sequence[InboxRow]:
+async def pending(conn: Connection, tenant: str, case_id: str, cursor: int, *, limit: int = 100) -> Sequence[InboxRow]:
     """Events of the case after `cursor`, in order."""
     found = await conn.execute(
         select(*_COLUMNS)
@@ -133,7 +131,7 @@ async def pending(
     return [_row(row) for row in found.mappings()]
 
 
-async def events_of(conn: AsyncConnection, tenant: str, case_id: str) -> Sequence[InboxRow]:
+async def events_of(conn: Connection, tenant: str, case_id: str) -> Sequence[InboxRow]:
     """All events of a case, in order."""
     return await pending(conn, tenant, case_id, 0, limit=10_000)
 

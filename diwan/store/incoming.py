@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import JsonValue
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.actor import Actor
 from diwan.domain.errors import Conflict, InvalidInput
@@ -27,6 +26,7 @@ from diwan.domain.ports import Cipher, Keyring
 from diwan.ledger.entry import canonical
 from diwan.store import documents
 from diwan.store.cases import get_case
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.digests import keyed_digest
 from diwan.store.documents import NewDocument, SealedDocument, Taken
@@ -98,7 +98,7 @@ class Incoming:
 
     async def insert(
         self,
-        conn: AsyncConnection,
+        conn: Connection,
         body_sealed: bytes,
         *,
         case_id: str | None = None,
@@ -123,7 +123,7 @@ class Incoming:
             consumed_by=consumed_by,
         )
 
-    async def store_documents(self, conn: AsyncConnection, case_id: str | None, made: Sequence[SealedDocument]) -> None:
+    async def store_documents(self, conn: Connection, case_id: str | None, made: Sequence[SealedDocument]) -> None:
         """Stores what came with the event and gives it what was uploaded before, within the case's change."""
         tenant, event_id, subject = self.envelope.tenant, self.envelope.id, self.client.subject
         pairs = list(zip(made, self.references, strict=True))
@@ -196,7 +196,7 @@ def entry_fields(event: Incoming, cipher: Cipher, seq: int | None) -> EntryField
     }
 
 
-async def answer_again(conn: AsyncConnection, event: Incoming, known: InboxRow) -> Accepted:
+async def answer_again(conn: Connection, event: Incoming, known: InboxRow) -> Accepted:
     """The answer that this event got when it came first. Raises `Conflict` where it says something else now."""
     if known.digest != event.digest:
         raise Conflict(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from diwan.domain.errors import Conflict
 from diwan.domain.event import Application
 from diwan.domain.facts import Fact
@@ -17,6 +15,7 @@ from diwan.store import inbox
 from diwan.store.cases import case_of_reference
 from diwan.store.change import NewCase, create_case, number_case
 from diwan.store.clock_watch import CLOCK_UNSURE, standing
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.documents import SealedDocument
 from diwan.store.entries import EntryDraft
@@ -101,7 +100,7 @@ async def _prepare(db: Database, keyring: Keyring, event: Incoming, application:
     )
 
 
-async def _write(conn: AsyncConnection, event: Incoming, prepared: _Prepared) -> str:
+async def _write(conn: Connection, event: Incoming, prepared: _Prepared) -> str:
     envelope, case_id = event.envelope, prepared.case.id
     await event.insert(conn, prepared.body_sealed, case_id=case_id, inbox_seq=1)
     await insert_parties(conn, prepared.parties)
@@ -110,7 +109,7 @@ async def _write(conn: AsyncConnection, event: Incoming, prepared: _Prepared) ->
     return await number_case(conn, envelope.tenant, case_id, prepared.series)
 
 
-async def _opened_before(conn: AsyncConnection, event: Incoming, application: Application, cipher: Cipher) -> Accepted:
+async def _opened_before(conn: Connection, event: Incoming, application: Application, cipher: Cipher) -> Accepted:
     envelope = event.envelope
     case = await case_of_reference(conn, envelope.tenant, envelope.source, application.reference)
     assert case is not None, "the unique key that stopped us names it"

@@ -13,13 +13,13 @@ from typing import Any
 
 import orjson
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import Final, NotFound, Tampered
 from diwan.domain.ports import Cipher, Keyring, RetentionClass
 from diwan.ledger.entry import canonical, commit_digest, digest_of
 from diwan.ledger.verify import BadEntry, StoredEntry, check_entry
 from diwan.store.change import SELECT_CASE, CaseRow, case_row, standing
+from diwan.store.connection import Connection
 from diwan.store.entries import body_context
 
 _BATCH = 2_000
@@ -42,7 +42,7 @@ class Report:
 
 
 async def verify_tenant(
-    conn: AsyncConnection, tenant: str, *, keyring: Keyring | None = None, chain: str | None = None
+    conn: Connection, tenant: str, *, keyring: Keyring | None = None, chain: str | None = None
 ) -> Report:
     """Checks all chains of a tenant, or one; stops at the first bad entry (by chain, then number).
 
@@ -61,7 +61,7 @@ async def verify_tenant(
 
 
 class _Check:
-    def __init__(self, conn: AsyncConnection, tenant: str, keyring: Keyring | None) -> None:
+    def __init__(self, conn: Connection, tenant: str, keyring: Keyring | None) -> None:
         self._conn = conn
         self._tenant = tenant
         self._keyring = keyring
@@ -154,7 +154,7 @@ def _bad(entry: StoredEntry, reason: str, why: str) -> BadEntry:
 
 
 async def _entries(
-    conn: AsyncConnection, tenant: str, chain: str | None
+    conn: Connection, tenant: str, chain: str | None
 ) -> AsyncGenerator[tuple[StoredEntry, bytes | None]]:
     """Entries by chain and number, a batch at a time: a ministry's ledger does not fit in memory."""
     after = ("", 0)

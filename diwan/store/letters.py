@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import JsonValue
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import NotFound
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
+from diwan.store.connection import Connection
 from diwan.store.documents import insert_blob, read_blob, seal_blob
 from diwan.store.sealing import context, open_json, seal_json
 from diwan.store.tables import letter
@@ -88,7 +88,7 @@ async def store_letter(change: Change, made: SealedLetter) -> bool:
     return stored.rowcount == 1
 
 
-async def letters_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[LetterRow]:
+async def letters_of(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> list[LetterRow]:
     """The letters of a case, the first first."""
     rows = await conn.execute(
         select(letter)
@@ -98,7 +98,7 @@ async def letters_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: C
     return [_letter(row, cipher) for row in rows]
 
 
-async def read_letter(conn: AsyncConnection, tenant: str, letter_id: str, cipher: Cipher) -> tuple[LetterRow, bytes]:
+async def read_letter(conn: Connection, tenant: str, letter_id: str, cipher: Cipher) -> tuple[LetterRow, bytes]:
     """A letter and its PDF; `cipher` is its case's. Raises `NotFound`, `Tampered`."""
     found = await conn.execute(select(letter).where(letter.c.tenant == tenant, letter.c.id == letter_id))
     row = found.one_or_none()

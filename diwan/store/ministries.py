@@ -6,11 +6,11 @@ import hashlib
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.actor import Actor
 from diwan.domain.tenant import DelegationGrant, Ministry
 from diwan.ledger.entry import EntryHeader, canonical
+from diwan.store.connection import Connection
 from diwan.store.delegations import Delegation, add_delegation, revoke_delegation
 from diwan.store.entries import append_entry
 from diwan.store.sources import bind_source
@@ -20,7 +20,7 @@ from diwan.store.tenants import WebhookRow, put_tenant, put_webhook
 CHAIN = "configuration/ministry"
 
 
-async def apply_ministry(conn: AsyncConnection, ministry: Ministry, actor: Actor, *, now: datetime) -> bool:
+async def apply_ministry(conn: Connection, ministry: Ministry, actor: Actor, *, now: datetime) -> bool:
     """Makes the tenant what the file says, as far as it says; False (nothing changed) where it was applied last.
 
     A delegation of the same id stays as it was, but for its revocation: who could sign when is never rewritten.
@@ -53,7 +53,7 @@ async def apply_ministry(conn: AsyncConnection, ministry: Ministry, actor: Actor
     return True
 
 
-async def _delegate(conn: AsyncConnection, tenant: str, grant: DelegationGrant) -> None:
+async def _delegate(conn: Connection, tenant: str, grant: DelegationGrant) -> None:
     given = Delegation(
         id=grant.id,
         subject=grant.subject,
@@ -69,12 +69,12 @@ async def _delegate(conn: AsyncConnection, tenant: str, grant: DelegationGrant) 
         await revoke_delegation(conn, tenant, grant.id, on=grant.revoked_on)
 
 
-async def is_set_up(conn: AsyncConnection, tenant: str) -> bool:
+async def is_set_up(conn: Connection, tenant: str) -> bool:
     """Whether a ministry's file was ever applied."""
     return await _applied_last(conn, tenant) != ""
 
 
-async def _applied_last(conn: AsyncConnection, tenant: str) -> str:
+async def _applied_last(conn: Connection, tenant: str) -> str:
     found = await conn.execute(
         select(entry.c.header)
         .where(entry.c.tenant == tenant, entry.c.chain == CHAIN)

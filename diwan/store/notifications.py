@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
+from diwan.store.connection import Connection
 from diwan.store.sealing import context
 from diwan.store.tables import notification
 
@@ -73,7 +73,7 @@ async def _complete(change: Change, cipher: Cipher, letter_id: str, proof: str, 
     return done.rowcount
 
 
-async def notifications_of(conn: AsyncConnection, tenant: str, case_id: str) -> list[NotificationRow]:
+async def notifications_of(conn: Connection, tenant: str, case_id: str) -> list[NotificationRow]:
     """The notifications of a case, the first first."""
     n = notification.c
     rows = await conn.execute(

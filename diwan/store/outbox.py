@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import JsonValue
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import NotFound
+from diwan.store.connection import Connection
 from diwan.store.tables import outbox, webhook
 from diwan.tracing.context import usable_traceparent
 
@@ -35,7 +35,7 @@ class OutboxRow:
 
 
 async def enqueue_outbox(
-    conn: AsyncConnection,
+    conn: Connection,
     tenant: str,
     case_id: str | None,
     type_: str,
@@ -78,7 +78,7 @@ def traceparent_of(row: OutboxRow) -> str:
 _COLUMNS = [outbox.c[name] for name in OutboxRow.__dataclass_fields__]
 
 
-async def due(conn: AsyncConnection, *, now: datetime, limit: int = 50) -> Sequence[OutboxRow]:
+async def due(conn: Connection, *, now: datetime, limit: int = 50) -> Sequence[OutboxRow]:
     """Undelivered rows whose time has come, locked for this transaction; what another relay has in hand is skipped."""
     found = await conn.execute(
         select(*_COLUMNS)
@@ -90,17 +90,17 @@ async def due(conn: AsyncConnection, *, now: datetime, limit: int = 50) -> Seque
     return [OutboxRow(*row) for row in found]
 
 
-async def postpone(conn: AsyncConnection, row: OutboxRow, *, next_at: datetime, status: str = "") -> None:
+async def postpone(conn: Connection, row: OutboxRow, *, next_at: datetime, status: str = "") -> None:
     """Counts an attempt that failed, or one that is being made (then `next_at` is when to think it lost)."""
     await _update(conn, row, {"next_at": next_at, "attempts": row.attempts + 1, "last_status": status})
 
 
-async def delivered(conn: AsyncConnection, row: OutboxRow, *, now: datetime, status: str) -> None:
+async def delivered(conn: Connection, row: OutboxRow, *, now: datetime, status: str) -> None:
     """The webhook answered that it has it; it is not sent again."""
     await _update(conn, row, {"delivered_at": now, "attempts": row.attempts + 1, "last_status": status})
 
 
-async def _update(conn: AsyncConnection, row: OutboxRow, values: dict[str, Any]) -> None:
+async def _update(conn: Connection, row: OutboxRow, values: dict[str, Any]) -> None:
     done = await conn.execute(update(outbox).where(outbox.c.tenant == row.tenant, outbox.c.id == row.id).values(values))
     if done.rowcount != 1:
         raise NotFound("outbox.unknown", "There is no such outgoing event.", "")

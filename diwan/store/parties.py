@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.fold import fold
 from diwan.domain.party import Party, PartyRole
 from diwan.domain.ports import Cipher, Keyring, RetentionClass
+from diwan.store.connection import Connection
 from diwan.store.sealing import context, open_value, seal_value
 from diwan.store.tables import party
 
@@ -72,12 +72,12 @@ async def seal_parties(
     return rows
 
 
-async def insert_parties(conn: AsyncConnection, rows: list[dict[str, object]]) -> None:
+async def insert_parties(conn: Connection, rows: list[dict[str, object]]) -> None:
     if rows:
         await conn.execute(insert(party), rows)
 
 
-async def parties_of(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> list[PartyRow]:
+async def parties_of(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> list[PartyRow]:
     """The parties of a case in the order they were given."""
     rows = await conn.execute(
         select(party.c.id, party.c.party_sealed).where(party.c.tenant == tenant, party.c.case_id == case_id)

@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Row, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.actor import Actor
 from diwan.domain.errors import Conflict, NotFound
 from diwan.procedures.load import hash_of, load_procedure
 from diwan.procedures.schema import Procedure
+from diwan.store.connection import Connection
 from diwan.store.entries import append_entry
 from diwan.store.tables import procedure_version
 
@@ -43,7 +43,7 @@ def _read(_hash: str, body: str) -> Procedure:
 _COLUMNS = [procedure_version.c[name] for name in Published.__dataclass_fields__]
 
 
-async def publish(conn: AsyncConnection, tenant: str, text: str, actor: Actor, *, now: datetime) -> Published:
+async def publish(conn: Connection, tenant: str, text: str, actor: Actor, *, now: datetime) -> Published:
     """Publishes a procedure file; new cases are opened under it from now on. On the ledger of the procedure.
 
     The same text again gives what was published. Raises `InvalidInput` for a file that does not load, `Conflict` for
@@ -82,7 +82,7 @@ async def publish(conn: AsyncConnection, tenant: str, text: str, actor: Actor, *
     return made
 
 
-async def published(conn: AsyncConnection, tenant: str, name: str) -> Published:
+async def published(conn: Connection, tenant: str, name: str) -> Published:
     """The version of a procedure that was published last. Raises `NotFound`."""
     found = await conn.execute(
         select(*_COLUMNS)
@@ -93,7 +93,7 @@ async def published(conn: AsyncConnection, tenant: str, name: str) -> Published:
     return _found(found.one_or_none())
 
 
-async def published_by_hash(conn: AsyncConnection, tenant: str, hash_: str) -> Published:
+async def published_by_hash(conn: Connection, tenant: str, hash_: str) -> Published:
     """The version that a case was opened under. Raises `NotFound`."""
     found = await conn.execute(
         select(*_COLUMNS).where(procedure_version.c.tenant == tenant, procedure_version.c.hash == hash_)
@@ -101,7 +101,7 @@ async def published_by_hash(conn: AsyncConnection, tenant: str, hash_: str) -> P
     return _found(found.one_or_none())
 
 
-async def procedure_of(conn: AsyncConnection, tenant: str, hash_: str) -> Procedure:
+async def procedure_of(conn: Connection, tenant: str, hash_: str) -> Procedure:
     """As `published_by_hash`, read once a process: what a hash names never changes. Raises `NotFound`."""
     known = _KNOWN.get((tenant, hash_))
     if known is None:
@@ -117,7 +117,7 @@ _KNOWN: dict[tuple[str, str], Procedure] = {}
 _KNOWN_AT_MOST = 64
 
 
-async def list_published(conn: AsyncConnection, tenant: str) -> list[Published]:
+async def list_published(conn: Connection, tenant: str) -> list[Published]:
     """All versions, by name, the newest first."""
     found = await conn.execute(
         select(*_COLUMNS)

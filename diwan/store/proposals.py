@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import Row, func, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.decision import Proposal
 from diwan.domain.errors import NotFound
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.ledger.entry import SALT_BYTES, canonical, commit
+from diwan.store.connection import Connection
 from diwan.store.sealing import context, open_value, seal_value
 from diwan.store.tables import proposal
 
@@ -47,7 +47,7 @@ def salted(value: Proposal) -> tuple[Salted, str]:
 
 
 async def make_proposal(
-    conn: AsyncConnection, tenant: str, case_id: str, value: Proposal, cipher: Cipher, *, now: datetime
+    conn: Connection, tenant: str, case_id: str, value: Proposal, cipher: Cipher, *, now: datetime
 ) -> ProposalRow:
     """Stores the next revision, under the case's lock."""
     last = await conn.execute(
@@ -73,13 +73,13 @@ async def make_proposal(
     return ProposalRow(id_, revision, value.proposer, commitment, value, now)
 
 
-async def get_proposal(conn: AsyncConnection, tenant: str, id_: str, cipher: Cipher) -> ProposalRow:
+async def get_proposal(conn: Connection, tenant: str, id_: str, cipher: Cipher) -> ProposalRow:
     """The proposal of this id. Raises `NotFound`, `Tampered`."""
     found = await conn.execute(select(proposal).where(proposal.c.tenant == tenant, proposal.c.id == id_))
     return _row(found.one_or_none(), cipher)
 
 
-async def latest_proposal(conn: AsyncConnection, tenant: str, case_id: str, cipher: Cipher) -> ProposalRow:
+async def latest_proposal(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> ProposalRow:
     """The newest revision. Raises `NotFound` where nothing was proposed yet."""
     found = await conn.execute(
         select(proposal)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.case import step_key
 from diwan.store.change import Change
+from diwan.store.connection import Connection
 from diwan.store.tables import agent_run, model_call
 
 RUNNING = "running"
@@ -55,7 +55,7 @@ async def start_run(change: Change, step: str, visit: int, *, spec: str, prompts
     return made
 
 
-async def get_run(conn: AsyncConnection, tenant: str, run: str) -> RunRow | None:
+async def get_run(conn: Connection, tenant: str, run: str) -> RunRow | None:
     """The run of this id (`step_key` of case, step, visit)."""
     found = await conn.execute(select(*_RUN).where(agent_run.c.tenant == tenant, agent_run.c.id == run))
     row = found.one_or_none()
@@ -77,7 +77,7 @@ async def cancel_run(change: Change, step: str, visit: int) -> bool:
     return await end_run(change, step_key(change.case.id, step, visit), status=CANCELLED)
 
 
-async def model_used(conn: AsyncConnection, tenant: str, case_id: str) -> str:
+async def model_used(conn: Connection, tenant: str, case_id: str) -> str:
     """The model whose answer the latest finished run of a case ended with; empty where people did it all."""
     m, r = model_call.c, agent_run.c
     found = await conn.execute(

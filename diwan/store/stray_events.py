@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.actor import Role
 from diwan.domain.errors import InvalidInput
@@ -20,6 +19,7 @@ from diwan.domain.task import TaskKind, TaskStatus
 from diwan.store import documents, inbox
 from diwan.store.cases import find_case
 from diwan.store.change import CaseRow, Change
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.documents import NewDocument, SealedDocument
 from diwan.store.entries import append_entry
@@ -76,7 +76,7 @@ class StrayEvent:
     documents: Mapping[str, NewDocument]
 
 
-async def read_stray(conn: AsyncConnection, task: TaskRow, cipher: Cipher) -> StrayEvent:
+async def read_stray(conn: Connection, task: TaskRow, cipher: Cipher) -> StrayEvent:
     """The event of a task that is still open, with all its documents; `conn` is of a snapshot. Raises `Tampered`."""
     said = shown_of(task, cipher)["event"]
     row = await inbox.event_of(conn, task.tenant, said["source"], said["id"])
@@ -93,7 +93,7 @@ async def read_stray(conn: AsyncConnection, task: TaskRow, cipher: Cipher) -> St
     return StrayEvent(task.id, row, body, canonical, came)
 
 
-async def case_named(conn: AsyncConnection, tenant: str, changes: Mapping[str, JsonValue]) -> CaseRow:
+async def case_named(conn: Connection, tenant: str, changes: Mapping[str, JsonValue]) -> CaseRow:
     """The case that `changes` of an edit name. Raises `InvalidInput` for none, or where they say anything else."""
     if set(changes) != {_CASE}:
         raise InvalidInput(
@@ -112,7 +112,7 @@ async def case_named(conn: AsyncConnection, tenant: str, changes: Mapping[str, J
     return case
 
 
-async def case_filed_in(conn: AsyncConnection, task: TaskRow) -> str | None:
+async def case_filed_in(conn: Connection, task: TaskRow) -> str | None:
     """The id of the case that a person gave the event of this task to, if one did."""
     if task.kind is not TaskKind.STRAY_EVENT or task.outcome != ASSIGNED:
         return None

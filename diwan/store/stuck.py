@@ -12,9 +12,9 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import RowMapping, text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.case import StepKind
+from diwan.store.connection import Connection
 
 
 class Why(StrEnum):
@@ -103,9 +103,7 @@ _PAGE = text(
 )
 
 
-async def stuck_cases(
-    conn: AsyncConnection, now: datetime, *, limits: Limits = USUAL, limit: int = 1000
-) -> list[Stuck]:
+async def stuck_cases(conn: Connection, now: datetime, *, limits: Limits = USUAL, limit: int = 1000) -> list[Stuck]:
     """The cases that are stuck at `now`, longest first."""
     parameters = {
         "unconsumed": now - limits.unconsumed,
@@ -118,13 +116,13 @@ async def stuck_cases(
     return [Stuck(**_standing(row), why=Why(row["why"]), since=row["since"]) for row in rows]
 
 
-async def counts(conn: AsyncConnection, now: datetime, *, limits: Limits = USUAL) -> dict[Why, int]:
+async def counts(conn: Connection, now: datetime, *, limits: Limits = USUAL) -> dict[Why, int]:
     """How many cases are stuck for each reason: what an operator watches, all zero as a rule."""
     found = Counter(each.why for each in await stuck_cases(conn, now, limits=limits, limit=100_000))
     return {why: found[why] for why in Why}
 
 
-async def open_cases(conn: AsyncConnection, *, after: tuple[str, str] = ("", ""), limit: int = 500) -> list[Standing]:
+async def open_cases(conn: Connection, *, after: tuple[str, str] = ("", ""), limit: int = 500) -> list[Standing]:
     """A page of cases that are not at their end, by tenant and id; `after` is the last one of the page before."""
     parameters = {"tenant": after[0], "case": after[1], "limit": limit}
     return [Standing(**_standing(row)) for row in (await conn.execute(_PAGE, parameters)).mappings()]

@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import JsonValue
 from sqlalchemy import RowMapping, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.actor import Role
 from diwan.domain.errors import InvalidInput, NotFound
@@ -20,6 +19,7 @@ from diwan.domain.ports import Cipher, RetentionClass
 from diwan.domain.task import TaskKind, TaskStatus
 from diwan.ledger.entry import canonical
 from diwan.store.change import Change
+from diwan.store.connection import Connection
 from diwan.store.sealing import context, open_json
 from diwan.store.tables import task
 
@@ -121,7 +121,7 @@ async def open_task(
     return row
 
 
-async def insert_task(conn: AsyncConnection, row: TaskRow) -> None:
+async def insert_task(conn: Connection, row: TaskRow) -> None:
     values = {name: getattr(row, name) for name in TaskRow.__dataclass_fields__}
     values.update(kind=row.kind.value, status=row.status.value, roles=[role.value for role in row.roles])
     await conn.execute(insert(task).values(values))
@@ -142,13 +142,13 @@ async def cancel_open_tasks(change: Change) -> int:
     return done.rowcount
 
 
-async def find_task(conn: AsyncConnection, tenant: str, task_id: str) -> TaskRow | None:
+async def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRow | None:
     found = await conn.execute(select(*_COLUMNS).where(task.c.tenant == tenant, task.c.id == task_id))
     row = found.mappings().one_or_none()
     return _row(row) if row else None
 
 
-async def get_task(conn: AsyncConnection, tenant: str, task_id: str) -> TaskRow:
+async def get_task(conn: Connection, tenant: str, task_id: str) -> TaskRow:
     """The task of this id, not locked. Raises `NotFound`."""
     found = await find_task(conn, tenant, task_id)
     if found is None:
@@ -156,7 +156,7 @@ async def get_task(conn: AsyncConnection, tenant: str, task_id: str) -> TaskRow:
     return found
 
 
-async def tasks_of(conn: AsyncConnection, tenant: str, case_id: str) -> list[TaskRow]:
+async def tasks_of(conn: Connection, tenant: str, case_id: str) -> list[TaskRow]:
     """All tasks of a case, the first first."""
     found = await conn.execute(
         select(*_COLUMNS)
@@ -175,7 +175,7 @@ class TaskPage:
 
 
 async def worklist(
-    conn: AsyncConnection,
+    conn: Connection,
     tenant: str,
     roles: Sequence[Role],
     *,

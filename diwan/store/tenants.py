@@ -7,21 +7,21 @@ from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import NotFound
+from diwan.store.connection import Connection
 from diwan.store.tables import clock_watch, webhook
 from diwan.store.tables import tenant as tenant_table
 
 
-async def put_tenant(conn: AsyncConnection, tenant: str, settings: dict[str, Any]) -> None:
+async def put_tenant(conn: Connection, tenant: str, settings: dict[str, Any]) -> None:
     """Makes a tenant or replaces its settings (names in three languages, address, formats). The owner's role only."""
     new = postgresql.insert(tenant_table).values(tenant=tenant, settings=settings)
     await conn.execute(new.on_conflict_do_update(index_elements=["tenant"], set_={"settings": new.excluded.settings}))
     await conn.execute(postgresql.insert(clock_watch).values(tenant=tenant).on_conflict_do_nothing())
 
 
-async def settings_of(conn: AsyncConnection, tenant: str) -> dict[str, Any]:
+async def settings_of(conn: Connection, tenant: str) -> dict[str, Any]:
     """The tenant's settings. Raises `NotFound`."""
     found = await conn.execute(select(tenant_table.c.settings).where(tenant_table.c.tenant == tenant))
     settings = found.scalar_one_or_none()
@@ -41,13 +41,13 @@ class WebhookRow:
     active: bool
 
 
-async def put_webhook(conn: AsyncConnection, tenant: str, hook: WebhookRow) -> None:
+async def put_webhook(conn: Connection, tenant: str, hook: WebhookRow) -> None:
     """Makes a webhook or replaces it. The owner's role only."""
     values = {"url": hook.url, "secret_name": hook.secret_name, "active": hook.active}
     new = postgresql.insert(webhook).values(tenant=tenant, id=hook.id, **values)
     await conn.execute(new.on_conflict_do_update(index_elements=["tenant", "id"], set_=values))
 
 
-async def webhooks(conn: AsyncConnection) -> list[WebhookRow]:
+async def webhooks(conn: Connection) -> list[WebhookRow]:
     """The webhooks that the role sees: those of the transaction's tenant, for the relay those of all."""
     return [WebhookRow(*row) for row in await conn.execute(select(*webhook.c).order_by(webhook.c.tenant, webhook.c.id))]

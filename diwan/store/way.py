@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.store.change import CaseRow
+from diwan.store.connection import Connection
 from diwan.store.entries import EntryRow, entries_of
 from diwan.store.inbox import events_of
 from diwan.store.tables import agent_run, case_file, model_call, outbox
@@ -76,7 +76,7 @@ class Way:
     unanswered: list[ModelCallLine]
 
 
-async def way_of(conn: AsyncConnection, case: CaseRow) -> Way:
+async def way_of(conn: Connection, case: CaseRow) -> Way:
     """`conn` is of a snapshot."""
     entries = await entries_of(conn, case.tenant, case.id, limit=_ENTRIES)
     effects = {event.inbox_seq: event.consumed_at for event in await events_of(conn, case.tenant, case.id)}
@@ -109,7 +109,7 @@ def _line(
     )
 
 
-async def _calls(conn: AsyncConnection, case: CaseRow) -> dict[tuple[str, int, int, int], ModelCallLine]:
+async def _calls(conn: Connection, case: CaseRow) -> dict[tuple[str, int, int, int], ModelCallLine]:
     r, m = agent_run.c, model_call.c
     found = await conn.execute(
         select(
@@ -125,7 +125,7 @@ async def _calls(conn: AsyncConnection, case: CaseRow) -> dict[tuple[str, int, i
     return {(line.step, line.visit, line.call, line.attempt): line for line in lines}
 
 
-async def _deliveries(conn: AsyncConnection, case: CaseRow) -> list[DeliveryLine]:
+async def _deliveries(conn: Connection, case: CaseRow) -> list[DeliveryLine]:
     o = outbox.c
     found = await conn.execute(
         select(o.id, o.type, o.webhook_id, o.attempts, o.last_status, o.created_at, o.delivered_at, o.next_at)

@@ -6,10 +6,10 @@ from datetime import datetime
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.party import Party, PartyRole
 from diwan.store import parties
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.intake import accept_event
 from tests.support.factories import TENANT, application, envelope, sender
@@ -18,7 +18,7 @@ from tests.support.keyring import MemoryKeyring
 pytestmark = pytest.mark.usefixtures("demo")
 
 
-async def cases_of_person(conn: AsyncConnection, token: str) -> list[str]:
+async def cases_of_person(conn: Connection, token: str) -> list[str]:
     rows = await conn.execute(
         text("SELECT case_id FROM party WHERE :token IN (name_token, identity_token)"), {"token": token}
     )

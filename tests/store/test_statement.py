@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.domain.errors import Unavailable
-from diwan.store.database import Database, Statement
+from diwan.store.connection import Connection, Statement
+from diwan.store.database import Database
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
 
@@ -31,7 +31,7 @@ async def add_twice_and_fail(web: Database, series: str) -> None:
         await _ADD.write(conn, {"tenant": TENANT, "series": series})
 
 
-async def seen(conn: AsyncConnection, series: str) -> bool:
+async def seen(conn: Connection, series: str) -> bool:
     """By SQLAlchemy, on the same connection."""
     found = await conn.execute(text("SELECT 1 FROM numbering WHERE series = :series"), {"series": series})
     return found.one_or_none() is not None

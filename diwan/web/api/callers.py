@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Depends, Request
-from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.contextvars import bind_contextvars
 
 from diwan.domain.actor import Actor, Role
@@ -13,6 +12,7 @@ from diwan.domain.errors import NotFound
 from diwan.domain.text import Language
 from diwan.store.cases import get_case
 from diwan.store.change import CaseRow
+from diwan.store.connection import Connection
 from diwan.store.sources import sources_of
 from diwan.web.auth import RoleGate, require
 
@@ -48,12 +48,12 @@ def is_staff(actor: Actor) -> bool:
     return actor.has(*STAFF)
 
 
-async def visible_sources(conn: AsyncConnection, actor: Actor) -> frozenset[str] | None:
+async def visible_sources(conn: Connection, actor: Actor) -> frozenset[str] | None:
     """The sources whose cases the actor sees; None: all."""
     return None if is_staff(actor) else await sources_of(conn, actor.tenant, actor.subject)
 
 
-async def visible_case(conn: AsyncConnection, actor: Actor, key: str) -> CaseRow:
+async def visible_case(conn: Connection, actor: Actor, key: str) -> CaseRow:
     """The case of this id or number. Raises `NotFound` also for one that this actor may not see."""
     case = await get_case(conn, actor.tenant, key)
     sources = await visible_sources(conn, actor)

@@ -21,9 +21,9 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.embedded.launch import die_with_parent
+from diwan.store.connection import Connection
 from tests.faults.crash.points import AFTER, BEFORE, Minefield, Point, end_here
 
 Out = TypeVar("Out")
@@ -78,8 +78,8 @@ class Mines:
 
         @asynccontextmanager
         async def watched(
-            place: str, transaction: AbstractAsyncContextManager[AsyncConnection]
-        ) -> AsyncGenerator[AsyncConnection]:
+            place: str, transaction: AbstractAsyncContextManager[Connection]
+        ) -> AsyncGenerator[Connection]:
             noted: list[str] = []
             _entries.set(noted)
             committing = False
@@ -172,10 +172,9 @@ def _place(frame: FrameType) -> str:
     return f"{frame.f_globals['__name__'].rpartition('.')[2]}.{frame.f_code.co_qualname}".replace(".<locals>", "")
 
 
-def _case(conn: AsyncConnection) -> str:
+def _case(conn: Connection) -> str:
     """The case that the connection's last change was of, for the report."""
-    _, (_, case) = conn.info.get("diwan.case", (None, ("", "")))
-    return case
+    return conn.case[1] if conn.case else ""
 
 
 def let_short_periods_be_over() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from diwan.embedded.bootstrap import TENANT
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from tests.faults.evidence import Acted, Delivered, Evidence, Sent
 from tests.scenario.office import Json, Office, follow_up
@@ -26,7 +26,7 @@ _PASSING = frozenset({502, 503, 504})
 
 
 @asynccontextmanager
-async def as_owner(url: str) -> AsyncGenerator[AsyncConnection]:
+async def as_owner(url: str) -> AsyncGenerator[Connection]:
     """A transaction of whoever runs the ministry's database: webhooks and settings are theirs to set."""
     db = Database.connect(url, role="diwan_owner", pool_size=1)
     async with db.transaction(TENANT) as conn:

@@ -23,7 +23,8 @@ from diwan.embedded.postgres import EmbeddedPostgres
 from diwan.store import acts, calls, inbox
 from diwan.store.acts import act_on_task
 from diwan.store.change import Change
-from diwan.store.database import Database, Statement
+from diwan.store.connection import Statement
+from diwan.store.database import Database
 from diwan.store.intake import accept_event
 from tests.activities.conftest import NOW, furnish
 from tests.activities.office import Clock, Office, Wire
