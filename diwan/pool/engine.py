@@ -9,7 +9,6 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-import httpx
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -18,9 +17,9 @@ from agents.parse import BODY_LIMIT
 from agents.usage import Usage, usage_of
 from diwan.domain.errors import Unavailable
 from diwan.pool.errors import EngineBusy, EngineJunk, EngineRejected
+from diwan.pool.wire import HttpWire, Wire, WireFailed
 
 _MAX_SMALL_BYTES = 256 * 1024
-_CONNECT_SECONDS = 3.0
 _SMALL_SECONDS = 5.0
 
 
@@ -61,8 +60,7 @@ def wire_request(request: dict[str, JsonValue], *, cache_salt: str, request_id: 
 class EngineClient:
     """`base_url` is a loopback or perimeter address without path; `room` bounds the calls in flight.
 
-    Use as an async context manager, or `aclose` it. Proxies of the environment are not used; `transport` stands in
-    for the network in tests.
+    Use as an async context manager, or `aclose` it. `wire` stands in for the network in tests.
     """
 
     def __init__(
@@ -73,18 +71,12 @@ class EngineClient:
         room: int = 8,
         api_key: str = "",
         max_bytes: int = BODY_LIMIT,
-        transport: httpx.AsyncBaseTransport | None = None,
+        wire: Wire | None = None,
     ) -> None:
-        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.AsyncClient(
-            base_url=base_url,
-            headers={**headers, "accept-encoding": "identity"},
-            timeout=httpx.Timeout(seconds, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=room + 2),
-            transport=transport,
-            trust_env=False,
-            follow_redirects=False,
-        )
+        self._headers = {"accept-encoding": "identity"}
+        if api_key:
+            self._headers["authorization"] = f"Bearer {api_key}"
+        self._wire = wire or HttpWire(base_url, connections=room + 2)
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._room = asyncio.Semaphore(room)
@@ -99,7 +91,7 @@ class EngineClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self._wire.aclose()
 
     async def chat(self, request: bytes, *, traceparent: str = "") -> EngineAnswer:
         """Send the bytes of `wire_request`, give back the bytes of the answer.
@@ -181,10 +173,10 @@ class EngineClient:
         try:
             async with (
                 asyncio.timeout(seconds or self._seconds),
-                self._http.stream(method, path, content=content, headers=headers) as response,
+                self._wire.exchange(method, path, content, {**self._headers, **headers}) as answered,
             ):
-                # Raw: an answer that is compressed unasked stays what it is, and cannot unfold in memory.
-                async for chunk in response.aiter_raw():
+                # An answer that is compressed unasked stays what it is, and cannot unfold in memory.
+                async for chunk in answered.chunks:
                     received += chunk
                     if len(received) > limit:
                         raise EngineJunk(
@@ -193,14 +185,13 @@ class EngineClient:
                             body=bytes(received[:limit]),
                             endless=True,
                         )
-                return response.status_code, bytes(received)
-        except (TimeoutError, httpx.TimeoutException):
+                return answered.status, bytes(received)
+        except TimeoutError:
             if received:
                 message = "The engine's answer did not end in time."
                 raise EngineJunk("engine.too_slow", message, body=bytes(received), endless=True) from None
             raise Unavailable("engine.timed_out", "The engine did not answer in time.", "Look at its load.") from None
-        except httpx.HTTPError:
-            # The cause is dropped: it can hold what was sent.
+        except WireFailed:
             raise Unavailable("engine.unreachable", "The engine cannot be reached.", "Check that it runs.") from None
 
 

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Unpack, cast
+from typing import Any, cast
 
 import psycopg
 from psycopg import sql
@@ -36,7 +36,7 @@ class Connection:
         self._cursor = self._driver.cursor(binary=True, row_factory=namedtuple_row)
         self._sqlalchemy: AsyncConnection | None = None
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Unpack[tuple[Any, ...]]]:
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[*tuple[Any, ...]]:
         """By SQLAlchemy, as its own connections do."""
         return await self._by_sqlalchemy().execute(statement, parameters)
 

@@ -45,6 +45,7 @@ from tests.support.clocks import Machine, watch_on
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT, a_document, application, envelope, sender
 from tests.support.keyring import MemoryKeyring
+from tests.support.wires import TransportWire
 from workflows.calls import BlockInput, CaseRef, ModelCall, RunEnd, RunStart, StepRef, ToolCall
 
 Out = TypeVar("Out")
@@ -141,7 +142,7 @@ class Office:
     @asynccontextmanager
     async def engine(self, wire: Wire) -> AsyncGenerator[ModelActivities]:
         """The pool worker's activity beside the engine on `wire`."""
-        async with EngineClient("http://engine", transport=wire, max_bytes=1_000_000) as client:
+        async with EngineClient("http://engine", wire=TransportWire(wire), max_bytes=1_000_000) as client:
             yield ModelActivities(self.pool, self.keyring, client, demo_registry().model(MODEL), self.machine.wall)
 
     # --- what comes in ---------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from diwan.pool.errors import EngineJunk
 from diwan.procedures.examples import example_text
 from diwan.procedures.load import load_procedure
 from diwan.procedures.schema import Procedure
+from tests.support.wires import TransportWire
 
 MODEL = "demo-rules"
 DOSSIERS = Path(__file__).parent / "dossiers"
@@ -129,7 +130,7 @@ def _tool(dossier: Dossier, call: RequestedCall) -> JsonValue:
 
 
 def engine(failure: Failure | None = None, **options: Any) -> EngineClient:
-    return EngineClient("http://engine", transport=httpx.ASGITransport(create_app(failure)), **options)
+    return EngineClient("http://engine", wire=TransportWire(httpx.ASGITransport(create_app(failure))), **options)
 
 
 def dossier_of(folder: Path) -> tuple[Dossier, Language, dict[str, object]]:

@@ -18,6 +18,7 @@ async def serving(app: ASGIApp) -> AsyncGenerator[str]:
     """Gives the base URL."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
+    listener.listen()  # whoever has the address may use it, however long the server takes to start
     config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

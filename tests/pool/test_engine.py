@@ -15,6 +15,7 @@ from diwan.embedded.demo_engine.failures import Failure, Mode
 from diwan.pool.engine import EngineClient, wire_request
 from diwan.pool.errors import EngineBusy, EngineJunk, EngineRejected
 from tests.pool.serving import answering, serving
+from tests.support.wires import TransportWire
 
 SECRET = "Salma BENNANI"
 REQUEST = wire_request(
@@ -33,7 +34,7 @@ def answered(status: int, body: bytes = b"", **headers: str) -> httpx.Response:
 
 def client(answer: httpx.Response) -> EngineClient:
     """A client whose engine always answers this."""
-    return EngineClient("http://engine", transport=httpx.MockTransport(lambda _: answer))
+    return EngineClient("http://engine", wire=TransportWire(httpx.MockTransport(lambda _: answer)))
 
 
 async def test_request_and_answer_are_kept_to_the_byte_and_usage_is_read() -> None:
@@ -56,7 +57,7 @@ async def test_what_is_sent_is_what_an_audit_needs_and_nothing_asks_for_more() -
         seen.append(request)
         return answered(200, OK)
 
-    async with EngineClient("http://engine", transport=httpx.MockTransport(answer), api_key="k") as engine:
+    async with EngineClient("http://engine", wire=TransportWire(httpx.MockTransport(answer)), api_key="k") as engine:
         await engine.chat(REQUEST, traceparent="00-abc-def-01")
     (request,) = seen
     assert request.content == REQUEST
@@ -205,7 +206,7 @@ async def test_one_call_is_one_request() -> None:
         asked += 1
         return answered(503)
 
-    async with EngineClient("http://engine", transport=httpx.MockTransport(answer)) as engine:
+    async with EngineClient("http://engine", wire=TransportWire(httpx.MockTransport(answer))) as engine:
         with pytest.raises(EngineBusy):
             await engine.chat(REQUEST)
     assert asked == 1
@@ -226,7 +227,7 @@ async def test_no_more_calls_run_at_once_than_there_is_room() -> None:
         running -= 1
         return answered(200, OK)
 
-    async with EngineClient("http://engine", transport=httpx.MockTransport(answer), room=2) as engine:
+    async with EngineClient("http://engine", wire=TransportWire(httpx.MockTransport(answer)), room=2) as engine:
         await asyncio.gather(*(engine.chat(REQUEST) for _ in range(6)))
     assert most == 2
 
@@ -256,7 +257,7 @@ async def test_after_a_call_without_answer_an_engine_is_asked_whether_it_is_well
         asked.append(request.url.path)
         return answered(answers[request.url.path].pop(0), OK)
 
-    async with EngineClient("http://engine", transport=httpx.MockTransport(answer)) as engine:
+    async with EngineClient("http://engine", wire=TransportWire(httpx.MockTransport(answer))) as engine:
         await engine.stand_by()
         with pytest.raises(Unavailable):
             await engine.chat(REQUEST)
