@@ -13,11 +13,12 @@ from typing import Any
 
 from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from activities.casework import CaseActivities
 from activities.model import ModelActivities
 from activities.runs import RunActivities
+from diwan.sandbox import LeanSandbox
 from diwan.temporal import CASE_QUEUE, model_queue
 from diwan.versions import deployment
 from workflows.agent_run import AgentRunWorkflow
@@ -73,9 +74,9 @@ def case_worker(
     )
 
 
-def workflow_runner() -> SandboxedWorkflowRunner:
+def workflow_runner() -> LeanSandbox:
     """The sandbox in which workflows run, and in which stored histories are replayed (tests/replay)."""
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH))
+    return LeanSandbox(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH))
 
 
 def pool_worker(

@@ -5,6 +5,8 @@ In a module of its own because workflows run in a sandbox that imports their mod
 
 from __future__ import annotations
 
+import time
+
 from temporalio import workflow
 
 from workflows.agent_run import AgentRunWorkflow
@@ -74,3 +76,13 @@ class OneTurnMore(AgentRunWorkflow):
     async def run(self, step: StepRef) -> Plan:
         await remote(DRAIN_INBOX, step)
         return await super().run(step)
+
+
+@workflow.defn(name="Case")
+class LooksAtTheClock(CaseWorkflow):
+    """Reads the time of the machine, which is another one at every replay."""
+
+    @workflow.run
+    async def run(self, ref: CaseRef) -> None:
+        time.time()
+        await super().run(ref)
