@@ -14,10 +14,11 @@ from activities.heartbeat import heartbeats
 from activities.moves import carry, plan_of
 from activities.readings import Reading, read_documents
 from activities.registers import Registers
-from activities.tools import ToolDesk
+from activities.tools import ToolDesk, ToolResult
 from activities.transcript import read_request, read_transcript
 from agents.conclude import Conclusion, conclude, declared_only
 from agents.examiner import Examination
+from agents.parse import RequestedCall
 from agents.registry import spec_of
 from diwan.documents.readers import Readers
 from diwan.domain.actor import agent
@@ -25,12 +26,13 @@ from diwan.domain.case import Plan
 from diwan.domain.decision import Proposal
 from diwan.domain.errors import Conflict
 from diwan.domain.facts import Fact, Provenance
-from diwan.domain.ports import Keyring
+from diwan.domain.ports import Cipher, Keyring
 from diwan.procedures.assess import assess
 from diwan.procedures.flow import after_step
 from diwan.procedures.steps import DONE, FAILED, AgentStep
 from diwan.store import calls, cases, documents, facts, proposals, runs
 from diwan.store.change import Change, change_case
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from workflows.calls import BEGIN_RUN, CALL_TOOL, END_RUN, RunEnd, RunStart, StepRef, ToolCall
 
@@ -129,13 +131,20 @@ class RunActivities:
             request = await read_request(conn, given.tenant, spec, given.run, given.call, given.position, cipher)
             brief = await read_brief(conn, given.tenant, given.case, cipher)
             desk = ToolDesk(brief, self._registers, self._clock)
-            wanted = desk.page_wanted(request)
-            page = await documents.page_of(conn, given.tenant, *wanted, cipher) if wanted else None
-        result = await desk.carry_out(request, page)
-        async with (
-            self._db.transaction(given.tenant) as conn,
-            change_case(conn, given.tenant, given.case, now=self._clock()) as change,
-        ):
+            if not desk.asks_a_register(request):
+                # What was read above locks nothing; the case is locked only now that the result is there.
+                wanted = desk.page_wanted(request)
+                page = await documents.page_of(conn, given.tenant, *wanted, cipher) if wanted else None
+                return await self._keep_result(conn, given, request, await desk.carry_out(request, page), cipher)
+        result = await desk.carry_out(request, None)
+        async with self._db.transaction(given.tenant) as conn:
+            return await self._keep_result(conn, given, request, result, cipher)
+
+    async def _keep_result(
+        self, conn: Connection, given: ToolCall, request: RequestedCall, result: ToolResult, cipher: Cipher
+    ) -> bool:
+        """Whether the stored result, which may be an earlier one, is one that worked."""
+        async with change_case(conn, given.tenant, given.case, now=self._clock()) as change:
             stored = await calls.store_tool_result(
                 change,
                 cipher,

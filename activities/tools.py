@@ -44,6 +44,10 @@ class ToolDesk:
         document = short_names(self._brief.documents).get(wanted.document)
         return (document.id, wanted.page) if document else None
 
+    def asks_a_register(self, call: RequestedCall) -> bool:
+        """Whether `carry_out` goes beyond the case, which may take long."""
+        return call.request.tool == tools.EARLIER_AID.name
+
     async def carry_out(self, call: RequestedCall, page: PageText | None) -> ToolResult:
         """Never raises for what was asked; an error is a result that the model can act on."""
         tool = call.request.tool
