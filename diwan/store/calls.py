@@ -7,6 +7,7 @@ come after the run has ended. These statements are most of what the service does
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,6 +106,12 @@ def _tool_place(column: str, run: str, call: int, position: int) -> str:
     return context(f"tool_call.{column}", run, call, position)
 
 
+def opened_request(cipher: Cipher, run: str, call: int, attempt: int, sealed: bytes) -> bytes:
+    """The exact bytes of a request as it was sent, of what `store_request` stored."""
+    stored = cipher.open(RetentionClass.EXCHANGE, _model_place("request_sealed", run, call, attempt), sealed)
+    return zlib.decompress(stored)
+
+
 # --- model calls -----------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +144,7 @@ async def store_request(
             "case": case_id,
             "model": model,
             "final": final,
-            "sealed": cipher.seal(RetentionClass.EXCHANGE, place, request),
+            "sealed": cipher.seal(RetentionClass.EXCHANGE, place, zlib.compress(request, _FAST)),
             "now": now,
         },
     )
@@ -149,6 +156,10 @@ _STORE_REQUEST = Statement(
     "INSERT INTO model_call (tenant, run_id, call, attempt, case_id, model, final, request_sealed, status, started_at) "
     "VALUES (:tenant, :run, :call, :attempt, :case, :model, :final, :sealed, 'sent', :now) ON CONFLICT DO NOTHING"
 )
+
+
+# A request repeats the whole transcript of its run, and what is sealed no database packs.
+_FAST = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from diwan.domain.errors import Unavailable
 from diwan.embedded.demo_engine.failures import Failure, Mode
 from diwan.pool.errors import EngineBusy
 from diwan.store import calls
+from diwan.store.calls import opened_request
 from tests.activities.office import EndlessWire, Office, Wire
 from tests.support.factories import TENANT
 
@@ -43,6 +44,8 @@ async def test_the_bytes_that_are_sent_are_those_on_record(office: Office) -> No
     ((sealed,),) = office.stored("select request_sealed from model_call where run_id = %s", run.run)
     assert isinstance(sealed, bytes)
     assert wire.sent[0] not in sealed
+    cipher = await office.keyring.cipher(TENANT, step.case)
+    assert opened_request(cipher, run.run, 1, 1, sealed) == wire.sent[0]
     (entry,) = await office.entries(step.case, "agent:model:called")
     said = json.loads(entry.header)
     assert said["model"]["name"] == "demo-rules"

@@ -15,7 +15,9 @@ from diwan.domain.facts import PageText
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.embedded.supervisor import Stack
 from diwan.store import documents
+from diwan.store.calls import opened_request
 from diwan.store.database import Database
+from diwan.store.sealing import context
 from diwan.vault.client import VaultKeyring
 
 TENANT = "demo"
@@ -85,12 +87,12 @@ def _rows(stack: Stack, table: str, case: str, order: Sequence[str], *, column: 
 
 
 def _call(row: Json, cipher: Cipher) -> Call:
-    def opened(column: str) -> Json | None:
-        sealed = row[column]
-        if sealed is None:
-            return None
-        place = f"model_call.{column}/{row['run_id']}/{row['call']}/{row['attempt']}"
-        return json.loads(cipher.open(RetentionClass.EXCHANGE, place, bytes(sealed)))
-
+    place = (row["run_id"], row["call"], row["attempt"])
+    request = opened_request(cipher, *place, bytes(row["request_sealed"]))
+    answer = row["response_sealed"] and cipher.open(
+        RetentionClass.EXCHANGE,
+        context("model_call.response_sealed", *place),
+        bytes(row["response_sealed"]),
+    )
     kept = {name: row[name] for name in Call.__dataclass_fields__ if name in row}
-    return Call(**kept, request=opened("request_sealed") or {}, answer=opened("response_sealed"))
+    return Call(**kept, request=json.loads(request), answer=json.loads(answer) if answer else None)
