@@ -62,7 +62,7 @@ faults-short: setup ## The same in short: 9 cases, a fault of each kind, every p
 	@.venv/bin/python -m tests.faults --seed $(or $(SEED),761687) --cases $(or $(CASES),9) --short
 
 .PHONY: faults-long
-faults-long: setup ## The same at length: 2,000 cases, so many faults as come by meanwhile, into bench/RESULTS.md (180 min)
+faults-long: setup ## The same at length: 2,000 cases, so many faults as come by meanwhile, into bench/RESULTS.md (80 min)
 	@$(FAULTS) $(or $(CASES),2000) --settle 3600 --record
 
 .PHONY: bench
