@@ -20,7 +20,7 @@ _LOOK_S = 1.0
 _WHO = {"review": "clerk", "request_pieces": "clerk", "sign": "authority"}
 # Who else may act where one has had a hand in a proposal.
 _COLLEAGUE = {"clerk": "clerk-2", "supervisor": "clerk-2"}
-_SENT_BACK = 40  # so often in one case means that an agent does not recover
+_OFTEN = 40  # one thing with one task; or sent back in one case, whose agent then does not recover
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class People:
     unwelcome: list[str] = field(default_factory=list[str])
     given_up: dict[str, str] = field(default_factory=dict[str, str])
     _busy: set[str] = field(default_factory=set[str])
-    _returned: Counter[str] = field(default_factory=Counter[str])
+    _tried: Counter[str] = field(default_factory=Counter[str])
 
     async def work(self, stop: asyncio.Event) -> None:
         """Until `stop`: each open task once at a time."""
@@ -70,27 +70,26 @@ class People:
         act = self._choose(task)
         if act is None:
             return
-        if act.verb == "return":
-            self._returned[str(task["case"])] += 1
-            if self._returned[str(task["case"])] > _SENT_BACK:
-                self._give_up(task, act, f"sent back {_SENT_BACK} times, and examined no better")
-                return
-        refused = await self._act(task, act)
-        if not refused:
+        answered = await self._act(task, act)
+        of = str(task["case"]) if act.verb == "return" else f"{task['id']} {task['digest']}"
+        self._tried[of] += 1
+        if self._tried[of] >= _OFTEN:
+            self._give_up(task, act, f"tried {_OFTEN} times, at last {_said(answered)}")
+        if 403 not in answered:
             return
-        self.counts[f"refused {refused}"] += 1
-        instead = _instead(act, refused)
+        self.counts[f"refused {answered[403]}"] += 1
+        instead = _instead(act, answered[403])
         if instead is None:
-            self._give_up(task, act, f"403 {refused}")
-        elif again := await self._act(task, instead):
-            self._give_up(task, instead, f"403 {again}, and {act.by} 403 {refused}")
+            self._give_up(task, act, _said(answered))
+        elif 403 in (again := await self._act(task, instead)):
+            self._give_up(task, instead, f"{_said(again)}, and {act.by} {_said(answered)}")
 
     def _give_up(self, task: Row, act: _Act, why: str) -> None:
         where = f"{task['kind']} {task['id']} of {task['number'] or 'no case'}"
         self.given_up[task["id"]] = f"{act.by} cannot {act.verb} {where}: {why}"
 
-    async def _act(self, task: Row, act: _Act) -> str:
-        """Does the act, claimed first at times; gives the code where it was refused, else nothing."""
+    async def _act(self, task: Row, act: _Act) -> dict[int, str]:
+        """Does the act, claimed first at times; gives the statuses of the answers with their codes."""
         key = f"{act.verb}-{act.by}-{task['id']}-{task['digest'][:16]}"
         answers: list[Answer] = []
         if claimed := self.dice.random() < 0.3:
@@ -108,7 +107,7 @@ class People:
             self.unwelcome.append(f"{act.by} {act.verb} {task['kind']} {task['id']}: {status} {codes[status]}")
         if claimed and 403 in codes:
             await self._until_answered(task, _Act(act.by, "release"), f"release-{key}")
-        return codes.get(403, "")
+        return codes
 
     async def _until_answered(self, task: Row, act: _Act, key: str, given: Row | None = None) -> Answer:
         async def once() -> Answer:
@@ -147,6 +146,10 @@ class People:
             made = self.dice.choice(list(self.portal.applications))
             return _Act("clerk", "edit", reason="It is of this case.", changes={"case": made})
         return _Act("clerk", "approve")
+
+
+def _said(answered: dict[int, str]) -> str:
+    return ", ".join(f"{status} {code}".strip() for status, code in answered.items())
 
 
 def _instead(act: _Act, code: str) -> _Act | None:

@@ -102,6 +102,7 @@ class ScriptedDesk(Desk):
 
     task: Row
     refuses: dict[tuple[str, str], str]
+    conflict: str = ""
     looked: int = 0
     stop: asyncio.Event | None = None
 
@@ -117,6 +118,8 @@ class ScriptedDesk(Desk):
         self.statuses[200] += 1
         if code := self.refuses.get((user, verb)):
             return Answer(403, {"code": code})
+        if self.conflict:
+            return Answer(409, {"code": self.conflict})
         if verb not in ("claim", "release"):
             self.task["status"] = "completed"
         return Answer(200, {"id": TASK})
@@ -181,10 +184,18 @@ async def test_who_claimed_what_a_colleague_takes_over_releases_it(desk: Scripte
 
 
 async def test_an_agent_that_never_reads_rightly_is_given_up(desk: ScriptedDesk, people: People) -> None:
-    for _ in range(41):
+    for _ in range(40):
+        assert people.given_up == {}
         desk.task = task_of("review", proposal(UNREADABLE, unread=True))
         await people.take(TASK)
-    assert "sent back 40 times" in people.given_up[TASK]
+    assert people.given_up[TASK].endswith("cannot return review t1 of DW-2026-000023: tried 40 times, at last 200")
+
+
+async def test_a_task_that_is_anothers_for_ever_is_given_up(desk: ScriptedDesk, people: People) -> None:
+    desk.conflict = "task.claimed_by_other"
+    for _ in range(40):
+        await people.take(TASK)
+    assert people.given_up[TASK].endswith("tried 40 times, at last 409 task.claimed_by_other")
 
 
 class NoStack:
