@@ -9,8 +9,10 @@ from diwan.documents.content import (
     Contest,
     Decision,
     HeldFact,
+    Letter,
     Receipt,
     Remedy,
+    Reminder,
     RequestForPieces,
     StatedGround,
     Withdrawal,
@@ -20,7 +22,6 @@ from diwan.documents.phrases import Run, Value, counted, free, identifier, phras
 from diwan.documents.sheet import Block, Sheet
 from diwan.domain.facts import Provenance
 
-Letter = Receipt | RequestForPieces | Decision | Withdrawal
 Runs = tuple[Run, ...]
 
 
@@ -157,13 +158,9 @@ def _missing(letter: Receipt, words: _Words) -> list[Block]:
 
 @_body.register
 def _(letter: RequestForPieces, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
-    asked = (
-        _labelled(piece.label, "".join(run.text for run in words.say(f"why.{piece.why.value}")), piece.note)
-        for piece in letter.pieces
-    )
     blocks = [
         Block("paragraph", words.count("asked", len(letter.pieces))),
-        _list(asked),
+        _asked(letter, words),
         words.heading("until_title"),
         words.paragraph("until", "how", until=words.formats.date(letter.until)),
     ]
@@ -177,6 +174,30 @@ def _(letter: RequestForPieces, words: _Words) -> tuple[str, list[Block], tuple[
     if letter.effect:
         blocks.append(Block("paragraph", (free(letter.effect),)))
     blocks.append(words.paragraph("once"))
+    return _title(words), blocks, ()
+
+
+def _asked(letter: RequestForPieces | Reminder, words: _Words) -> Block:
+    return _list(
+        _labelled(piece.label, "".join(run.text for run in words.say(f"why.{piece.why.value}")), piece.note)
+        for piece in letter.pieces
+    )
+
+
+@_body.register
+def _(letter: Reminder, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
+    asked_on = words.formats.date(letter.asked_on)
+    blocks = [
+        words.paragraph("asked", request=identifier(letter.request), asked_on=asked_on),
+        Block("paragraph", words.count("pieces", len(letter.pieces))),
+        _asked(letter, words),
+        words.heading("until_title"),
+        words.paragraph("until", "how", until=words.formats.date(letter.until)),
+        words.heading("effect_title"),
+    ]
+    if letter.effect:
+        blocks.append(Block("paragraph", (free(letter.effect),)))
+    blocks += [words.paragraph("same"), words.paragraph("crossed")]
     return _title(words), blocks, ()
 
 

@@ -133,6 +133,20 @@ def _iso_day(value: object) -> object:
     return date.fromisoformat(value) if isinstance(value, str) and _ISO_DAY.fullmatch(value) else value
 
 
+class Reminder(_Letter):
+    """A second word on a request that nothing came on yet: `request` is that letter's number, `asked_on` its date.
+
+    What is asked, until when, and what happens otherwise stand as they stood there.
+    """
+
+    kind: Literal["reminder"] = "reminder"
+    request: str = Field(min_length=1, max_length=80)
+    asked_on: date
+    pieces: tuple[AskedPiece, ...] = Field(min_length=1, max_length=MANY)
+    until: date
+    effect: str = ""
+
+
 class HeldFact(_Value):
     """A fact the decision rests on. `document` is its title as people know it; `page` is 1-based.
 
@@ -195,7 +209,8 @@ class Withdrawal(_Letter):
     received_on: date
 
 
-LetterContent = Annotated[Receipt | RequestForPieces | Decision | Withdrawal, Field(discriminator="kind")]
+Letter = Receipt | RequestForPieces | Reminder | Decision | Withdrawal
+LetterContent = Annotated[Letter, Field(discriminator="kind")]
 
-letter_content: TypeAdapter[Receipt | RequestForPieces | Decision | Withdrawal] = TypeAdapter(LetterContent)
+letter_content: TypeAdapter[Letter] = TypeAdapter(LetterContent)
 """Reads stored content back: `letter_content.validate_json(…)`."""

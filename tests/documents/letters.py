@@ -17,6 +17,7 @@ from diwan.documents.content import (
     Piece,
     Receipt,
     Remedy,
+    Reminder,
     RequestForPieces,
     Signatory,
     StatedGround,
@@ -27,7 +28,7 @@ from diwan.domain.case import Result
 from diwan.domain.facts import Provenance
 from diwan.domain.text import Language, Localized
 
-KINDS = ("receipt", "request_for_pieces", "decision", "withdrawal")
+KINDS = ("receipt", "request_for_pieces", "reminder", "decision", "withdrawal")
 
 OFFICE = Localized(
     ar="وزارة السكنى النموذجية (إدارة خيالية) — مصلحة الدعم المباشر للسكن",
@@ -141,6 +142,18 @@ def request_for_pieces(language: Language, **changes: Any) -> RequestForPieces:
     return RequestForPieces.model_validate(common(language) | fields | changes)
 
 
+def reminder(language: Language, **changes: Any) -> Reminder:
+    asked = request_for_pieces(language)
+    fields: dict[str, Any] = {
+        "request": "DW-2026-000142/1",
+        "asked_on": date(2026, 11, 9),
+        "pieces": asked.pieces,
+        "until": asked.until,
+        "effect": asked.effect,
+    }
+    return Reminder.model_validate(common(language) | fields | changes)
+
+
 def decision(language: Language, **changes: Any) -> Decision:
     facts = (
         HeldFact(label=NATIONAL.in_(language), value=True, provenance=Provenance.DOCUMENT, document=CARD.in_(language)),
@@ -184,6 +197,7 @@ def letter(kind: str, language: Language, **changes: Any) -> Letter:
     make = {
         "receipt": receipt,
         "request_for_pieces": request_for_pieces,
+        "reminder": reminder,
         "decision": decision,
         "withdrawal": withdrawal,
     }[kind]

@@ -40,7 +40,7 @@ def test_all_languages_have_the_same_phrases_with_the_same_values() -> None:
 @pytest.mark.parametrize("language", Language)
 def test_every_count_has_its_form(language: Language) -> None:
     needed = {plural_category(language, count) for count in range(1, 200)}
-    for key in ("receipt.pieces", "receipt.unnamed", "receipt.missing", "request_for_pieces.asked"):
+    for key in ("receipt.pieces", "receipt.unnamed", "receipt.missing", "request_for_pieces.asked", "reminder.pieces"):
         group, name = key.split(".")
         assert needed <= set(catalogue(language)[group][name]) | {"other"} - {"many" if language is Language.FR else ""}
         for count in range(1, 200):
