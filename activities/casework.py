@@ -14,6 +14,7 @@ from activities.dossier import Dossier, read_dossier
 from activities.events import take
 from activities.heartbeat import heartbeats
 from activities.moves import carry, plan_of
+from activities.reminders import Reminders
 from diwan.domain.actor import rule, system
 from diwan.domain.case import CaseStatus, Plan, StepKind
 from diwan.domain.ports import Keyring
@@ -33,11 +34,18 @@ class CaseActivities:
     """`db` connects as diwan_worker."""
 
     def __init__(
-        self, db: Database, keyring: Keyring, correspondence: Correspondence, clock: Clock, watch: ClockWatch
+        self,
+        db: Database,
+        keyring: Keyring,
+        correspondence: Correspondence,
+        reminders: Reminders,
+        clock: Clock,
+        watch: ClockWatch,
     ) -> None:
         self._db = db
         self._keyring = keyring
         self._correspondence = correspondence
+        self._reminders = reminders
         self._clock = clock
         self._watch = watch
 
@@ -95,10 +103,14 @@ class CaseActivities:
 
     @activity.defn(name=WAKE.name)
     async def wake(self, ref: CaseRef) -> Plan:
-        """A date has come: what was accepted before it is taken first, then one transaction under the lock decides."""
+        """A date has come: what was accepted before it is taken first, then one transaction under the lock decides.
+
+        Reminders go out after all dates that are over: nobody is reminded of what is too late, and a reminder that
+        cannot be sent keeps no date from falling.
+        """
         while True:
             await self.drain_inbox(ref)
-            if not await self._next_date(ref):
+            if not (await self._next_date(ref) or await self._reminders.send_next(ref)):
                 return await self._after_dates(ref)
 
     async def _after_dates(self, ref: CaseRef) -> Plan:

@@ -13,7 +13,7 @@ from diwan.documents.typeset import template_version
 from diwan.domain.actor import system
 from diwan.domain.case import step_key
 from diwan.domain.errors import NeedsPerson
-from diwan.domain.ports import Keyring
+from diwan.domain.ports import Cipher, Keyring
 from diwan.domain.task import TaskKind
 from diwan.domain.tenant import TenantSettings
 from diwan.procedures.flow import after_step
@@ -61,16 +61,7 @@ class Correspondence:
             if declared.letter is LetterKind.DECISION:
                 occasion = await _signed(conn, dossier, occasion)
         letter = compose(declared.letter, dossier, occasion)
-        sealed = letters.seal_letter(
-            cipher,
-            step_key(step.case, step.step, step.visit),
-            kind=letter.kind,
-            language=letter.language.value,
-            number=letter.number,
-            template=template_version(),
-            content=letter.model_dump(mode="json"),
-            pdf=await self._typeset(letter),
-        )
+        sealed = await seal(cipher, step_key(step.case, step.step, step.visit), letter, self._typeset)
         async with (
             self._db.transaction(step.tenant) as conn,
             change_case(conn, step.tenant, step.case, now=now) as change,
@@ -80,6 +71,27 @@ class Correspondence:
                 return False
             await _record(change, dossier, declared.letter, sealed, occasion)
         return True
+
+
+async def seal(cipher: Cipher, key: str, letter: Letter, typeset: Typeset) -> letters.SealedLetter:
+    """A letter set and sealed, before anything is locked; `key` is that of what issues it, and the letter's id."""
+    return letters.seal_letter(
+        cipher,
+        key,
+        kind=letter.kind,
+        language=letter.language.value,
+        number=letter.number,
+        template=template_version(),
+        content=letter.model_dump(mode="json"),
+        pdf=await typeset(letter),
+    )
+
+
+async def send(change: Change, sealed: letters.SealedLetter) -> None:
+    """Stores a letter and its notification, and tells the tenant's webhooks of it."""
+    await letters.store_letter(change, sealed)
+    await notifications.store_notification(change, sealed.id, channel=CHANNEL)
+    await announce(change, LETTER_ISSUED, {"letter": sealed.id, "kind": sealed.kind})
 
 
 async def _signed(conn: Connection, dossier: Dossier, occasion: Occasion) -> Occasion:
@@ -134,9 +146,7 @@ async def _record(
         view = {**view, "result": result.value}
         detail |= {"result": result.value, "signed_by": signature.subject, "delegation": signature.delegation_id}
         await announce(change, DECISION_ISSUED, {"result": result.value, "letter": sealed.id})
-    await letters.store_letter(change, sealed)
-    await notifications.store_notification(change, sealed.id, channel=CHANNEL)
-    await announce(change, LETTER_ISSUED, {"letter": sealed.id, "kind": sealed.kind})
+    await send(change, sealed)
     move = after_step(dossier.procedure, before, DONE, view, change.now, dossier.calendar)
     await carry(change, dossier, move)
     change.record(

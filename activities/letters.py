@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,8 +17,9 @@ from diwan.procedures import periods
 from diwan.procedures.assess import ground_text, weigh
 from diwan.procedures.receipt import receipt_facts
 from diwan.procedures.steps import LetterKind, Period, WaitStep
+from diwan.store.letters import LetterRow
 
-Letter = content.Receipt | content.RequestForPieces | content.Decision | content.Withdrawal
+Letter = content.Letter
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,24 @@ def _pieces_period(dossier: Dossier) -> Period:
     if not isinstance(following, WaitStep):
         raise NeedsPerson("procedure.no_period", "The step after the request for pieces awaits nothing.")
     return procedure.periods[following.period]
+
+
+def compose_reminder(
+    dossier: Dossier, occasion: Occasion, step: WaitStep, written: Sequence[LetterRow]
+) -> content.Reminder:
+    """A second word on the latest request for pieces among the letters `written`; `NeedsPerson` where there is none."""
+    requests = [row for row in written if row.kind == LetterKind.REQUEST_FOR_PIECES]
+    if not requests:
+        raise NeedsPerson("procedure.no_request", "The applicant was to be reminded of what nobody asked for.")
+    request = content.RequestForPieces.model_validate(requests[-1].content)
+    return content.Reminder(
+        **_common(dossier, occasion),
+        request=request.number,
+        asked_on=request.date,
+        pieces=request.pieces,
+        until=dossier.case.state.periods[step.period].due_on,
+        effect=request.effect,
+    )
 
 
 def _decision(dossier: Dossier, occasion: Occasion, common: dict[str, Any]) -> content.Decision:

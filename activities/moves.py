@@ -70,7 +70,7 @@ async def open_step_task(change: Change, dossier: Dossier, move: Move) -> None:
         roles=roles,
         proposer=proposer,
         proposal_id=dossier.proposal_id,
-        due_at=move.wake_at,
+        due_at=move.due_at,
     )
 
 

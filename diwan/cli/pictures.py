@@ -31,6 +31,7 @@ TASKS = (
     Column("For", "roles"),
     Column("Assignee", "assignee", keep=True),
     Column("Due", "due", keep=True),
+    Column("Reminded", "reminded_at"),
 )
 _RULES = (Column("Rule", "rule", keep=True), Column("Holds", "holds"))
 _STORY = (
@@ -71,7 +72,10 @@ _LETTERS = (
     Column("Made", "made_at", keep=True),
     Column("Notified", "notified"),
 )
-_TIMES = ("at", "opened_at", "closed_at", "due_at", "created_at", "completed_at", "made_at", "signed_at", "wake_at")
+_TIMES = (
+    *("at", "opened_at", "closed_at", "due_at", "created_at", "completed_at", "reminded_at"),
+    *("made_at", "signed_at", "wake_at"),
+)
 
 
 def minute(instant: object) -> str:

@@ -54,6 +54,7 @@ _STEPS = (
     Column("Ends", "outcome"),
     Column("Rules say", "says"),
     Column("Due", "due"),
+    Column("Reminders", "reminders"),
 )
 
 

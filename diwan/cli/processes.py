@@ -115,6 +115,7 @@ async def _worker(settings: Settings) -> None:
     from activities.correspondence import Correspondence
     from activities.observed import Observed
     from activities.registers import Registers
+    from activities.reminders import Reminders
     from activities.runs import RunActivities, RunSettings
     from diwan.documents.readers import Readers
     from diwan.documents.typeset import render_letter
@@ -146,7 +147,9 @@ async def _worker(settings: Settings) -> None:
         client = await running.patiently("temporal", link.connect, stop)
         if client is not None:
             watch = _watch(settings, "worker")
-            casework = CaseActivities(db, ring, Correspondence(db, ring, render_letter, clock), clock, watch)
+            correspondence = Correspondence(db, ring, render_letter, clock)
+            reminders = Reminders(db, ring, render_letter, clock, watch)
+            casework = CaseActivities(db, ring, correspondence, reminders, clock, watch)
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
             watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
             seen = [Observed(CaseTraces(db))]

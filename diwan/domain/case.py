@@ -41,10 +41,16 @@ class StepKind(StrEnum):
     END = "end"
 
 
+def _unsaid(value: object) -> bool:
+    """Keeps a field that came later out of the JSON of states without it: the ledger has committed to that JSON."""
+    return not value
+
+
 class PeriodState(BaseModel):
     """A legal period of a case while it runs. Dates are the tenant's calendar days; `due_at` is an instant.
 
-    `suspended_on` is set while the period is stopped; `suspended_days` counts the days it stood still.
+    `suspended_on` is set while the period is stopped; `suspended_days` counts the days it stood still. `expired`: it
+    ended because its last day was over.
     """
 
     started_on: date
@@ -53,13 +59,22 @@ class PeriodState(BaseModel):
     suspended_on: date | None = None
     suspended_days: int = 0
     ended: bool = False
+    expired: bool = Field(default=False, exclude_if=_unsaid)
+
+
+class ReminderState(BaseModel):
+    """A reminder of the step at which a case stands: when it is to go out (None: not as things stand), when it went."""
+
+    due_at: datetime | None = None
+    sent_at: datetime | None = None
 
 
 class CaseState(BaseModel):
     """Stored as JSON on the case's row; changed only under its lock. No personal data, ever.
 
-    `visits` counts how often each step was entered; `flags` are machine names such as
-    `instruction_suspected` or `agent_failed`.
+    `visits` counts how often each step was entered, `entered_on` is the office's day of this visit, `reminders` are
+    those of its step, in the order of the file; `flags` are machine names such as `instruction_suspected` or
+    `agent_failed`.
     """
 
     step: str = ""
@@ -70,6 +85,8 @@ class CaseState(BaseModel):
     periods: dict[str, PeriodState] = Field(default_factory=dict[str, PeriodState])
     result: Result | None = None
     return_to: str = ""
+    entered_on: date | None = Field(default=None, exclude_if=_unsaid)
+    reminders: list[ReminderState] = Field(default_factory=list[ReminderState], exclude_if=_unsaid)
 
 
 class Plan(BaseModel):

@@ -15,7 +15,7 @@ from diwan.domain.case import CaseState, CaseStatus, PeriodState, Result, StepKi
 from diwan.domain.errors import Conflict, InvalidInput, NeedsPerson
 from diwan.domain.event import APPLICATION_SUBMITTED
 from diwan.domain.facts import FactValue
-from diwan.procedures import periods
+from diwan.procedures import periods, reminders
 from diwan.procedures.guards import compile_guard
 from diwan.procedures.periods import Calendar
 from diwan.procedures.schema import Procedure
@@ -41,7 +41,7 @@ Moment = Literal["enter", "leave", "event"]
 
 @dataclass(frozen=True)
 class Move:
-    """Where the case stands now. `wake_at`: the next instant at which a date falls due.
+    """Where the case stands now. `due_at`: when the next running period is over; `wake_at`: that, or a reminder before.
 
     `cancel_tasks`: an event or a date took the case away from where people were working on it.
     """
@@ -49,6 +49,7 @@ class Move:
     state: CaseState
     kind: StepKind
     status: CaseStatus
+    due_at: datetime | None
     wake_at: datetime | None
     cancel_tasks: bool
 
@@ -114,7 +115,7 @@ def on_time(procedure: Procedure, state: CaseState, now: datetime, calendar: Cal
     """The move that a date makes: the earliest running period whose last day is over by `now`. None where none is.
 
     A target is noted as `late.<period>`; a fatal period leads on, or is noted as `expired.<period>` where the case
-    is already where it leads. Call again while `wake_at` has passed.
+    is already where it leads. Call again while `due_at` has passed.
     """
     step = procedure.steps.get(state.step)
     over = [(each.due_at, name) for name, each in state.periods.items() if periods.running(each) and each.due_at <= now]
@@ -122,7 +123,7 @@ def on_time(procedure: Procedure, state: CaseState, now: datetime, calendar: Cal
         return None
     name = min(over, key=lambda pair: pair[0])[1]
     change = _Change(procedure, state, now, calendar)
-    change.state.periods[name] = periods.end(state.periods[name])
+    change.state.periods[name] = periods.expire(state.periods[name])
     transition = _after_expiry(procedure, state, step, name)
     if transition is None:
         change.flag(("late." if _nature(procedure, name) is Nature.TARGET else "expired.") + name)
@@ -230,6 +231,7 @@ class _Change:
         state = self.state
         state.step = step
         state.visit = state.visits[step] = state.visits.get(step, 0) + 1
+        state.entered_on, state.reminders = self._calendar.day_of(self._now), []
         self._trigger("enter", step)
         entered = self._procedure.steps[step]
         if isinstance(entered, WaitStep):
@@ -277,11 +279,13 @@ class _Change:
 
     def move(self, *, cancel_tasks: bool) -> Move:
         kind = self._procedure.steps[self.state.step].kind
+        self.state.reminders = reminders.scheduled(self._procedure, self.state, self._calendar)
         return Move(
             state=self.state,
             kind=kind,
             status=_status(kind, self.state),
-            wake_at=min((each.due_at for each in self.state.periods.values() if periods.running(each)), default=None),
+            due_at=periods.next_end(self.state.periods.values()),
+            wake_at=reminders.wake_at(self.state),
             cancel_tasks=cancel_tasks,
         )
 

@@ -53,7 +53,11 @@ class Calendar:
 
     def end_of(self, day: date) -> datetime:
         """The first instant after `day`, in UTC."""
-        return datetime.combine(day + _DAY, time(), self.time_zone).astimezone(UTC)
+        return self.start_of(day + _DAY)
+
+    def start_of(self, day: date) -> datetime:
+        """The first instant of `day`, in UTC."""
+        return datetime.combine(day, time(), self.time_zone).astimezone(UTC)
 
     def works(self, day: date) -> bool:
         if day in self.opened:
@@ -97,6 +101,16 @@ def _nth_working_day(first: date, count: int, calendar: Calendar) -> date:
     return day
 
 
+def working_day(day: date, count: int, calendar: Calendar) -> date:
+    """The `count`th working day after `day`, or before it where `count` is negative; `day` itself does not count."""
+    step = _DAY if count > 0 else -_DAY
+    while count:
+        day += step
+        if calendar.works(day):
+            count -= step.days
+    return day
+
+
 def _months_later(day: date, count: int) -> date:
     """The day of the same number, or the month's last where it has none (31 January → 28 February)."""
     year, month = divmod(day.year * 12 + day.month - 1 + count, 12)
@@ -137,5 +151,15 @@ def end(state: PeriodState) -> PeriodState:
     return state.model_copy(update={"ended": True})
 
 
+def expire(state: PeriodState) -> PeriodState:
+    """The period ends because its last day is over."""
+    return state.model_copy(update={"ended": True, "expired": True})
+
+
 def running(state: PeriodState) -> bool:
     return not state.ended and state.suspended_on is None
+
+
+def next_end(states: Iterable[PeriodState]) -> datetime | None:
+    """When the next of these periods is over; None where none runs."""
+    return min((each.due_at for each in states if running(each)), default=None)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from diwan.domain.text import Language
 from diwan.procedures.parts import FactDeclaration
 from diwan.procedures.schema import Procedure
-from diwan.procedures.steps import Period, Step, TaskStep, Transition, WaitStep
+from diwan.procedures.steps import Period, StaffReminder, Step, TaskStep, Transition, WaitStep
 
 
 class Line(BaseModel):
@@ -69,8 +69,18 @@ def _period(period: Period) -> str:
 def _step(step: Step) -> str:
     who = f" by {'/'.join(step.roles)}" if isinstance(step, TaskStep) else ""
     awaits = f" for {'/'.join(step.events)} or {step.period}" if isinstance(step, WaitStep) else ""
+    reminded = ""
+    if isinstance(step, WaitStep):
+        reminded = "".join(f", reminder {each.before} working days before {step.period}" for each in step.remind)
+    elif isinstance(step, TaskStep):
+        reminded = "".join(_reminder(each) for each in step.remind)
     ways = "; ".join(_way(transition) for transition in step.next)
-    return f"{step.kind.value}{who}{awaits}" + (f": {ways}" if ways else "")
+    return f"{step.kind.value}{who}{awaits}{reminded}" + (f": {ways}" if ways else "")
+
+
+def _reminder(reminder: StaffReminder) -> str:
+    when = f"{reminder.before} working days before" if reminder.before else f"{reminder.after} working days after"
+    return f", reminder {when} {reminder.period}" + (f" to {'/'.join(reminder.to)}" if reminder.to else "")
 
 
 def _way(transition: Transition) -> str:

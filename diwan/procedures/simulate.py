@@ -25,7 +25,10 @@ _SUPPLIED = "supplied"  # stands for the document that the applicant would send
 
 
 class SimulatedStep(BaseModel):
-    """A step, when it was entered (office's day), how it ended (empty at the end), and what the rules said then."""
+    """A step, when it was entered (office's day), how it ended (empty at the end), and what the rules said then.
+
+    `reminders` are the days on which reminders would go out while the case is there.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,6 +39,7 @@ class SimulatedStep(BaseModel):
     on: date
     outcome: str
     due: dict[str, date]
+    reminders: list[date]
     assessment: Assessment
     result: Result | None
 
@@ -74,6 +78,7 @@ def simulate(
                 on=calendar.day_of(now),
                 outcome=outcome,
                 due={name: period.due_on for name, period in state.periods.items() if not period.ended},
+                reminders=[calendar.day_of(each.due_at) for each in state.reminders if each.due_at],
                 assessment=assessment,
                 result=state.result,
             )
@@ -82,8 +87,8 @@ def simulate(
             return story
         if outcome == PIECES_SUPPLIED:
             given |= {name: given.get(name) or _SUPPLIED for name in procedure.required_pieces}
-        if outcome == EXPIRED and move.wake_at is not None:
-            now = max(now, move.wake_at)
+        if outcome == EXPIRED and move.due_at is not None:
+            now = max(now, move.due_at)
         move = _next(procedure, move, outcome, assessment, now, calendar)
         now += timedelta(minutes=1)
     raise InvalidInput(

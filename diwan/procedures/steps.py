@@ -81,6 +81,33 @@ class ActStep(_Step):
     next: list[Transition] = Field(min_length=1)
 
 
+WorkingDays = Annotated[int, Field(ge=1, le=365)]
+
+
+class ApplicantReminder(Declared):
+    """A letter to the applicant, so many working days before the last day of the period that the step awaits."""
+
+    before: WorkingDays
+
+
+class StaffReminder(Declared):
+    """A notice to those who hold one of `to`, so many working days before or after the last day of `period`.
+
+    Without `to` it is for the roles that the task is for.
+    """
+
+    period: Name
+    before: WorkingDays | None = None
+    after: WorkingDays | None = None
+    to: list[Role] = Field(default_factory=list[Role])
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> StaffReminder:
+        if (self.before is None) == (self.after is None):
+            raise ValueError("give exactly one of before, after")
+        return self
+
+
 class AgentStep(_Step):
     kind: Literal[StepKind.AGENT]
     agent: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -93,6 +120,7 @@ class TaskStep(_Step):
     kind: Literal[StepKind.TASK]
     task: Literal[TaskKind.REVIEW, TaskKind.REQUEST_PIECES, TaskKind.SIGN]
     roles: list[Role] = Field(min_length=1)
+    remind: list[StaffReminder] = Field(default_factory=list[StaffReminder], max_length=20)
     next: list[Transition] = Field(min_length=1)
 
 
@@ -102,6 +130,7 @@ class WaitStep(_Step):
     kind: Literal[StepKind.WAIT]
     events: list[EventType] = Field(min_length=1)
     period: Name
+    remind: list[ApplicantReminder] = Field(default_factory=list[ApplicantReminder], max_length=20)
     next: list[Transition] = Field(min_length=1)
 
 

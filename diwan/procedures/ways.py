@@ -10,7 +10,19 @@ from diwan.procedures.findings import Findings, Path, listed
 from diwan.procedures.guards import compile_guard
 from diwan.procedures.parts import ValueType
 from diwan.procedures.schema import Procedure
-from diwan.procedures.steps import ActStep, LetterKind, Nature, Period, Step, Transition, Trigger, WaitStep, outcomes_of
+from diwan.procedures.steps import (
+    ActStep,
+    LetterKind,
+    Nature,
+    Period,
+    Step,
+    TaskStep,
+    Transition,
+    Trigger,
+    Unit,
+    WaitStep,
+    outcomes_of,
+)
 
 # What the guards of transitions may speak of. Those of STATE are known at any time; the rest only when a step ends.
 STATE: dict[str, ValueType] = {"pieces_requested": ValueType.INTEGER, "visit": ValueType.INTEGER}
@@ -30,6 +42,7 @@ def check_ways(procedure: Procedure, found: Findings) -> None:
     if _names(procedure, found):  # the rest follows names, so they have to lead somewhere
         _transitions(procedure, found)
         _ways_to_the_end(procedure, found)
+        _reminders(procedure, found)
 
 
 def exists(name: str, among: Iterable[str], what: str, path: Path, found: Findings) -> bool:
@@ -59,6 +72,8 @@ def _names(procedure: Procedure, found: Findings) -> bool:
             exists(transition.to, procedure.steps, "steps", ("steps", name, "next", index, "to"), found)
         if isinstance(step, WaitStep):
             exists(step.period, procedure.periods, "periods", ("steps", name, "period"), found)
+        for index, reminder in enumerate(step.remind if isinstance(step, TaskStep) else []):
+            exists(reminder.period, procedure.periods, "periods", ("steps", name, "remind", index, "period"), found)
     for index, transition in enumerate(procedure.on_event):
         path: Path = ("on_event", index)
         for step in (transition.to, *transition.at, *transition.not_at):
@@ -143,6 +158,27 @@ def _transition(
         found.error("step.result", path, "The decision gives the result.", "Remove `result`.")
     if procedure.steps[transition.to].kind is StepKind.END and not decides and transition.result is None:
         found.error("step.result", path, "The case would end without a result.", "Name `result`.")
+
+
+def _reminders(procedure: Procedure, found: Findings) -> None:
+    """An applicant is reminded of what a letter asked for, on a day of the time that it gave."""
+    for name, step in procedure.steps.items():
+        if not isinstance(step, WaitStep) or not step.remind:
+            continue
+        path: Path = ("steps", name, "remind")
+        into = [other for other in procedure.steps if name in successors(procedure, other)]
+        unasked = {event.to for event in procedure.on_event} | {each.on_expiry for each in procedure.periods.values()}
+        if name in unasked or not all(is_request(procedure.steps[other]) for other in into):
+            found.error(
+                "remind.unasked",
+                path,
+                "Nothing was asked of the applicant here.",
+                "A wait that reminds follows a `request_for_pieces` letter, and nothing else leads to it.",
+            )
+        period = procedure.periods[step.period]
+        for index, reminder in enumerate(step.remind):
+            if period.unit is not Unit.MONTHS and reminder.before >= period.length:
+                found.error("remind.before", (*path, index), f"{step.period} is not that long.", "Give fewer days.")
 
 
 def successors(procedure: Procedure, name: str) -> list[str]:

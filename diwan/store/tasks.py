@@ -49,6 +49,7 @@ class TaskRow:
     created_at: datetime
     due_at: datetime | None
     completed_at: datetime | None
+    reminded_at: datetime | None = None
 
     @property
     def live(self) -> bool:
@@ -140,6 +141,24 @@ async def cancel_open_tasks(change: Change) -> int:
         .values(status=TaskStatus.CANCELLED.value, completed_at=change.now)
     )
     return done.rowcount
+
+
+async def mark_reminded(change: Change) -> str:
+    """Notes on the task of the case's step that its people are reminded now; its id, empty where nobody has it."""
+    done = await change.conn.execute(
+        update(task)
+        .where(
+            task.c.tenant == change.case.tenant,
+            task.c.case_id == change.case.id,
+            task.c.step == change.state.step,
+            task.c.visit == change.state.visit,
+            task.c.kind != TaskKind.LATE_EVENT.value,
+            task.c.status.in_([each.value for each in LIVE]),
+        )
+        .values(reminded_at=change.now)
+        .returning(task.c.id)
+    )
+    return done.scalar_one_or_none() or ""
 
 
 async def find_task(conn: Connection, tenant: str, task_id: str) -> TaskRow | None:

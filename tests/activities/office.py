@@ -18,6 +18,7 @@ from activities.correspondence import Correspondence
 from activities.dossier import Dossier, read_dossier
 from activities.model import ModelActivities
 from activities.registers import Registers
+from activities.reminders import Reminders
 from activities.runs import RunActivities, RunSettings
 from agents.loop import CallModel, CallTools, GiveUp, Turn, next_move
 from agents.registry import spec_of
@@ -127,8 +128,13 @@ class Office:
         return Correspondence(self.worker, self.keyring, render_letter, self.machine.wall)
 
     @property
+    def reminders(self) -> Reminders:
+        return Reminders(self.worker, self.keyring, render_letter, self.machine.wall, watch_on(self.machine))
+
+    @property
     def casework(self) -> CaseActivities:
-        return CaseActivities(self.worker, self.keyring, self.correspondence, self.machine.wall, watch_on(self.machine))
+        watch = watch_on(self.machine)
+        return CaseActivities(self.worker, self.keyring, self.correspondence, self.reminders, self.machine.wall, watch)
 
     @property
     def registers(self) -> Registers:

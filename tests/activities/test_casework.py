@@ -64,7 +64,9 @@ async def test_a_letter_that_is_being_set_gives_signs_of_life(office: Office) ->
 
     correspondence = Correspondence(office.worker, office.keyring, typeset, office.clock)
     watch = watch_on(office.machine)
-    casework = CaseActivities(office.worker, office.keyring, correspondence, office.machine.wall, watch)
+    casework = CaseActivities(
+        *(office.worker, office.keyring, correspondence, office.reminders, office.machine.wall, watch)
+    )
     environment = ActivityEnvironment()
     environment.on_heartbeat = lambda *_: beat.set()
     assert (await environment.run(casework.perform_step, step)).step == "examine"

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from tests.faults.checks import cases, deliveries, events, ledger, letters, runs, tasks
+from tests.faults.checks import cases, deliveries, events, ledger, letters, reminders, runs, tasks
 from tests.faults.evidence import Evidence, Finding, Report, Row, Stored
 
 __all__ = ["Evidence", "Finding", "Report", "check"]
@@ -49,7 +49,7 @@ def check(evidence: Evidence) -> Report:
 def judge(stored: Stored, evidence: Evidence) -> Report:
     """As `check`, of rows that were read before."""
     report = Report()
-    for part in (ledger, cases, events, tasks, letters, runs, deliveries):
+    for part in (ledger, cases, events, tasks, letters, reminders, runs, deliveries):
         part.check(stored, evidence, report)
     return report
 

@@ -46,7 +46,10 @@ class Finished:
 
 @pytest.fixture(scope="session")
 async def finished(postgres: EmbeddedPostgres, readers: Readers) -> AsyncIterator[Finished]:
-    """Made by the service's own activities: granted, withdrawn, waiting for pieces, under review, one stray event."""
+    """Made by the service's own activities: granted, withdrawn, waiting for pieces, under review, one stray event.
+
+    Of the two that wait those who are waited for were reminded.
+    """
     demo = copy_of_template(postgres)
     await furnish(demo)
     with demo.superuser() as connection:
@@ -54,7 +57,7 @@ async def finished(postgres: EmbeddedPostgres, readers: Readers) -> AsyncIterato
     pools = {role: Database.connect(demo.url(role), role=role) for role in ("diwan_web", "diwan_worker", "diwan_pool")}
     web, worker, pool = pools.values()
     office = Office(demo, web, worker, pool, MemoryKeyring(), readers, Clock(NOW))
-    cases = [await _granted(office), await _withdrawn(office), await office.reviewed("open"), await _waiting(office)]
+    cases = [await _granted(office), await _withdrawn(office), await _open(office), await _waiting(office)]
     await office.tell("DW-2026-999999", PIECES_SUPPLIED)
     for each in pools.values():
         await each.dispose()
@@ -90,7 +93,22 @@ async def _waiting(office: Office) -> str:
     await office.act(CLERK, case, TaskAct.APPROVE)
     await office.drain(case)
     await office.perform(await office.here(case))
+    await _reminded(office, case)
     return case
+
+
+async def _open(office: Office) -> str:
+    case = await office.reviewed("open")
+    await _reminded(office, case)
+    return case
+
+
+async def _reminded(office: Office, case: str) -> None:
+    at = (await office.row(case)).state.reminders[0].due_at
+    assert at is not None
+    office.clock.now = at
+    await office.wake(case)
+    office.clock.now = NOW
 
 
 def _sent(database: TestDatabase) -> tuple[Sent, ...]:

@@ -20,6 +20,20 @@ def test_a_case_that_ends_twice_is_found(copy: Copy) -> None:
     assert found == {"case.ended_twice", "decision.entry_differs", "letter.entry_doubled"}
 
 
+def test_a_reminder_that_goes_out_twice_is_found(copy: Copy) -> None:
+    _append(copy, copy.of.waiting, "letter:letter:issued")
+    assert copy.check().names == {"reminder.doubled", "letter.entry_doubled"}
+    _append(copy, copy.of.open, "task:reminder:sent")
+    assert copy.check().names == {"reminder.doubled", "letter.entry_doubled", "outbox.missing"}
+
+
+def test_a_reminder_after_the_answer_is_found(copy: Copy) -> None:
+    """Something came in, and before anybody took it up a reminder went out."""
+    _append(copy, copy.of.open, "event:application:accepted", like=1)
+    _append(copy, copy.of.open, "task:reminder:sent", reminder=2)
+    assert {"reminder.after_answer", "reminder.state_differs"} <= copy.check().names
+
+
 def test_effects_in_another_order_are_found(copy: Copy) -> None:
     _append(copy, copy.of.granted, "event:event:consumed", like=1, inbox_seq=0)
     assert copy.check().names == {"event.order_differs", "event.effect_unexplained"}

@@ -252,3 +252,20 @@ def test_a_blocked_case_waits_for_something_named(copy: Copy) -> None:
     report = copy.check()
     assert report.names == set()
     assert report.waiting["blocked: decision.unsigned"] == 1
+
+
+def test_a_second_letter_of_a_reminder_is_found(copy: Copy) -> None:
+    copy.plant(
+        "insert into letter (tenant, id, case_id, kind, language, number, blob, content_sealed, template, made_at) "
+        "select tenant, id || '2', case_id, kind, language, number, blob, 'x', template, made_at "
+        "from letter where case_id = %s and kind = 'reminder'",
+        copy.of.waiting,
+    )
+    assert copy.check().names == {
+        *("letter.number_differs", "letter.entry_missing", "notification.missing", "outbox.missing"),
+    }
+
+
+def test_a_reminder_that_the_case_forgot_is_found(copy: Copy) -> None:
+    copy.plant("update case_file set state = state - 'reminders' where id = %s", copy.of.waiting)
+    assert copy.check().names == {"reminder.state_differs"}

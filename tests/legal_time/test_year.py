@@ -68,6 +68,90 @@ async def test_a_period_stands_still_while_pieces_are_awaited_and_silence_ends_t
     assert not [task for task in await year.office.tasks(case) if task.live]
 
 
+async def reminders_of(year: Year, case: str) -> list[tuple[str, datetime]]:
+    """What went out to remind of something, to whom, and when."""
+    letters = [("applicant", each.made_at) for each in await year.office.letters(case) if each.kind == "reminder"]
+    notices = await year.office.entries(case, "task:reminder:sent")
+    return letters + [(str(json.loads(each.header)["detail"]["to"]), each.at) for each in notices]
+
+
+async def test_an_applicant_is_reminded_once_on_its_day_and_not_after_the_answer(year: Year) -> None:
+    silent, answers = [await opened(year, f"year-reminded-{name}", SOME) for name in ("silent", "answers")]
+    for case in (silent, answers):
+        await year.arrives(case, "request_review")
+        await year.office.act(CLERK, case, TaskAct.APPROVE)
+        row = await year.arrives(case, "await_pieces")
+        assert row.status is CaseStatus.SUSPENDED, "the periods for the decision stand still; the applicant's runs"
+    day = (await year.office.row(silent)).state.reminders[0].due_at
+    assert day is not None
+    assert day < row.state.periods["pieces"].due_at - timedelta(days=5)
+    await year.until(day - timedelta(minutes=1))
+    assert await reminders_of(year, silent) == []
+    await year.office.tell(answers, PIECES_SUPPLIED, MISSING)  # a minute before its reminder, and nobody is rung
+    await year.silently_until(day + timedelta(minutes=1))
+    await year.bell.pass_once()
+    await year.arrives(answers, "review")
+    await year.arrives(silent, "await_pieces", reminded=1)
+    await year.pass_(days=3)
+    ((whom, at),) = await reminders_of(year, silent)
+    assert (whom, timedelta(0) <= at - day < timedelta(minutes=1)) == ("applicant", True)
+    assert await reminders_of(year, answers) == []
+    await year.until(row.state.periods["pieces"].due_at + timedelta(minutes=1))
+    await year.arrives(silent, "review")
+    assert len(await reminders_of(year, silent)) == 1
+
+
+async def test_those_who_have_a_task_are_told_of_a_target_that_nears_and_passes_but_not_while_it_stands_still(
+    year: Year,
+) -> None:
+    case = await opened(year, "year-reminded-clerk", SOME)
+    first = (await year.arrives(case, "request_review")).state.periods["examination"].due_at
+    await year.office.act(CLERK, case, TaskAct.APPROVE)
+    await year.arrives(case, "await_pieces")
+    await year.pass_(days=20)
+    await year.office.tell(case, PIECES_SUPPLIED, MISSING)
+    state = (await year.arrives(case, "review")).state
+    before, after = (each.due_at for each in state.reminders)
+    assert before is not None
+    assert after is not None
+    assert first < before < state.periods["examination"].due_at <= after, "counted from where it ends now"
+    await year.until(first + timedelta(minutes=1))
+    assert await reminders_of(year, case) == []
+    for sent, day in enumerate((before, after), start=1):
+        await year.until(day)
+        await year.arrives(case, "review", reminded=sent)
+    await year.pass_(days=2)
+    assert (await year.arrives(case, "review")).state.flags == ["late.examination"]
+    told = await reminders_of(year, case)
+    assert [whom for whom, _ in told] == ["clerk", "supervisor"]
+    assert all(
+        timedelta(0) <= at - due < timedelta(minutes=1) for (_, at), due in zip(told, (before, after), strict=True)
+    )
+
+
+async def test_a_clock_that_jumped_a_day_sends_no_reminder_before_a_person_confirms(year: Year) -> None:
+    case = await opened(year, "year-reminded-jump", PIECES)
+    office = year.office
+    day = (await year.arrives(case, "review")).state.reminders[0].due_at
+    assert day is not None
+    await year.until(day - timedelta(hours=12))
+    async with office.worker.transaction(TENANT) as conn:
+        assert not (await watch_on(office.machine).look(conn, TENANT)).frozen
+    office.machine.ahead = timedelta(days=1)
+    await year.pass_(minutes=10)
+    async with office.worker.transaction(TENANT) as conn:
+        since = (await watch_on(office.machine).look(conn, TENANT)).frozen_at
+    assert since is not None
+    await year.pass_(days=1)  # past its day by any clock
+    assert await reminders_of(year, case) == []
+    cipher = await office.keyring.cipher(TENANT, CHAIN)
+    async with office.web.transaction(TENANT) as conn:
+        await watch_on(office.machine, "web").confirm(conn, SUPERVISOR, Finding.RIGHT, since, "Compared.", cipher)
+    await year.pass_(minutes=2)
+    await year.arrives(case, "review", reminded=1)
+    assert [whom for whom, _ in await reminders_of(year, case)] == ["clerk"]
+
+
 async def test_an_application_lapses_whose_pieces_never_come(year: Year) -> None:
     text = example_text(PROCEDURE).replace(f"name: {PROCEDURE}", "name: housing-lapse", 1)
     at = text.index("      - {to: examine}\n", text.index("    period: pieces\n"))

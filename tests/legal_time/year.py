@@ -103,11 +103,15 @@ class Year:
         await self.environment.sleep(instant - await self.now())
         await self.tell_time()
 
-    async def arrives(self, case: str, step: str) -> CaseRow:
-        """The case once it is at this step with nothing unconsumed; some seconds go by meanwhile, no days."""
+    async def arrives(self, case: str, step: str, *, reminded: int = 0) -> CaseRow:
+        """The case once it is at this step with nothing unconsumed and so many reminders of it gone out.
+
+        Some seconds go by meanwhile, no days.
+        """
         for look in range(_LOOKS):
             row = await self.office.row(case)
-            if row.state.step == step and row.inbox_last == row.inbox_cursor:
+            sent = sum(reminder.sent_at is not None for reminder in row.state.reminders)
+            if row.state.step == step and row.inbox_last == row.inbox_cursor and sent >= reminded:
                 return row
             assert not row.blocked, f"blocked at {row.state.step}: {row.blocked}"
             if look % 10 == 9:

@@ -93,7 +93,7 @@ def test_pieces_are_asked_for_awaited_and_read() -> None:
     case.ends("done", LACKING)
     assert (case.step, case.move.kind, case.move.status) == ("await_pieces", StepKind.WAIT, CaseStatus.SUSPENDED)
     assert case.move.state.pieces_requested == 1
-    assert case.move.wake_at == case.move.state.periods["pieces"].due_at
+    assert case.move.due_at == case.move.state.periods["pieces"].due_at
     case.now += timedelta(days=7)
     move = case.hears(PIECES_SUPPLIED)
     assert move is not None
@@ -204,7 +204,7 @@ def test_silence_decides_when_the_legal_period_ends() -> None:
     late = case.wakes(due)  # the service target fell due first, and only leaves a mark
     assert late is not None
     assert (case.step, late.state.flags, late.cancel_tasks) == ("review", ["late.examination"], False)
-    assert late.wake_at == due
+    assert late.due_at == due
     move = case.wakes(due)
     assert move is not None
     assert (case.step, move.state.result, move.cancel_tasks) == ("closed", Result.IMPLIED_REFUSAL, True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from diwan.domain.case import CaseStatus, StepKind
-from diwan.procedures import periods
+from diwan.procedures import periods, reminders
 from diwan.procedures.crosscheck import crosscheck
 from diwan.procedures.findings import Findings
 from diwan.procedures.flow import Move, after_step, on_event, on_time, open_case
@@ -29,8 +30,9 @@ TRIGGER = st.one_of(
 TRIGGERS = st.lists(TRIGGER, max_size=2)
 
 
+REMIND = [{"period": "legal", "before": 4}, {"period": "legal", "after": 1}, {"period": "target", "after": 2}]
 KINDS: dict[str, dict[str, object]] = {
-    "task": {"kind": "task", "task": "review", "roles": ["clerk"]},
+    "task": {"kind": "task", "task": "review", "roles": ["clerk"], "remind": REMIND},
     "wait": {"kind": "wait", "period": "awaited"},
     "agent": {"kind": "agent", "agent": "reader"},
     "request": {"kind": "act", "letter": "request_for_pieces"},
@@ -154,12 +156,13 @@ def walk(procedure: Procedure, doings: list[tuple[str, int, dict[str, object]]])
             moved = on_time(procedure, state, now, calendar) or move
         resumed_only_later(move, moved)
         move = moved
-        # whatever fell due is worked off in finitely many moves, one period each
+        # whatever fell due is worked off in finitely many moves, one period or reminder each
         for _ in range(50):
-            if move.wake_at is None or move.wake_at > now:
+            wake_at = reminders.wake_at(move.state)
+            if wake_at is None or wake_at > now:
                 break
-            woken = on_time(procedure, move.state, now, calendar)
-            assert woken is not None, "a period fell due and nothing moved"
+            woken = on_time(procedure, move.state, now, calendar) or reminded(move, now)
+            assert woken is not None, "a date fell due and nothing moved"
             move = woken
         else:
             raise AssertionError("dates never stop moving the case")
@@ -167,10 +170,22 @@ def walk(procedure: Procedure, doings: list[tuple[str, int, dict[str, object]]])
     assert move.state.pieces_requested == requests
 
 
+def reminded(move: Move, now: datetime) -> Move | None:
+    place = reminders.due(move.state, now)
+    if place is None:
+        return None
+    state = move.state.model_copy(update={"reminders": reminders.sent(move.state, place, now)})
+    return replace(move, state=state)
+
+
 def sound(procedure: Procedure, move: Move) -> None:
     state = move.state
     running = [period.due_at for period in state.periods.values() if periods.running(period)]
-    assert move.wake_at == min(running, default=None)
+    assert move.due_at == min(running, default=None)
+    assert len(state.reminders) == len(getattr(procedure.steps[state.step], "remind", []))
+    assert state.entered_on is not None
+    for reminder in state.reminders:
+        assert reminder.due_at is None or office().day_of(reminder.due_at) > state.entered_on
     assert state.visit == state.visits[state.step] >= 1
     assert move.kind is procedure.steps[state.step].kind
     if move.kind is StepKind.END:

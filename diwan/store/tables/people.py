@@ -30,9 +30,10 @@ task = Table(
     instant("created_at"),
     instant("due_at", nullable=True),
     instant("completed_at", nullable=True),
+    instant("reminded_at", nullable=True),
     PrimaryKeyConstraint("tenant", "id"),
     of_case(),
-)  # digest: sha256 hex of the canonical JSON shown, which has a random salt in it
+)  # digest: sha256 hex of the canonical JSON shown, which has a random salt in it; reminded_at: the latest time
 
 task_act = Table(
     "task_act",

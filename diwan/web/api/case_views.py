@@ -119,9 +119,10 @@ def task_summary(row: TaskRow, number: str | None) -> TaskSummary:
 
 
 def task_fields(row: TaskRow, number: str | None) -> dict[str, Any]:
-    same = ("id", "kind", "step", "status", "assignee", "proposer", "outcome", "created_at", "due_at", "completed_at")
+    same = ("id", "kind", "step", "status", "assignee", "proposer", "outcome")
+    times = ("created_at", "due_at", "completed_at", "reminded_at")
     return {
-        **{name: getattr(row, name) for name in same},
+        **{name: getattr(row, name) for name in (*same, *times)},
         "address": f"/v1/tasks/{row.id}",
         "case": row.case_id,
         "number": number,

@@ -126,7 +126,7 @@ class DocumentView(BaseModel):
 
 
 class LetterView(BaseModel):
-    """`kind`: receipt, request_for_pieces, decision, withdrawal; `address` gives the PDF."""
+    """`kind`: receipt, request_for_pieces, reminder, decision, withdrawal; `address` gives the PDF."""
 
     id: str
     address: str
@@ -152,6 +152,7 @@ class TaskSummary(BaseModel):
     created_at: datetime
     due_at: datetime | None
     completed_at: datetime | None
+    reminded_at: datetime | None = Field(description="when those who have it were last reminded")
 
 
 class ActBody(ActInput):

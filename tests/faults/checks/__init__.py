@@ -1,1 +1,1 @@
-"""What the checker looks at, a module each: events, cases, letters, agent runs, deliveries, the ledger."""
+"""What the checker looks at, a module each: events, cases, letters, reminders, agent runs, deliveries, the ledger."""

@@ -29,11 +29,16 @@ def check(stored: Stored, evidence: Evidence, report: Report) -> None:
 
 
 def _enqueued(stored: Stored, report: Report) -> None:
-    """For each letter, decision and end of a case an event, for each webhook."""
+    """For each letter, decision, reminder of a task and end of a case an event, for each webhook."""
     hooks = [(hook["tenant"], hook["id"]) for hook in stored["webhook"] if hook["active"]]
     wanted: Counter[tuple[str, str, str]] = Counter()
     happened = [("diwan.letter.issued", row["tenant"], row["case_id"]) for row in stored["letter"]]
     happened += [("diwan.decision.issued", row["tenant"], row["case_id"]) for row in stored["decision"]]
+    happened += [
+        ("diwan.task.reminded", entry["tenant"], entry["chain"])
+        for entry in stored["entry"]
+        if entry["kind"] == "task:reminder:sent"
+    ]
     happened += [
         ("diwan.case.closed", case["tenant"], case["id"]) for case in stored["case_file"] if case["kind"] == "end"
     ]

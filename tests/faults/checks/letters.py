@@ -1,4 +1,4 @@
-"""One letter for each visit of a step that issues one, one notification of it, one receipt and one decision a case."""
+"""One letter for each visit of a step that issues one and for each reminder, one notification, one decision a case."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def _of_case(case: Row, letters: list[Row], report: Report) -> None:
         if kinds[kind] > 1:
             report.find("letter.doubled", case["id"], f"{kinds[kind]} letters {kind}")
     visits = case["state"].get("visits", {})
-    for step, times in Counter(letter["id"].split("/")[1] for letter in letters if "/" in letter["id"]).items():
+    issued = [letter["id"] for letter in letters if letter["kind"] != "reminder" and "/" in letter["id"]]
+    for step, times in Counter(id_.split("/")[1] for id_ in issued).items():
         if times > visits.get(step, 0):
             report.find("letter.doubled", case["id"], f"{times} letters of step {step}, visited {visits.get(step, 0)}")
     numbers = sorted(letter["number"] for letter in letters)
@@ -45,11 +46,7 @@ def _of_case(case: Row, letters: list[Row], report: Report) -> None:
 
 
 def _entries(case: Row, letters: list[Row], entries: list[Row], report: Report) -> None:
-    told = Counter(
-        (entry["detail"].get("letter"), f"{case['id']}/{entry['said'].get('step')}/{entry['said'].get('visit')}")
-        for entry in entries
-        if entry["kind"] in _ISSUED
-    )
+    told = Counter((entry["detail"].get("letter"), _id(case, entry)) for entry in entries if entry["kind"] in _ISSUED)
     for letter in letters:
         times = told.pop((letter["id"], letter["id"]), 0)
         if times != 1:
@@ -57,6 +54,12 @@ def _entries(case: Row, letters: list[Row], entries: list[Row], report: Report) 
             report.find(name, letter["id"], f"{times} entries tell of its issue, at its step and visit")
     for letter_id, _ in told:
         report.find("letter.lost", str(letter_id), "issued, by the ledger; not stored")
+
+
+def _id(case: Row, entry: Row) -> str:
+    """The id of the letter of whose issue an entry tells: its step and visit, and which reminder it is."""
+    said, number = entry["said"], entry["detail"].get("reminder")
+    return f"{case['id']}/{said.get('step')}/{said.get('visit')}" + (f"/reminder-{number}" if number else "")
 
 
 def _notified(stored: Stored, report: Report) -> None:

@@ -189,6 +189,18 @@ def let_short_periods_be_over() -> None:
     periods.last_day = earlier
 
 
+def let_last_reminders_be_due() -> None:
+    """A reminder on the last working day before is due at once: so a case can see one without waiting for weeks."""
+    from diwan.procedures import reminders
+
+    due_at = reminders._due_at
+
+    def earlier(name: str, days: int, state: Any, calendar: Any) -> Any:
+        return calendar.start_of(state.entered_on) if days == -1 else due_at(name, days, state, calendar)
+
+    reminders._due_at = earlier
+
+
 def lay(process: str, home: Path) -> None:
     """All fault points of a process."""
     mines = Mines(Minefield(home), process)
@@ -198,6 +210,7 @@ def lay(process: str, home: Path) -> None:
         mines.commits()
     if process == "worker":
         let_short_periods_be_over()
+        let_last_reminders_be_due()
     if process in ("worker", "pool"):
         mines.completions()
     if process == "pool":

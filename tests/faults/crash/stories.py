@@ -21,6 +21,8 @@ WITHDRAWN = EXAMPLE / "07-arabic-withdrawn"
 
 # The shipped procedure with a period to supply pieces that is over when it begins (launch.py).
 SHORT_NOTICE = "short-notice"
+# The shipped procedure with reminders that are due when what they remind of is asked.
+REMINDED = "reminded-at-once"
 WITHDRAWAL, SUPPLIED, RECEIVED = (
     "diwan.application.withdrawn",
     "diwan.pieces.supplied",
@@ -116,17 +118,36 @@ async def said_again(office: PatientOffice) -> None:
 
 async def nothing_supplied(office: PatientOffice) -> None:
     """The pieces that were asked for do not come, and their period ends."""
+    no_reminder = ("    remind:\n      - {before: 5}\n", "")
+    await publish(office, SHORT_NOTICE, ("length: 30", "length: 1"), no_reminder)
+    accepted = await office.submit(PIECE_MISSING, "unsupplied", procedure=SHORT_NOTICE)
+    await office.done("clerk", await office.at(accepted["case"], "request_review"), "approve")
+    await office.at(accepted["case"], "review")
+    await withdraw(office, accepted)
+
+
+async def reminded(office: PatientOffice) -> None:
+    """Whoever is asked for a piece, and whoever has a task, is reminded of it; once each, and then it is withdrawn."""
+    before = ("- {before: 5}", "- {before: 1}"), ("examination, before: 3", "examination, before: 1")
+    await publish(office, REMINDED, *before)
+    asked = await office.submit(PIECE_MISSING, "reminded-applicant", procedure=REMINDED)
+    await office.done("clerk", await office.at(asked["case"], "request_review"), "approve")
+    await office.case_when(asked["case"], lambda now: [each["kind"] for each in now["letters"]][2:] == ["reminder"])
+    of_task = await office.submit(REFUSED, "reminded-clerk", procedure=REMINDED)
+    await office.case_when(of_task["case"], lambda now: any(task["reminded_at"] for task in now["tasks"]))
+    for accepted in (asked, of_task):
+        await withdraw(office, accepted)
+
+
+async def publish(office: PatientOffice, name: str, *changes: tuple[str, str]) -> None:
+    """The shipped procedure under another name, with changes."""
     text = (EXAMPLE.parent / "procedure.yaml").read_text(encoding="utf-8")
-    for old, new in (("name: direct-housing-aid", f"name: {SHORT_NOTICE}"), ("length: 30", "length: 1")):
+    for old, new in (("name: direct-housing-aid", f"name: {name}"), *changes):
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     headers = {"content-type": "application/yaml"}
     answer = await office.call("analyst", "POST", "/v1/procedures", content=text.encode(), headers=headers)
     assert answer.is_success, answer.text
-    accepted = await office.submit(PIECE_MISSING, "unsupplied", procedure=SHORT_NOTICE)
-    await office.done("clerk", await office.at(accepted["case"], "request_review"), "approve")
-    await office.at(accepted["case"], "review")
-    await withdraw(office, accepted)
 
 
 async def withdraw(office: PatientOffice, accepted: Json) -> None:
@@ -167,4 +188,5 @@ STORIES: tuple[Story, ...] = (
     strays,
     said_again,
     nothing_supplied,
+    reminded,
 )

@@ -59,6 +59,7 @@ COMMITS = {
             *(f"letter:letter:issued {kind}" for kind in ("receipt", "request_for_pieces", "withdrawal")),
             "case:decision:issued",
         },
+        "reminders.Reminders.send_next": {"letter:letter:issued reminder", "task:reminder:sent"},
         "runs.RunActivities._begin": {"agent:run:started"},
         "runs.RunActivities.call_tool": {"agent:tool:called"},
         "runs.RunActivities.end_run": {"agent:run:ended"},
