@@ -15,7 +15,7 @@ PIECES = {"identity_card", "sale_promise", "habitation_permit", "non_ownership_c
 
 
 async def diwan(office: Office, *words: str, expect: int = 0) -> Any:
-    """Runs the command line as a person would; its JSON answer, with the exit code that is expected."""
+    """Runs the command line as a person would; its JSON answer (if any), with the exit code that is expected."""
     settings = {"DIWAN_HOME": str(office.stack.home.path), "DIWAN_URL": office.stack.urls.web}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -26,7 +26,7 @@ async def diwan(office: Office, *words: str, expect: int = 0) -> Any:
     )
     out, errors = await process.communicate()
     assert process.returncode == expect, (words, errors.decode())
-    return json.loads(out)
+    return json.loads(out) if out else None
 
 
 async def finish(office: Office, folder: Path, accepted: Json) -> Json:
