@@ -15,9 +15,9 @@ from diwan.domain.party import Party, PartyRole
 from diwan.domain.ports import Cipher
 from diwan.domain.text import Language
 from diwan.procedures.assess import view_of
-from diwan.procedures.periods import Calendar, calendar_of
+from diwan.procedures.periods import Calendar
 from diwan.procedures.schema import Procedure
-from diwan.store import documents, facts, parties, procedures, proposals
+from diwan.store import documents, facts, parties, procedures, proposals, tenants
 from diwan.store.change import CaseRow
 from diwan.store.connection import Connection
 
@@ -105,7 +105,7 @@ async def read_dossier(conn: Connection, case: CaseRow, cipher: Cipher) -> Dossi
     return Dossier(
         case=case,
         procedure=procedure,
-        calendar=calendar_of(procedure),
+        calendar=await tenants.calendar_for(conn, case.tenant, procedure),
         cipher=cipher,
         facts=await facts.current_facts(conn, case.tenant, case.id, cipher),
         documents=await documents.documents_of(conn, case.tenant, case.id, cipher),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from diwan.domain.case import Result
 from diwan.domain.text import Localized
@@ -20,10 +21,25 @@ class Signatory(BaseModel):
     title: Localized
 
 
+def _once_each(days: tuple[date, ...]) -> tuple[date, ...]:
+    twice = _listed(day for day in set(days) if days.count(day) > 1)
+    if twice:
+        raise ValueError(f"{twice} stands twice")
+    return tuple(sorted(days))
+
+
+def _listed(days: Iterable[date]) -> str:
+    return ", ".join(day.isoformat() for day in sorted(days))
+
+
+Days = Annotated[tuple[date, ...], AfterValidator(_once_each), Field(max_length=1000)]
+
+
 class TenantSettings(BaseModel):
     """`signatories` by the subject of their access tokens. `sample` prints every letter as a specimen.
 
-    `place` is the town in front of a letter's date; `contact` one line a way of reaching the office.
+    `place` is the town in front of a letter's date; `contact` one line a way of reaching the office. `closed_days` are
+    no working days beside weekends and public holidays; `opened_days` are working days whatever else they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +51,15 @@ class TenantSettings(BaseModel):
     digits: Literal["western", "arabic_indic"] = "western"
     sample: bool = False
     signatories: dict[str, Signatory] = Field(default_factory=dict[str, Signatory])
+    closed_days: Days = ()
+    opened_days: Days = ()
+
+    @model_validator(mode="after")
+    def _not_both(self) -> TenantSettings:
+        both = set(self.closed_days) & set(self.opened_days)
+        if both:
+            raise ValueError(f"{_listed(both)} cannot be both closed and opened")
+        return self
 
 
 class _Declared(BaseModel):

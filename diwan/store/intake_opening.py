@@ -10,7 +10,6 @@ from diwan.domain.facts import Fact
 from diwan.domain.ports import Cipher, Keyring
 from diwan.procedures.flow import open_case
 from diwan.procedures.form import answered_number, declared_facts
-from diwan.procedures.periods import calendar_of
 from diwan.store import inbox
 from diwan.store.cases import case_of_reference
 from diwan.store.change import NewCase, create_case, number_case
@@ -23,6 +22,7 @@ from diwan.store.facts import store_facts
 from diwan.store.incoming import Accepted, Incoming, answer_again, case_id_of, entry_fields, kind_of
 from diwan.store.parties import insert_parties, seal_parties
 from diwan.store.procedures import published
+from diwan.store.tenants import calendar_for
 from diwan.tracing import spans
 
 
@@ -66,9 +66,9 @@ async def _prepare(db: Database, keyring: Keyring, event: Incoming, application:
     async with db.transaction(envelope.tenant) as conn:
         version = await published(conn, envelope.tenant, application.procedure)
         unsure = (await standing(conn, envelope.tenant)).frozen
+        calendar = await calendar_for(conn, envelope.tenant, version.procedure)
     case_id = case_id_of(envelope, application.reference)
     cipher = await keyring.cipher(envelope.tenant, case_id)
-    calendar = calendar_of(version.procedure)
     move = open_case(version.procedure, event.now, calendar)
     today = calendar.day_of(event.now)
     if unsure:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import select
 
 from diwan.domain.actor import Actor
+from diwan.domain.errors import NotFound
 from diwan.domain.tenant import DelegationGrant, Ministry
 from diwan.ledger.entry import EntryHeader, canonical
 from diwan.store.connection import Connection
@@ -15,9 +16,10 @@ from diwan.store.delegations import Delegation, add_delegation, revoke_delegatio
 from diwan.store.entries import append_entry
 from diwan.store.sources import bind_source
 from diwan.store.tables import entry
-from diwan.store.tenants import WebhookRow, put_tenant, put_webhook
+from diwan.store.tenants import WebhookRow, put_tenant, put_webhook, settings_of
 
 CHAIN = "configuration/ministry"
+APPLIED = "ministry:configuration:applied"
 
 
 async def apply_ministry(conn: Connection, ministry: Ministry, actor: Actor, *, now: datetime) -> bool:
@@ -29,6 +31,7 @@ async def apply_ministry(conn: Connection, ministry: Ministry, actor: Actor, *, 
     digest = hashlib.sha256(canonical(ministry.model_dump(mode="json"))).hexdigest()
     if await _applied_last(conn, tenant) == digest:
         return False
+    before = await _days(conn, tenant)
     await put_tenant(conn, tenant, ministry.settings.model_dump(mode="json"))
     for binding in ministry.sources:
         await bind_source(conn, tenant, binding.source, binding.client)
@@ -40,7 +43,7 @@ async def apply_ministry(conn: Connection, ministry: Ministry, actor: Actor, *, 
         conn,
         tenant,
         CHAIN,
-        "ministry:configuration:applied",
+        APPLIED,
         actor,
         now=now,
         detail={
@@ -50,7 +53,28 @@ async def apply_ministry(conn: Connection, ministry: Ministry, actor: Actor, *, 
             "webhooks": len(ministry.webhooks),
         },
     )
+    await _record_days(conn, tenant, actor, before, await _days(conn, tenant), now)
     return True
+
+
+async def _days(conn: Connection, tenant: str) -> dict[date, str]:
+    """The days that the ministry itself closed or opened."""
+    try:
+        settings = await settings_of(conn, tenant)
+    except NotFound:  # it is being set up
+        return {}
+    return {date.fromisoformat(day): how for how in ("closed", "opened") for day in settings.get(f"{how}_days", ())}
+
+
+async def _record_days(
+    conn: Connection, tenant: str, actor: Actor, before: dict[date, str], after: dict[date, str], now: datetime
+) -> None:
+    """An entry for each day that counts otherwise from now on: dates fixed before went by the calendar of then."""
+    for day in sorted(before.keys() | after.keys()):
+        became = after.get(day, "released")
+        if became != before.get(day, "released"):
+            kind = f"ministry:day:{became}"
+            await append_entry(conn, tenant, CHAIN, kind, actor, now=now, detail={"day": day.isoformat()})
 
 
 async def _delegate(conn: Connection, tenant: str, grant: DelegationGrant) -> None:
@@ -77,7 +101,7 @@ async def is_set_up(conn: Connection, tenant: str) -> bool:
 async def _applied_last(conn: Connection, tenant: str) -> str:
     found = await conn.execute(
         select(entry.c.header)
-        .where(entry.c.tenant == tenant, entry.c.chain == CHAIN)
+        .where(entry.c.tenant == tenant, entry.c.chain == CHAIN, entry.c.kind == APPLIED)
         .order_by(entry.c.seq.desc())
         .limit(1)
     )

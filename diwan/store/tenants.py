@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
 
 from diwan.domain.errors import NotFound
-from diwan.store.connection import Connection
+from diwan.procedures.periods import Calendar, calendar_of
+from diwan.procedures.schema import Procedure
+from diwan.store.connection import Connection, Statement
 from diwan.store.tables import clock_watch, webhook
 from diwan.store.tables import tenant as tenant_table
 
@@ -28,6 +31,22 @@ async def settings_of(conn: Connection, tenant: str) -> dict[str, Any]:
     if settings is None:
         raise NotFound("tenant.unknown", "There is no such ministry here.", "Check the token's tenant.")
     return settings
+
+
+async def calendar_for(conn: Connection, tenant: str, procedure: Procedure) -> Calendar:
+    """The procedure's calendar with the days that the ministry itself closed or opened, as of now."""
+    row = await _OWN_DAYS.row(conn, {"tenant": tenant})
+    closed, opened = (row.closed, row.opened) if row else (None, None)
+    return calendar_of(procedure, closed=_days(closed), opened=_days(opened))
+
+
+def _days(stored: list[str] | None) -> list[date]:
+    return [date.fromisoformat(day) for day in stored or ()]
+
+
+_OWN_DAYS = Statement(
+    "SELECT settings->'closed_days' AS closed, settings->'opened_days' AS opened FROM tenant WHERE tenant = :tenant"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,15 @@ def test_a_wrong_file_is_refused_with_its_place(database: TestDatabase, tmp_path
     assert "delegations.0.results.0" in done.stderr
 
 
+def test_a_day_both_closed_and_opened_is_refused_by_name(database: TestDatabase, tmp_path: Path) -> None:
+    example = (ROOT / "deploy" / "ministry.example.yaml").read_text()
+    assert "  opened_days: [2026-12-26]\n" in example
+    (tmp_path / "both.yaml").write_text(example.replace("opened_days: [2026-12-26]", "opened_days: [2026-12-24]"))
+    done = apply(database, tmp_path / "both.yaml")
+    assert done.returncode == 2
+    assert "settings: Value error, 2026-12-24 cannot be both closed and opened" in done.stderr
+
+
 def test_locks_hold_hashes_and_no_address() -> None:
     """docs/adr/0011-locks-without-an-index.md"""
     locks = sorted((ROOT / "requirements").glob("*.txt"))
