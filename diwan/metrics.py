@@ -122,6 +122,7 @@ ENGINE_TOKENS = Counter(
 
 RINGS = Counter("diwan_rings_total", "Rings of cases' workflows, by how they ended.", "outcome")
 DELIVERIES = Counter("diwan_deliveries_total", "Attempts to deliver to a webhook, by how they ended.", "outcome")
+UPLOADS_REMOVED = Counter("diwan_uploads_removed_total", "Uploads removed that no event had named.", "tenant")
 CASES_OPEN = Gauge("diwan_cases_open", "Cases that are not closed.", "tenant")
 CASES_BLOCKED = Gauge("diwan_cases_blocked", "Cases whose step cannot be done.", "tenant")
 CASES_STUCK = Gauge("diwan_cases_stuck", "Cases that nobody moves, by why (docs/operations.md).", "tenant", "why")

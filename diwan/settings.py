@@ -152,6 +152,13 @@ class Settings(BaseSettings):
         "more, legal dates stand still until a person confirms.",
     )
 
+    uploads_kept_days: int = Field(
+        default=7,
+        ge=1,
+        le=365,
+        description="Days that an upload (`POST /v1/documents`) waits for its event; then the relay removes it.",
+    )
+
     webhook_secrets: Path | None = Field(
         default=None, description="Folder with one file for each webhook secret, by its name."
     )

@@ -215,11 +215,14 @@ async def _pool(settings: Settings) -> None:
 
 # --- relay ----------------------------------------------------------------------------------------------------------
 
-_RING_IDLE_S, _DELIVER_IDLE_S, _SWEEP_EVERY_S = 0.2, 1.0, 60.0
+_RING_IDLE_S, _DELIVER_IDLE_S, _SWEEP_EVERY_S, _UPLOADS_EVERY_S = 0.2, 1.0, 60.0, 60.0
 
 
 def relay() -> None:
-    """Ring the workflows of cases that have something unconsumed; deliver the outbox; name cases that are stuck."""
+    """Ring the workflows of cases that have something unconsumed; deliver the outbox; name cases that are stuck.
+
+    And remove uploads that no event has named for long.
+    """
     asyncio.run(_relay(running.begin("relay")))
     running.leave()
 
@@ -227,6 +230,7 @@ def relay() -> None:
 async def _relay(settings: Settings) -> None:
     import httpx
 
+    from diwan.housekeeping import Uploads
     from diwan.recovery import Sweeper
     from diwan.relay import Delivery, Doorbell, run_forever
 
@@ -244,6 +248,8 @@ async def _relay(settings: Settings) -> None:
     ):
         delivery = Delivery(db, http, _webhook_secrets(settings.webhook_secrets), clock)
         delivering = run_forever("outbox", delivery.pass_once, stop, idle_s=_DELIVER_IDLE_S)
+        uploads = Uploads(db, clock, timedelta(days=settings.uploads_kept_days))
+        putting_away = run_forever("uploads", uploads.pass_once, stop, idle_s=_UPLOADS_EVERY_S)
 
         async def ringing() -> None:
             client = await running.patiently("temporal", link.connect, stop)
@@ -253,7 +259,7 @@ async def _relay(settings: Settings) -> None:
                     run_forever("sweeper", Sweeper(db, client, clock).pass_once, stop, idle_s=_SWEEP_EVERY_S),
                 )
 
-        await asyncio.gather(delivering, ringing())
+        await asyncio.gather(delivering, putting_away, ringing())
     await db.dispose()
 
 

@@ -35,6 +35,7 @@ _SECTIONS = (
     ("Access tokens", ("issuer_url", "audience")),
     ("Models", ("engine", "registry", "agent")),
     ("Webhooks", ("webhook",)),
+    ("Uploads", ("uploads",)),
     ("Legal dates", ("clock",)),
 )
 

@@ -173,7 +173,7 @@ async def test_an_act_waits_for_the_case_before_it_locks_its_task(
         acting = asyncio.create_task(
             act_on_task(web, keyring, CLERK, task.id, TaskAct.APPROVE, given, key="k", now=now)
         )
-        await _until_someone_waits(demo)
+        await demo.until_someone_waits()
         await holder.execute(text("SELECT 1 FROM task WHERE id = :id FOR UPDATE NOWAIT"), {"id": task.id})
         change.unchanged()
     assert (await acting).outcome == "approved"
@@ -219,14 +219,6 @@ async def test_acts_events_and_steps_at_once_do_not_deadlock(
             assert case.version == len(kinds)
             # one of each is of the opening
             assert (kinds.count("case:step:moved"), case.inbox_last) == (1 + 6, 1 + 6), "once each"
-
-
-async def _until_someone_waits(database: TestDatabase) -> None:
-    waiting = "select 1 from pg_stat_activity where datname = %s and cardinality(pg_blocking_pids(pid)) > 0"
-    async with asyncio.timeout(20):
-        with database.superuser() as connection:
-            while connection.execute(waiting, [database.name]).fetchone() is None:  # noqa: ASYNC110 - a server's state
-                await asyncio.sleep(0)
 
 
 def test_nothing_inside_the_store_commits_or_opens_a_connection() -> None:

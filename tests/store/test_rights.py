@@ -53,6 +53,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         "case_file(blocked, id, inbox_cursor, inbox_last, kind, number, opened_at, procedure, rings, rung_at, state, "
         "status, tenant, traceparent, version, wake_at)",
         "clock_watch(frozen_at, stands_at, tenant)",
+        "document(id, received_at, tenant)",  # of uploads that no event has named: tests/relay/test_uploads.py
         "entry(at, chain, seq, tenant)",
         "inbox(accepted_at, case_id, inbox_seq, tenant)",
         "outbox",
@@ -77,6 +78,17 @@ def test_nobody_deletes_or_truncates(demo: TestDatabase, role: str) -> None:
     assert _rights(demo, role, "TRIGGER") == []
 
 
+def test_one_function_does_more_than_its_caller_may_and_one_role_may_call_it(demo: TestDatabase) -> None:
+    """It removes an upload that no event has named: nothing else of all there is, ever goes."""
+    asked = (
+        "select p.proname, r.rolname from pg_proc p cross join pg_roles r where p.prosecdef "
+        "and p.pronamespace = 'public'::regnamespace and r.rolname = any(%s) "
+        "and has_function_privilege(r.oid, p.oid, 'EXECUTE')"
+    )
+    with demo.superuser() as connection:
+        assert connection.execute(asked, [list(APP_ROLES)]).fetchall() == [("diwan_remove_upload", "diwan_relay")]
+
+
 @pytest.mark.parametrize("role", ["diwan_web", "diwan_worker", "diwan_pool"])
 @pytest.mark.parametrize("statement", ["update entry set kind = 'x'", "delete from entry", "truncate entry"])
 def test_an_application_cannot_touch_what_stands_on_the_ledger(
@@ -95,11 +107,12 @@ def test_the_relay_sees_envelopes_only(demo: TestDatabase, whole: str) -> None:
         "inbox": ("body_sealed", "event_id", "source", "type"),
         "entry": ("header", "body_sealed", "kind"),
         "task": ("shown_sealed", "assignee", "completed_by", "proposer"),
+        "document": ("name_sealed", "event_id", "uploaded_by", "blob"),
     }
     for table, columns in sealed_or_personal.items():
         for column in columns:
             _denied(demo, "diwan_relay", _select(column, table))
-    for table in ("party", "document", "fact", "decision", "letter"):
+    for table in ("party", "blob", "fact", "decision", "letter"):
         _denied(demo, "diwan_relay", _select("tenant", table))
     _denied(demo, "diwan_relay", "update case_file set status = 'closed'")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from dataclasses import dataclass
 
@@ -28,6 +29,14 @@ class TestDatabase:
     def superuser(self) -> psycopg.Connection[tuple[object, ...]]:
         """A connection past all rights and row security, to look at or tamper with what is stored."""
         return psycopg.connect(self.url("postgres"), autocommit=True)
+
+    async def until_someone_waits(self) -> None:
+        """Returns when a transaction waits for another's lock."""
+        waiting = "select 1 from pg_stat_activity where datname = %s and cardinality(pg_blocking_pids(pid)) > 0"
+        async with asyncio.timeout(20):
+            with self.superuser() as connection:
+                while connection.execute(waiting, [self.name]).fetchone() is None:  # noqa: ASYNC110 - a server's state
+                    await asyncio.sleep(0)
 
 
 def make_template(server: EmbeddedPostgres) -> None:

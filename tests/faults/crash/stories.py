@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
+
+from sqlalchemy import text
 
 from diwan.embedded.bootstrap import TENANT
 from diwan.store.tenants import put_tenant, settings_of
-from tests.faults.crash.people import PatientOffice, as_owner
+from tests.faults.crash.people import PATIENCE_S, PatientOffice, as_owner
 from tests.scenario.office import EXAMPLE, Json, opening
 
 Story = Callable[[PatientOffice], Awaitable[None]]
@@ -150,6 +154,24 @@ async def publish(office: PatientOffice, name: str, *changes: tuple[str, str]) -
     assert answer.is_success, answer.text
 
 
+async def never_named(office: PatientOffice) -> None:
+    """An upload that no event names, as old as it takes: the relay removes it."""
+    ref = await office.upload("forgotten.txt", b"Nobody named this.")
+    async with as_owner(office.stack.database_url("diwan_owner")) as conn:
+        await conn.execute(_AGED, {"id": ref})
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        async with as_owner(office.stack.database_url("diwan_owner")) as conn:
+            if (await conn.execute(_THERE, {"id": ref})).scalar_one() == 0:
+                return
+        assert time.monotonic() < until, "the upload stays"
+        await asyncio.sleep(1)
+
+
+_AGED = text("UPDATE document SET received_at = received_at - interval '400 days' WHERE id = :id AND event_id = ''")
+_THERE = text("SELECT count(*) FROM document WHERE id = :id")
+
+
 async def withdraw(office: PatientOffice, accepted: Json) -> None:
     await office.tell(WITHDRAWAL, accepted["number"], f"withdraw-{accepted['number']}", {})
     assert (await office.closed(accepted["case"]))["result"] == "withdrawn"
@@ -189,4 +211,5 @@ STORIES: tuple[Story, ...] = (
     said_again,
     nothing_supplied,
     reminded,
+    never_named,
 )

@@ -65,7 +65,13 @@ COMMITS = {
         "runs.RunActivities.end_run": {"agent:run:ended"},
     },
     "pool": {"model.ModelActivities._call": {""}, "model.ModelActivities._store": {"agent:model:called"}},
-    "relay": {"relay.Doorbell.pass_once": {""}, "relay.Delivery.pass_once": {""}, "relay.Delivery._tried": {""}},
+    "relay": {
+        place: {""}
+        for place in (
+            *("relay.Doorbell.pass_once", "relay.Delivery.pass_once", "relay.Delivery._tried"),
+            "housekeeping.Uploads.pass_once",
+        )
+    },
     "vault": {"keystore.KeyStore._insert": {""}},
 }
 EDGES = {
