@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -14,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from diwan.embedded import doctor
+from diwan.embedded import child, doctor
 from diwan.embedded.doctor import State
 from diwan.embedded.home import started_at
 from diwan.embedded.parts import SERVERS, SERVICES
@@ -55,6 +57,28 @@ def test_nothing_listens_beyond_this_machine(running: Running) -> None:
     listening = [line[1] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in inodes]
     assert len(listening) >= 5
     assert all(address.startswith("0100007F:") for address in listening), listening
+
+
+async def test_logs_are_kept_small_while_it_runs(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of them cannot be, its part goes on, and the others' are."""
+    children = running.stack._children
+    full = children["vault"]
+
+    def rotate() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(full, "rotate", rotate)
+    monkeypatch.setattr(child, "LOG_BYTES", 1)
+    with children["relay"].log.open("a") as log:
+        log.write("one more line\n")
+    said = f"the log {full.log} could not be rotated: No space left on device"
+    async with asyncio.timeout(120):
+        while True:
+            kept = "".join(path.read_text() for path in running.stack.home.logs.glob("relay.log.*"))
+            if said in running.said and "one more line" in kept:
+                break
+            await asyncio.sleep(0.1)
+    assert running.stack.pid("vault") is not None
 
 
 def test_no_secret_is_in_arguments_or_variables(running: Running) -> None:

@@ -12,6 +12,7 @@ from temporalio import activity
 from activities.casework import CaseActivities
 from activities.model import ModelActivities
 from activities.runs import RunActivities
+from diwan import worker
 from diwan.temporal import CASE_QUEUE, model_queue
 from workflows.calls import ALL_CALLS
 
@@ -41,6 +42,19 @@ def test_types_agree(call: typing.Any) -> None:
     (argument,) = [name for name in inspect.signature(method).parameters if name != "self"]
     assert hints[argument] is call.takes
     assert hints["return"] is call.gives
+
+
+def test_a_case_worker_takes_few_workflow_tasks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart each open case has one; those that share its one thread with a hundred others are all late."""
+    given: dict[str, typing.Any] = {}
+
+    def made(_client: object, **named: typing.Any) -> None:
+        given.update(named)
+
+    monkeypatch.setattr(worker, "Worker", made)
+    nothing: typing.Any = object()
+    worker.case_worker(nothing, nothing, nothing)
+    assert given["max_concurrent_workflow_tasks"] == 16
 
 
 def test_queues_are_named_in_one_place() -> None:

@@ -6,10 +6,13 @@ On a server of its own: what is current is the whole namespace's.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +121,39 @@ async def test_a_version_takes_cases_from_nobody_that_lives(
         monkeypatch.setattr(versions, "_POLLS_WITHIN", timedelta(0))
         await asyncio.wait_for(make_current(first, "1", alone=False), WITHIN_S)
         await heard(first.get_workflow_handle(handle.id), desk)
+
+
+async def promoted(server: EmbeddedTemporal, home: Path) -> tuple[int | None, str]:
+    """`diwan worker --promote`, as it is typed: its exit code and what it says."""
+    told = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("DIWAN_")},
+        **{"DIWAN_HOME": str(home), "DIWAN_TEMPORAL_ADDRESS": server.address},
+        "DIWAN_TEMPORAL_NAMESPACE": server.namespace,
+    }
+    command = (sys.executable, "-m", "diwan.cli.main", "worker", "--promote")
+    process = await asyncio.create_subprocess_exec(*command, env=told, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    return process.returncode, said.decode()
+
+
+async def test_who_types_it_makes_this_code_current(apart: EmbeddedTemporal, desk: Desk, tmp_path: Path) -> None:
+    desk.plans = [REVIEW]
+    code, said = await promoted(apart, tmp_path)
+    assert code == Conflict.exit_code
+    assert f"No worker of version {build_id()} polls yet." in said
+    async with worker(apart, desk, "1") as client:
+        handle = await started(client, rung=True)
+        await heard(handle, desk)
+        new = Desk()
+        new.plans = [REVIEW]
+        async with worker(apart, new, build_id(), alone=False) as second:
+            async with asyncio.timeout(WITHIN_S):
+                while code == Conflict.exit_code:  # until it has polled for the first time
+                    code, said = await promoted(apart, tmp_path)
+            assert code == 0, said
+            assert f"{build_id()} gets the cases now; before it was 1" in said
+            assert await current(second) == build_id()
+            await heard(second.get_workflow_handle(handle.id), new)
 
 
 async def test_a_version_without_workers_is_not_made_current(apart: EmbeddedTemporal) -> None:
