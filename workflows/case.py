@@ -150,7 +150,7 @@ class CaseWorkflow:
         """It cannot be done now, for a reason that trying again at once does not mend: block, alert, rest."""
         code = _code_of(error)
         step, visit = (plan.step, plan.visit) if plan else ("", 0)
-        workflow.logger.error("case.blocked", extra={"code": code, "step": step})
+        workflow.logger.error("case.rests", extra={"code": code})  # `case.blocked` says where, under the case's lock
         # With Postgres away nothing can be recorded: the case rests all the same, and is not lost.
         with contextlib.suppress(ActivityError):
             await local(BLOCK_CASE, BlockInput(tenant=ref.tenant, case=ref.case, step=step, visit=visit, code=code))
