@@ -12,7 +12,7 @@ from diwan.procedures.flow import open_case
 from diwan.procedures.form import answered_number, declared_facts
 from diwan.store import inbox
 from diwan.store.cases import case_of_reference
-from diwan.store.change import NewCase, create_case, number_case
+from diwan.store.change import NewCase, change_case, create_case, number_case
 from diwan.store.clock_watch import CLOCK_UNSURE, standing
 from diwan.store.connection import Connection
 from diwan.store.database import Database
@@ -24,6 +24,9 @@ from diwan.store.parties import insert_parties, seal_parties
 from diwan.store.procedures import published
 from diwan.store.tenants import calendar_for
 from diwan.tracing import spans
+
+# The same application came under another event id: it opens and changes nothing. `inbox_seq` is that of the first.
+REPEATED = "event:application:repeated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,10 @@ async def _opened_before(conn: Connection, event: Incoming, application: Applica
             "Send a follow-up event for that case, or give the application a reference of its own.",
         )
     # The second id is taken, too: with another body it is a conflict from now on. A row outside every case's inbox
-    # that names the first id does it; in the inbox a procedure could act on the same application twice.
+    # that names the first id does it; in the inbox a procedure could act on the same application twice. The case's
+    # ledger has it, for its sender was told that it is on record.
     body_sealed = inbox.seal_body(cipher, envelope.source, envelope.id, {"repeats": first.event_id})
-    await event.insert(conn, body_sealed, consumed_by=first.event_id)
+    async with change_case(conn, envelope.tenant, case.id, now=event.now) as change:
+        await event.insert(conn, body_sealed, now=change.now, consumed_by=first.event_id)
+        change.record(REPEATED, event.client, **entry_fields(event, cipher, first.inbox_seq))
     return await answer_again(conn, event, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from diwan.domain.case import CaseStatus, StepKind
 from diwan.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from diwan.domain.event import APPLICATION_WITHDRAWN, PIECES_SUPPLIED, DocumentRef, FollowUp
 from diwan.domain.facts import Provenance
+from diwan.domain.ports import RetentionClass
 from diwan.domain.task import TaskKind
 from diwan.store import cases, documents, facts, inbox, parties, tasks
 from diwan.store.database import Database
@@ -128,7 +130,7 @@ async def test_a_reference_used_by_another_application_is_a_conflict(
 
 
 async def test_the_same_application_under_a_second_id_gets_the_first_answer_and_takes_the_id(
-    web: Database, keyring: MemoryKeyring, now: datetime
+    web: Database, keyring: MemoryKeyring, demo: TestDatabase, now: datetime
 ) -> None:
     ref = await upload_document(web, keyring, a_document("téléversé"), client=sender(), now=now)
     listed = [DocumentRef(name="carte.txt", part="a"), DocumentRef(name="avance.txt", ref=ref)]
@@ -151,8 +153,27 @@ async def test_the_same_application_under_a_second_id_gets_the_first_answer_and_
         assert caught.value.code == "event.id_used"
     assert first.case_id is not None
     async with web.transaction(TENANT) as conn:
-        assert (await cases.get_case(conn, TENANT, first.case_id)).version == 1
+        case = await cases.get_case(conn, TENANT, first.case_id)
+        assert (case.version, case.inbox_last) == (2, 1)
         assert [each.event_id for each in await inbox.events_of(conn, TENANT, first.case_id)] == ["second-1"]
+        entries = await entries_of(conn, TENANT, first.case_id)
+    # On record once, however often it came: the same content, under the id that its sealed body names.
+    assert [entry.kind for entry in entries] == ["event:application:accepted", "event:application:repeated"]
+    assert json.loads(entries[1].header)["detail"]["inbox_seq"] == 1
+    opened, repeated = await sealed_bodies(demo, keyring, first.case_id)
+    assert (opened["body"], repeated["body"]) == ({"event": "second-1"}, {"event": "second-2"})
+    assert opened["committed"]["event"][1] == repeated["committed"]["event"][1]
+
+
+async def sealed_bodies(database: TestDatabase, keyring: MemoryKeyring, case_id: str) -> list[dict[str, Any]]:
+    """What is sealed beside each entry of a case: `body`, and `committed`: salt and digest of each value."""
+    cipher = await keyring.cipher(TENANT, case_id)
+    with database.superuser() as connection:
+        rows = connection.execute("select seq, body_sealed from entry where chain = %s order by seq", [case_id])
+        return [
+            json.loads(cipher.open(RetentionClass.DECISION, f"entry.body_sealed/{case_id}/{seq}", bytes(sealed)))  # type: ignore[call-overload]
+            for seq, sealed in rows
+        ]
 
 
 async def test_one_application_under_many_ids_at_once_opens_one_case(

@@ -81,8 +81,9 @@ def _acceptances(case: Row, inbox: list[Row], entries: list[Row], report: Report
 
 
 def _strays(stored: Stored, rows: dict[tuple[str, str], Row], report: Report) -> None:
-    """What matches no case is a clerk's task with a chain of its own; a second id names the first."""
+    """What matches no case is a task with a chain of its own; a second id names the first, whose case records it."""
     strays = 0
+    repeated = Counter(e["chain"] for e in stored["entry"] if e["kind"].endswith(":repeated"))
     for row in stored["inbox"]:
         if row["case_id"] is not None:
             continue
@@ -93,6 +94,13 @@ def _strays(stored: Stored, rows: dict[tuple[str, str], Row], report: Report) ->
         first = rows.get((row["source"], row["consumed_by"]))
         if first is None or first["case_id"] is None or first["digest"] != row["digest"]:
             report.find("event.repeat_unexplained", where, f"repeats {row['consumed_by']}, which is no such event")
+        elif repeated[first["case_id"]] < 1:
+            report.find("event.entry_missing", where, "no entry tells that it came again under this id")
+        else:
+            repeated[first["case_id"]] -= 1
+    for case, times in repeated.items():
+        if times:
+            report.find("event.entry_unexplained", case, f"{times} came again, by the ledger; not stored")
     tasks = sum(task["kind"] == "stray_event" for task in stored["task"])
     told = sum(e["chain"].startswith("stray/") and e["kind"].endswith(":accepted") for e in stored["entry"])
     report.counts["strays"] = strays

@@ -36,7 +36,7 @@ COMMITS = {
         "acts._assigned": {"task:act:recorded edit, event:event:assigned"},
         "intake._follow_up": {f"event:{what}:accepted" for what in ("pieces", "withdrawal", "notification")},
         "stray_events.keep": {"event:pieces:accepted"},
-        "intake_opening.open_case_by": {"event:application:accepted", ""},
+        "intake_opening.open_case_by": {"event:application:accepted", "event:application:repeated"},
         "refusals.record_refusal": {
             "event:event:refused event.id_used",
             "event:event:refused event.reference_used",
