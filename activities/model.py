@@ -26,7 +26,7 @@ from diwan.ledger.entry import EntryModel
 from diwan.pool.engine import EngineClient, wire_request
 from diwan.pool.errors import EngineJunk
 from diwan.pool.registry import Model
-from diwan.store import calls
+from diwan.store import briefs, calls
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.tracing import spans
@@ -70,6 +70,7 @@ class ModelActivities:
         await self._engine.stand_by()
         # One transaction, without the case's lock: what is read makes the request, which is stored before it is sent.
         async with self._db.transaction(given.tenant) as conn:
+            briefs.ask_ahead(conn, given.tenant, given.case)
             transcript = await self._transcripts.read(conn, given.tenant, spec, given.run, cipher)
             if len(transcript.turns) >= given.call:
                 return transcript.exchanges[given.call - 1].parsed.turn

@@ -30,7 +30,7 @@ from diwan.domain.ports import Cipher, Keyring
 from diwan.procedures.assess import assess
 from diwan.procedures.flow import after_step
 from diwan.procedures.steps import DONE, FAILED, AgentStep
-from diwan.store import calls, cases, documents, facts, proposals, runs
+from diwan.store import briefs, calls, cases, documents, facts, proposals, runs
 from diwan.store.change import Change, change_case
 from diwan.store.connection import Connection
 from diwan.store.database import Database
@@ -128,6 +128,7 @@ class RunActivities:
         cipher = await self._keyring.cipher(given.tenant, given.case)
         spec = spec_of(given.spec)
         async with self._db.transaction(given.tenant) as conn:
+            briefs.ask_ahead(conn, given.tenant, given.case)
             request = await read_request(conn, given.tenant, spec, given.run, given.call, given.position, cipher)
             brief = await read_brief(conn, given.tenant, given.case, cipher)
             desk = ToolDesk(brief, self._registers, self._clock)

@@ -160,12 +160,26 @@ def canonical(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> bool:
-    kind = cast("type[object]", type(value))
-    if kind is str or kind is int or kind is bool or value is None:
-        return True
-    if kind is dict:
-        return all(type(key) is str and key.isascii() and _plain(each) for key, each in value.items())
-    return kind in (list, tuple) and all(map(_plain, value))
+    """Not recursive: every body of every entry passes here."""
+    left: list[Any] = [value]
+    while left:
+        each = left.pop()
+        kind = cast("type[object]", type(each))
+        if kind in _LEAVES or each is None:
+            continue
+        if kind is dict:
+            for key in each:
+                if type(key) is not str or not key.isascii():
+                    return False
+            left += each.values()
+        elif kind is list or kind is tuple:
+            left += each
+        else:
+            return False
+    return True
+
+
+_LEAVES = frozenset({str, int, bool})
 
 
 def check_header(header: bytes) -> EntryHeader:

@@ -35,12 +35,14 @@ class BriefRow:
     documents: list[BriefedDocument]
 
 
+def ask_ahead(conn: Connection, tenant: str, case_id: str) -> None:
+    """Has the next message ask for what `brief_row` needs."""
+    conn.ask_ahead(_BRIEF.command(_of(tenant, case_id)))
+
+
 async def brief_row(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> BriefRow:
     """Raises `NotFound` for no such case (of this tenant)."""
-    row = await _BRIEF.row(
-        conn,
-        {"tenant": tenant, "case": case_id, "fact": _IDENTITY, "provenance": Provenance.DECLARED.value},
-    )
+    row = await _BRIEF.row(conn, _of(tenant, case_id))
     if row is None:
         raise NotFound("case.unknown", "There is no such case.", "Check its number.")
     identity = None
@@ -48,6 +50,10 @@ async def brief_row(conn: Connection, tenant: str, case_id: str, cipher: Cipher)
         identity = open_fact(cipher, case_id, _IDENTITY, Provenance.DECLARED.value, row.revision, row.fact_sealed)
     documents = [BriefedDocument(*each[:4], flags=tuple(each[4])) for each in row.documents]
     return BriefRow(row.procedure, row.procedure_hash, row.language, identity, documents)
+
+
+def _of(tenant: str, case_id: str) -> dict[str, object]:
+    return {"tenant": tenant, "case": case_id, "fact": _IDENTITY, "provenance": Provenance.DECLARED.value}
 
 
 _BRIEF = Statement(

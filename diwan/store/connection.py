@@ -1,4 +1,4 @@
-"""One transaction's connection: psycopg runs what every step does (`Statement`), SQLAlchemy the rest, on the same one.
+"""One transaction's connection: what every step does goes as messages of our own (`Statement`), the rest by SQLAlchemy.
 
 A transaction that runs `Statement`s only never meets SQLAlchemy but for its pool: what SQLAlchemy does around one
 costs more than several statements (docs/adr/0017-statements-of-a-step.md).
@@ -14,12 +14,15 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import namedtuple_row
 from sqlalchemy import CursorResult, Executable
 from sqlalchemy.engine import Connection as SyncConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
+
+from diwan.store.exchange import Answer, Command, Line
+
+_COMMIT, _ROLLBACK = Command(b"COMMIT"), Command(b"ROLLBACK")
 
 
 class Connection:
@@ -33,27 +36,39 @@ class Connection:
         self._engine = engine
         self._pooled = pooled
         self._driver = cast("psycopg.AsyncConnection[Any]", pooled.driver_connection)
-        self._cursor = self._driver.cursor(binary=True, row_factory=namedtuple_row)
+        # `info` lives as long as the connection to the server, and so does what is prepared there.
+        line = pooled.info.get("diwan.line")
+        self._line: Line = line or pooled.info.setdefault("diwan.line", Line(self._driver))
+        self._before: list[Command] = []
+        self._ahead: list[Command] = []
+        self._answered: dict[Command, Answer] = {}
         self._sqlalchemy: AsyncConnection | None = None
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[*tuple[Any, ...]]:
         """By SQLAlchemy, as its own connections do."""
+        if self._before:
+            await self._exchange([])
         return await self._by_sqlalchemy().execute(statement, parameters)
 
-    async def run(self, query: bytes, parameters: Mapping[str, object]) -> psycopg.AsyncCursor[Any]:
-        """By psycopg; its cursor holds the rows until the next `run`. Raises `DBAPIError`, as `execute` does."""
-        try:
-            return await self._cursor.execute(query, parameters)
-        except psycopg.Error as error:
-            raise self._raised(error, query) from error
+    async def run(self, command: Command) -> Answer:
+        """Raises `DBAPIError`, as `execute` does."""
+        answered = self._answered.pop(command, None)
+        if answered is not None:
+            return answered
+        return (await self._exchange([command]))[0]
 
-    async def begin(self, tenant: str | None, *, snapshot: bool) -> None:
-        """Begins the transaction and names its tenant, in one message."""
-        await self._say(_opening(tenant, snapshot))
+    def ask_ahead(self, command: Command) -> None:
+        """Sends a reading `command` with the next message; whoever runs it has its answer then."""
+        self._ahead.append(command)
+
+    def begin(self, tenant: str | None, *, snapshot: bool) -> None:
+        """The transaction begins, and has its tenant, with the first message that is sent in it."""
+        self._before = list(_opening(tenant, snapshot))
 
     async def commit(self) -> None:
         """Commits, and gives the connection back."""
-        await self._say(b"COMMIT")
+        if not self._before:
+            await self._exchange([_COMMIT])
         # Committed: nothing is to be reset, so nothing is to be waited for.
         self._pooled.close()
 
@@ -63,60 +78,70 @@ class Connection:
 
     async def _roll_back(self) -> None:
         try:
-            await self._driver.rollback()
+            # Not psycopg's own, which makes the server forget what is prepared.
+            if not self._before:
+                await self._line.exchange([_ROLLBACK])
         except psycopg.Error:
             await self._by_sqlalchemy().invalidate()
         self._pooled.close()
 
-    async def _say(self, query: bytes) -> None:
+    async def _exchange(self, commands: list[Command]) -> list[Answer]:
+        """One message: what opens the transaction, `commands`, what is asked ahead."""
+        before, ahead = self._before, self._ahead
+        self._before, self._ahead = [], []
         try:
-            await self._cursor.execute(query, prepare=False, binary=False)
+            answers = await self._line.exchange([*before, *commands, *ahead])
         except psycopg.Error as error:
-            raise self._raised(error, query) from error
+            # As SQLAlchemy raises it, so that callers need not know who ran a statement.
+            raised = DBAPIError.instance(
+                *("", None, error, psycopg.Error), hide_parameters=True, connection_invalidated=self._driver.closed
+            )
+            raise raised from error
+        answers = answers[len(before) :]
+        self._answered |= zip(ahead, answers[len(commands) :], strict=True)
+        return answers[: len(commands)]
 
     def _by_sqlalchemy(self) -> AsyncConnection:
         if self._sqlalchemy is None:
             self._sqlalchemy = AsyncConnection(self._engine, SyncConnection(self._engine.sync_engine, self._pooled))
         return self._sqlalchemy
 
-    def _raised(self, error: psycopg.Error, query: bytes) -> Exception:
-        """As SQLAlchemy raises it, so that callers need not know who ran a statement."""
-        return DBAPIError.instance(
-            *(query.decode(), None, error, psycopg.Error),
-            hide_parameters=True,
-            connection_invalidated=self._driver.closed,
-        )
-
 
 @lru_cache(maxsize=1024)
-def _opening(tenant: str | None, snapshot: bool) -> bytes:
-    begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if snapshot else "BEGIN"
+def _opening(tenant: str | None, snapshot: bool) -> tuple[Command, ...]:
+    begin = Command(b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if snapshot else b"BEGIN")
     if tenant is None:
-        return begin.encode()
-    return sql.SQL(begin + "; SET LOCAL diwan.tenant = {}").format(sql.Literal(tenant)).as_bytes()
+        return (begin,)
+    return begin, Command(sql.SQL("SET LOCAL diwan.tenant = {}").format(sql.Literal(tenant)).as_bytes())
 
 
 class Statement:
-    """SQL with `:names`, run by psycopg itself in the transaction of a connection of ours.
+    """SQL with `:names`, sent by ourselves in the transaction of a connection of ours.
 
     For what every step of every agent does: SQLAlchemy's way to psycopg costs several times what the statement does
-    (docs/adr/0017-statements-of-a-step.md). Values are bound, binary both ways; psycopg prepares what comes often.
+    (docs/adr/0017-statements-of-a-step.md). Values are bound; it is prepared once on each connection.
     """
 
     def __init__(self, sql_text: str) -> None:
-        self._query = _NAME.sub(r"%(\1)s", sql_text.replace("%", "%%")).encode()
+        self._names = tuple(dict.fromkeys(_NAME.findall(sql_text)))
+        numbers = {name: f"${number}" for number, name in enumerate(self._names, 1)}
+        self._query = _NAME.sub(lambda found: numbers[found[1]], sql_text).encode()
+
+    def command(self, parameters: Mapping[str, object]) -> Command:
+        """What `rows`, `row` and `write` send."""
+        return Command(self._query, tuple(parameters[name] for name in self._names))
 
     async def rows(self, conn: Connection, parameters: Mapping[str, object]) -> list[Any]:
         """The rows, as named tuples."""
-        return await (await conn.run(self._query, parameters)).fetchall()
+        return (await conn.run(self.command(parameters))).rows
 
     async def row(self, conn: Connection, parameters: Mapping[str, object]) -> Any | None:
         """The first row, as a named tuple; None where there is none."""
-        return await (await conn.run(self._query, parameters)).fetchone()
+        return next(iter(await self.rows(conn, parameters)), None)
 
     async def write(self, conn: Connection, parameters: Mapping[str, object]) -> int:
         """How many rows it wrote: to be looked at by whoever calls it."""
-        return (await conn.run(self._query, parameters)).rowcount
+        return (await conn.run(self.command(parameters))).count
 
 
 # `::` is a cast.

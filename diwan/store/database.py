@@ -39,6 +39,8 @@ _PASSING = (
     psycopg.errors.OutOfMemory,
     psycopg.errors.InsufficientResources,
     psycopg.errors.IoError,
+    # What was prepared is gone: it is prepared anew.
+    psycopg.errors.InvalidSqlStatementName,
 )
 
 
@@ -107,7 +109,7 @@ class Database:
         try:
             connection = Connection(self._engine, await self._engine.raw_connection())
             try:
-                await connection.begin(tenant, snapshot=snapshot)
+                connection.begin(tenant, snapshot=snapshot)
                 yield connection
                 await connection.commit()
             except BaseException:

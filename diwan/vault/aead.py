@@ -24,10 +24,11 @@ def frame(*parts: str) -> bytes:
 
     Two different lists never give the same bytes, whatever separators the strings contain.
     """
-    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
-    return b"".join(
-        (len(encoded).to_bytes(4, "big"), *(len(part).to_bytes(4, "big") + part for part in encoded)),
-    )
+    framed = [len(parts).to_bytes(4, "big")]
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        framed += (len(encoded).to_bytes(4, "big"), encoded)
+    return b"".join(framed)
 
 
 def new_key() -> bytes:
