@@ -86,7 +86,7 @@ async def test_a_date_that_waited_while_an_event_came_in_comes_after_it(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case, due = await waiting_for_its_date(office, "race-date")
-    gate = Gate(monkeypatch, "diwan.store.inbox", "insert_event")
+    gate = Gate(monkeypatch, "diwan.store.incoming", "insert_event")
     office.clock.now = due - MOMENT
     telling = asyncio.create_task(office.tell(case, APPLICATION_WITHDRAWN))
     await gate.held.wait()  # the event has the case's row, and is not stored yet
