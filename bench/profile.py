@@ -14,10 +14,10 @@ _PY_SPY = RIVAL_PYTHON.parent / "py-spy"
 _RATE = 100
 # Read from the innermost frame outwards: the first that matches says what a sample was spent on.
 _AREAS = (
-    ("psycopg", r"/psycopg"),
+    ("messages to Postgres", r"/psycopg|(^|/)diwan/store/(exchange|connection)\.py"),
     ("SQLAlchemy", r"/sqlalchemy/"),
     ("pydantic", r"/pydantic"),
-    ("HTTP client", r"/(httpx|httpcore|h11|anyio)/"),
+    ("HTTP client", r"/(httpx|httpcore|h11|anyio|aiohttp)/"),
     ("sealing and keys", r"(^|/)diwan/vault/|/cryptography/"),
     ("ledger and store", r"(^|/)diwan/(store|ledger)/|/rfc8785/"),
     ("agent loop, requests, answers", r"(^|/)agents/"),

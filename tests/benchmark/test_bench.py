@@ -70,7 +70,7 @@ def test_a_sample_counts_for_the_innermost_frame_that_is_known() -> None:
         "run (/x/asyncio/base.py:1);call (/r/activities/model.py:3);execute (/s/psycopg/c.py:9);wait (<string>:1) 3\n"
         "run (/x/asyncio/base.py:1);call (/r/activities/model.py:3) 1\n"
     )
-    assert shares(folded) == {"psycopg": 0.75, "activities": 0.25}
+    assert shares(folded) == {"messages to Postgres": 0.75, "activities": 0.25}
 
 
 def chat(engine: Engine, tools: int, **more: Any) -> bytes:
