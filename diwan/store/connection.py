@@ -122,10 +122,11 @@ class Statement:
     (docs/adr/0017-statements-of-a-step.md). Values are bound; it is prepared once on each connection.
     """
 
-    def __init__(self, sql_text: str) -> None:
-        self._names = tuple(dict.fromkeys(_NAME.findall(sql_text)))
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._names = tuple(dict.fromkeys(_NAME.findall(text)))
         numbers = {name: f"${number}" for number, name in enumerate(self._names, 1)}
-        self._query = _NAME.sub(lambda found: numbers[found[1]], sql_text).encode()
+        self._query = _NAME.sub(lambda found: numbers[found[1]], text).encode()
 
     def command(self, parameters: Mapping[str, object]) -> Command:
         """What `rows`, `row` and `write` send."""

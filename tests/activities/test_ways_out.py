@@ -6,6 +6,7 @@ The office is the smallest there is: one clerk, one supervisor, one authority.
 from __future__ import annotations
 
 import json
+import re
 
 import httpx
 import pytest
@@ -109,7 +110,7 @@ async def test_a_supervisor_has_the_task_of_an_only_clerk_who_edited(office: Off
     analyst = person("analyst-1", Role.ANALYST)
     owner = Database.connect(office.database.url("diwan_owner"), role="diwan_owner", pool_size=1)
     async with owner.transaction(TENANT) as conn:
-        await publish(conn, TENANT, text.replace('version: "1.0"', 'version: "1.1"'), analyst, now=NOW)
+        await publish(conn, TENANT, re.sub(r'version: "[0-9.]+"', 'version: "99.0"', text), analyst, now=NOW)
     await owner.dispose()
     case = await office.reviewed("only-clerk")
     await _does(office, CLERK, case, TaskAct.EDIT, reason="Lue.", changes={"permit_date": "2024-03-18"})

@@ -202,8 +202,8 @@ async def _answered_again(trial: Trial) -> None:
 
 
 def _every_answer_counts(trial: Trial) -> None:
-    sql = re.sub(r"%\((\w+)\)s", r":\1", calls._STORE_ANSWER._query.decode())
-    without, times = re.subn(r" AND NOT EXISTS \(SELECT FROM model_call [^)]+ AND used\)", "", sql)
+    statement = calls._STORE_ANSWER.text
+    without, times = re.subn(r" AND NOT EXISTS \(SELECT FROM model_call [^)]+ AND used\)", "", statement)
     assert times == 1
     trial.monkeypatch.setattr(calls, "_STORE_ANSWER", Statement(without))
     trial.drop("drop index model_call_used")
