@@ -15,14 +15,16 @@ _BEAT_S = 2.0
 async def heartbeats() -> AsyncGenerator[None]:
     """Beats while the block runs; a cancelled case stops the block at the next beat."""
 
-    async def beat() -> None:
-        while True:
-            # Not at once: what ends before the first beat spares Temporal a write.
-            await asyncio.sleep(_BEAT_S)
-            activity.heartbeat()
+    loop = asyncio.get_running_loop()
 
-    task = asyncio.create_task(beat())
+    def beat() -> None:
+        nonlocal next_beat
+        activity.heartbeat()
+        next_beat = loop.call_later(_BEAT_S, beat)
+
+    # Not at once: what ends before the first beat spares Temporal a write.
+    next_beat = loop.call_later(_BEAT_S, beat)
     try:
         yield
     finally:
-        task.cancel()
+        next_beat.cancel()

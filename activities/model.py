@@ -14,7 +14,7 @@ from temporalio import activity
 from activities.briefing import Brief, read_brief
 from activities.engine_call import engine_call
 from activities.heartbeat import heartbeats
-from activities.transcript import Transcripts, parsed_answer, read_transcript
+from activities.transcript import Fresh, Transcripts, parsed_answer, read_transcript
 from agents.examiner import brief
 from agents.loop import Turn
 from agents.messages import SEED, Briefing, build_request
@@ -116,7 +116,8 @@ class ModelActivities:
     async def _store(
         self, given: ModelCall, spec: AgentSpec, cipher: Cipher, attempt: int, request: bytes, answer: _Answer
     ) -> Turn:
-        turn = parsed_answer(spec, answer.body, final=given.final, broken_as=answer.broken).turn
+        parsed = parsed_answer(spec, answer.body, final=given.final, broken_as=answer.broken)
+        turn = parsed.turn
         usage = {name: getattr(turn, name) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
         async with (
             self._db.transaction(given.tenant) as conn,
@@ -160,6 +161,7 @@ class ModelActivities:
         if given.final:
             self._transcripts.forget(given.tenant, given.run)
         if stored.used:
+            self._transcripts.came(given.tenant, given.run, Fresh(given.call, answer.body, parsed))
             return turn
         async with self._db.transaction(given.tenant) as conn:
             transcript = await read_transcript(conn, given.tenant, spec, given.run, cipher)

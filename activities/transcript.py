@@ -34,9 +34,19 @@ class Transcript:
 
 
 async def read_transcript(
-    conn: Connection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher, *, known: Sequence[Exchange] = ()
+    conn: Connection,
+    tenant: str,
+    spec: AgentSpec,
+    run: str,
+    cipher: Cipher,
+    *,
+    known: Sequence[Exchange] = (),
+    fresh: Fresh | None = None,
 ) -> Transcript:
-    """The used answer of every call of the run, in order, parsed as it was when it came; `known` are its first ones."""
+    """The used answer of every call of the run, in order, parsed as it was when it came.
+
+    `known` are its first ones; `fresh` is one that was just parsed.
+    """
     recorded = await calls.recorded(conn, tenant, run, cipher, after=len(known))
     results: dict[int, dict[int, calls.ToolResult]] = {}
     for result in recorded.results:
@@ -44,7 +54,10 @@ async def read_transcript(
     exchanges = list(known)
     turns = [exchange.parsed.turn for exchange in known]
     for answer in recorded.answers:
-        parsed = parsed_answer(spec, answer.body, final=answer.final, broken_as=answer.broken)
+        if fresh is not None and (fresh.call, fresh.body) == (answer.call, answer.body):
+            parsed = fresh.parsed
+        else:
+            parsed = parsed_answer(spec, answer.body, final=answer.final, broken_as=answer.broken)
         own = results.get(answer.call, {})
         wanted = [request.position for request in parsed.turn.runnable]
         if wanted and all(position in own for position in wanted):
@@ -52,6 +65,15 @@ async def read_transcript(
         exchanges.append(Exchange(parsed, {position: each.result for position, each in own.items()}))
         turns.append(parsed.turn)
     return Transcript(exchanges, turns, recorded.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """An answer as it came and was parsed for the call `call`."""
+
+    call: int
+    body: bytes
+    parsed: Parsed
 
 
 class Transcripts:
@@ -64,17 +86,24 @@ class Transcripts:
 
     def __init__(self, *, runs: int = 64) -> None:
         self._runs = runs
-        self._kept: OrderedDict[tuple[str, str], tuple[Cipher, list[Exchange]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[Cipher, list[Exchange], Fresh | None]] = OrderedDict()
 
     async def read(self, conn: Connection, tenant: str, spec: AgentSpec, run: str, cipher: Cipher) -> Transcript:
         """As `read_transcript`."""
-        opened_by, known = self._kept.pop((tenant, run), (cipher, []))
-        transcript = await read_transcript(conn, tenant, spec, run, cipher, known=known if opened_by is cipher else ())
+        opened_by, known, fresh = self._kept.pop((tenant, run), (cipher, [], None))
+        if opened_by is not cipher:
+            known, fresh = [], None
+        transcript = await read_transcript(conn, tenant, spec, run, cipher, known=known, fresh=fresh)
         whole = list(takewhile(_whole, transcript.exchanges))
-        self._kept[tenant, run] = (cipher, whole)
+        self._kept[tenant, run] = (cipher, whole, None)
         while len(self._kept) > self._runs:
             self._kept.popitem(last=False)
         return transcript
+
+    def came(self, tenant: str, run: str, fresh: Fresh) -> None:
+        """The answer that counts of the run's latest call: it need not be parsed again."""
+        if (kept := self._kept.get((tenant, run))) is not None:
+            self._kept[tenant, run] = (*kept[:2], fresh)
 
     def forget(self, tenant: str, run: str) -> None:
         """The run asks nothing more."""

@@ -59,11 +59,15 @@ def loads(data: bytes | str, *, limit: int, controls: bool = False) -> JsonValue
         raise
     except (ValueError, RecursionError):
         raise NotStrict("not_json") from None
-    _check_texts(value)
+    # What cannot be stored stands in the text as it is, or is written as an escape.
+    if "\\u" in data or _UNSTORABLE.search(data):
+        _check_texts(value)
     return cast("JsonValue", value)
 
 
 def _check_depth(text: str) -> None:
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
     depth = 0
     for match in _STRUCTURE.finditer(text):
         mark = match[0]
