@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from activities.transcript import Transcripts, read_transcript
+import pytest
+
+from activities.transcript import Fresh, Transcripts, parsed_answer, read_transcript
 from agents.loop import Turn
+from agents.parse import Parsed
 from agents.registry import spec_of
+from agents.spec import AgentSpec
 from diwan.domain.ports import Cipher
+from diwan.store import calls
 from tests.activities.office import Office, Wire
 from tests.support.factories import TENANT
 from workflows.calls import RunStart, StepRef
@@ -72,3 +77,34 @@ async def test_what_is_kept_is_not_opened_again_unless_under_another_copy_of_the
     async with office.pool.transaction(TENANT) as conn:
         await kept.read(conn, TENANT, spec, "another/run/1", inner)
     assert await read(other) == first
+
+
+async def test_an_answer_that_just_came_is_not_parsed_again_and_only_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, run = await asked(office, "fresh")
+    cipher, spec, kept = await office.keyring.cipher(TENANT, step.case), spec_of(run.spec), Transcripts()
+    async with office.pool.transaction(TENANT) as conn:
+        stored = await kept.read(conn, TENANT, spec, run.run, cipher)
+        (answer,) = (await calls.recorded(conn, TENANT, run.run, cipher)).answers
+    parsed: list[bytes] = []
+
+    def counted(_: AgentSpec, body: bytes, *, final: bool, broken_as: str) -> Parsed:
+        parsed.append(body)
+        return parsed_answer(spec, body, final=final, broken_as=broken_as)
+
+    monkeypatch.setattr("activities.transcript.parsed_answer", counted)
+
+    async def read() -> int:
+        before = len(parsed)
+        async with office.pool.transaction(TENANT) as conn:
+            assert await kept.read(conn, TENANT, spec, run.run, cipher) == stored
+        return len(parsed) - before
+
+    as_it_came = stored.exchanges[0].parsed
+    kept.came(TENANT, run.run, Fresh(1, answer.body, as_it_came))
+    assert await read() == 0
+    kept.came(TENANT, run.run, Fresh(1, answer.body + b" ", as_it_came))
+    assert await read() == 1, "another attempt's answer counts"
+    kept.came(TENANT, run.run, Fresh(2, answer.body, as_it_came))
+    assert await read() == 1, "the same bytes for another call"
