@@ -129,12 +129,10 @@ async def test_those_who_have_a_task_are_told_of_a_target_that_nears_and_passes_
     )
 
 
-async def test_a_clock_that_jumped_a_day_sends_no_reminder_before_a_person_confirms(year: Year) -> None:
-    case = await opened(year, "year-reminded-jump", PIECES)
+async def jumped_a_day(year: Year, *, before: datetime) -> datetime:
+    """Half a day before, the machine's clock jumps by a whole one; since when the legal dates stand still."""
     office = year.office
-    day = (await year.arrives(case, "review")).state.reminders[0].due_at
-    assert day is not None
-    await year.until(day - timedelta(hours=12))
+    await year.until(before - timedelta(hours=12))
     async with office.worker.transaction(TENANT) as conn:
         assert not (await watch_on(office.machine).look(conn, TENANT)).frozen
     office.machine.ahead = timedelta(days=1)
@@ -142,6 +140,15 @@ async def test_a_clock_that_jumped_a_day_sends_no_reminder_before_a_person_confi
     async with office.worker.transaction(TENANT) as conn:
         since = (await watch_on(office.machine).look(conn, TENANT)).frozen_at
     assert since is not None
+    return since
+
+
+async def test_a_clock_that_jumped_a_day_sends_no_reminder_before_a_person_confirms(year: Year) -> None:
+    case = await opened(year, "year-reminded-jump", PIECES)
+    office = year.office
+    day = (await year.arrives(case, "review")).state.reminders[0].due_at
+    assert day is not None
+    since = await jumped_a_day(year, before=day)
     await year.pass_(days=1)  # past its day by any clock
     assert await reminders_of(year, case) == []
     cipher = await office.keyring.cipher(TENANT, CHAIN)
@@ -203,14 +210,7 @@ async def test_a_clock_that_jumped_over_the_date_ends_nothing_until_a_person_con
     case = await opened(year, "year-jump", PIECES)
     due = (await year.arrives(case, "review")).state.periods["decision"].due_at
     office = year.office
-    await year.until(due - timedelta(hours=12))
-    async with office.worker.transaction(TENANT) as conn:
-        assert not (await watch_on(office.machine).look(conn, TENANT)).frozen
-    office.machine.ahead = timedelta(days=1)
-    await year.pass_(minutes=10)
-    async with office.worker.transaction(TENANT) as conn:
-        since = (await watch_on(office.machine).look(conn, TENANT)).frozen_at
-    assert since is not None
+    since = await jumped_a_day(year, before=due)
     await year.pass_(days=3)  # far past the date, by any clock
     assert (await office.row(case)).state.step == "review"
     cipher = await office.keyring.cipher(TENANT, CHAIN)
