@@ -81,7 +81,7 @@ class ModelActivities:
                 request_id=f"{given.run}/{given.call}",
             )
             attempt = transcript.attempts.get(given.call, 0) + 1
-            await calls.store_request(
+            calls.store_request(
                 conn,
                 given.tenant,
                 case_id=given.case,
@@ -119,45 +119,47 @@ class ModelActivities:
         parsed = parsed_answer(spec, answer.body, final=given.final, broken_as=answer.broken)
         turn = parsed.turn
         usage = {name: getattr(turn, name) for name in ("prompt_tokens", "completion_tokens", "cached_tokens")}
-        async with (
-            self._db.transaction(given.tenant) as conn,
-            change_case(conn, given.tenant, given.case, now=self._clock()) as change,
-        ):
-            stored = await calls.store_answer(
-                change,
-                cipher,
-                run=given.run,
-                call=given.call,
-                attempt=attempt,
-                body=answer.body,
-                broken=answer.broken,
-                engine=self._engine_name(answer),
-                usage=usage,
-            )
-            change.record(
-                "agent:model:called",
-                agent(given.tenant, spec.name),
-                cipher=cipher,
-                model=EntryModel(
-                    name=self._model.name,
-                    weights_digest=self._model.weights_digest,
-                    engine=self._engine_name(answer),
-                    sampling={"temperature": 0, "max_tokens": spec.budgets.answer_tokens},
-                    seed=SEED,
-                ),
-                commitments={"request": request, "response": answer.body},
-                step=given.step,
-                visit=given.visit,
-                attempt=attempt,
-                detail={
-                    "call": given.call,
-                    "final": given.final,
-                    "kind": turn.kind.value,
-                    "why": turn.why,
-                    "used": stored.used,
-                    **usage,
-                },
-            )
+        now = self._clock()
+        command = calls.answer_command(
+            given.tenant,
+            cipher,
+            run=given.run,
+            call=given.call,
+            attempt=attempt,
+            body=answer.body,
+            broken=answer.broken,
+            engine=self._engine_name(answer),
+            usage=usage,
+            now=now,
+        )
+        async with self._db.transaction(given.tenant) as conn:
+            conn.ask_ahead(command)  # goes with the lock, after it
+            async with change_case(conn, given.tenant, given.case, now=now) as change:
+                stored = await calls.store_answer(change, command)
+                change.record(
+                    "agent:model:called",
+                    agent(given.tenant, spec.name),
+                    cipher=cipher,
+                    model=EntryModel(
+                        name=self._model.name,
+                        weights_digest=self._model.weights_digest,
+                        engine=self._engine_name(answer),
+                        sampling={"temperature": 0, "max_tokens": spec.budgets.answer_tokens},
+                        seed=SEED,
+                    ),
+                    commitments={"request": request, "response": answer.body},
+                    step=given.step,
+                    visit=given.visit,
+                    attempt=attempt,
+                    detail={
+                        "call": given.call,
+                        "final": given.final,
+                        "kind": turn.kind.value,
+                        "why": turn.why,
+                        "used": stored.used,
+                        **usage,
+                    },
+                )
         if given.final:
             self._transcripts.forget(given.tenant, given.run)
         if stored.used:

@@ -31,7 +31,7 @@ from diwan.procedures.assess import assess
 from diwan.procedures.flow import after_step
 from diwan.procedures.steps import DONE, FAILED, AgentStep
 from diwan.store import briefs, calls, cases, documents, facts, proposals, runs
-from diwan.store.change import Change, change_case
+from diwan.store.change import Change, change_case, lock_ahead
 from diwan.store.connection import Connection
 from diwan.store.database import Database
 from workflows.calls import BEGIN_RUN, CALL_TOOL, END_RUN, RunEnd, RunStart, StepRef, ToolCall
@@ -133,8 +133,10 @@ class RunActivities:
             brief = await read_brief(conn, given.tenant, given.case, cipher)
             desk = ToolDesk(brief, self._registers, self._clock)
             if not desk.asks_a_register(request):
-                # What was read above locks nothing; the case is locked only now that the result is there.
+                # What was read above locks nothing; nothing but the page is waited for while the case is locked.
                 wanted = desk.page_wanted(request)
+                lock_ahead(conn, given.tenant, given.case)
+                calls.result_ahead(conn, given.tenant, given.run, given.call, given.position)
                 page = await documents.page_of(conn, given.tenant, *wanted, cipher) if wanted else None
                 return await self._keep_result(conn, given, request, await desk.carry_out(request, page), cipher)
         result = await desk.carry_out(request, None)

@@ -2,7 +2,7 @@
 
 Of the attempts of one call the first stored answer counts; others are kept and never used, and so are answers that
 come after the run has ended. These statements are most of what the service does all day, so psycopg runs them itself
-(`Statement`): three for a model call and one for a tool call, besides the case's own.
+(`Statement`): three for a model call and two for a tool call, besides the case's own, sent along with those.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from diwan.domain.errors import Conflict, Unavailable
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
 from diwan.store.connection import Connection, Statement
+from diwan.store.exchange import Command
 from diwan.store.sealing import context, open_json, seal_json
 
 
@@ -115,7 +116,7 @@ def opened_request(cipher: Cipher, run: str, call: int, attempt: int, sealed: by
 # --- model calls -----------------------------------------------------------------------------------------------------
 
 
-async def store_request(
+def store_request(
     conn: Connection,
     tenant: str,
     *,
@@ -131,10 +132,10 @@ async def store_request(
 ) -> None:
     """Stores a request as it will be sent. Changes nothing of the case. `attempt` is the last recorded one + 1.
 
-    Raises `Unavailable` where another worker took the number at the same moment.
+    Where another worker took the number at the same moment the transaction raises `Unavailable`.
     """
     place = _model_place("request_sealed", run, call, attempt)
-    stored = await _STORE_REQUEST.write(
+    _STORE_REQUEST.owed(
         conn,
         {
             "tenant": tenant,
@@ -147,14 +148,17 @@ async def store_request(
             "sealed": cipher.seal(RetentionClass.EXCHANGE, place, zlib.compress(request, _FAST)),
             "now": now,
         },
+        otherwise=_attempt_taken,
     )
-    if stored != 1:
-        raise Unavailable("call.attempt_taken", "Another worker sends this call just now.", "Try again.")
+
+
+def _attempt_taken() -> Unavailable:
+    return Unavailable("call.attempt_taken", "Another worker sends this call just now.", "Try again.")
 
 
 _STORE_REQUEST = Statement(
     "INSERT INTO model_call (tenant, run_id, call, attempt, case_id, model, final, request_sealed, status, started_at) "
-    "VALUES (:tenant, :run, :call, :attempt, :case, :model, :final, :sealed, 'sent', :now) ON CONFLICT DO NOTHING"
+    "VALUES (:tenant, :run, :call, :attempt, :case, :model, :final, :sealed, 'sent', :now)"
 )
 
 
@@ -169,8 +173,8 @@ class StoredAnswer:
     used: bool
 
 
-async def store_answer(
-    change: Change,
+def answer_command(
+    tenant: str,
     cipher: Cipher,
     *,
     run: str,
@@ -180,17 +184,16 @@ async def store_answer(
     broken: str,
     engine: str,
     usage: Mapping[str, int],
-) -> StoredAnswer:
-    """Stores an answer as received. The first of a call whose run goes on is used: decided under the case's lock.
+    now: datetime,
+) -> Command:
+    """What `store_answer` runs, to be asked ahead of it: an answer as received, come at `now`.
 
-    `usage` counts tokens: `prompt_tokens` and `completion_tokens` of a used answer add to the run's. Raises
-    `Conflict` where the attempt has its answer, or no request of it is stored.
+    `usage` counts tokens: `prompt_tokens` and `completion_tokens` of a used answer add to the run's.
     """
     place = _model_place("response_sealed", run, call, attempt)
-    row = await _STORE_ANSWER.row(
-        change.conn,
+    return _STORE_ANSWER.command(
         {
-            "tenant": change.case.tenant,
+            "tenant": tenant,
             "run": run,
             "call": call,
             "attempt": attempt,
@@ -199,9 +202,17 @@ async def store_answer(
             "engine": engine,
             "usage": orjson.dumps(dict(usage)).decode(),
             "tokens": usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0),
-            "now": change.now,
-        },
+            "now": now,
+        }
     )
+
+
+async def store_answer(change: Change, command: Command) -> StoredAnswer:
+    """Stores an answer. The first of a call whose run goes on is used: decided under the case's lock.
+
+    Raises `Conflict` where the attempt has its answer, or no request of it is stored.
+    """
+    row = next(iter((await change.conn.run(command)).rows), None)
     if row is None or row.counted != row.used:
         raise Conflict("call.not_sent", "No request of this attempt waits for an answer.", "Store the request first.")
     return StoredAnswer(row.used)
@@ -233,6 +244,11 @@ class StoredResult:
     ok: bool
 
 
+def result_ahead(conn: Connection, tenant: str, run: str, call: int, position: int) -> None:
+    """Has the next message ask for what `store_tool_result` looks at first: after the case's lock."""
+    conn.ask_ahead(_STORED_RESULT.command({"tenant": tenant, "run": run, "call": call, "position": position}))
+
+
 async def store_tool_result(
     change: Change,
     cipher: Cipher,
@@ -249,11 +265,14 @@ async def store_tool_result(
     """Stores what a tool answered, keyed by call and position: the first result stays."""
     place = (run, call, position)
     key = {"tenant": change.case.tenant, "run": run, "call": call, "position": position}
+    found = await _STORED_RESULT.row(change.conn, key)
+    if found is not None:
+        return StoredResult(new=False, ok=found.status == "done")
 
     def sealed(column: str, value: Any) -> bytes:
         return seal_json(cipher, RetentionClass.EXCHANGE, _tool_place(column, *place), value)
 
-    stored = await _STORE_RESULT.write(
+    _STORE_RESULT.owed(
         change.conn,
         {
             **key,
@@ -265,19 +284,20 @@ async def store_tool_result(
             "status": "done" if ok else "failed",
             "now": change.now,
         },
+        otherwise=_result_taken,
     )
-    if stored == 1:
-        return StoredResult(new=True, ok=ok)
-    found = await _STORED_RESULT.row(change.conn, key)
-    if found is None:
-        raise Conflict("call.result_lost", "A result was neither stored nor found.", "Try again.")
-    return StoredResult(new=False, ok=found.status == "done")
+    return StoredResult(new=True, ok=ok)
+
+
+def _result_taken() -> Unavailable:
+    # Nobody stores one without the case's lock, which we have.
+    return Unavailable("call.result_taken", "Another worker stores this result just now.", "Try again.")
 
 
 _STORE_RESULT = Statement(
     "INSERT INTO tool_call (tenant, run_id, call, position, case_id, tool, effect, arguments_sealed, result_sealed,"
     " status, started_at, ended_at) VALUES (:tenant, :run, :call, :position, :case, :tool, :effect, :arguments,"
-    " :result, :status, :now, :now) ON CONFLICT DO NOTHING"
+    " :result, :status, :now, :now)"
 )
 _STORED_RESULT = Statement(
     "SELECT status FROM tool_call WHERE tenant = :tenant AND run_id = :run AND call = :call AND position = :position"

@@ -6,7 +6,7 @@ numbering. One case and one version a transaction. No vault, HTTP or model call 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from diwan.domain.actor import Actor
 from diwan.domain.case import CaseState, CaseStatus, StepKind
 from diwan.domain.errors import Conflict, Final, NotFound
 from diwan.ledger.entry import canonical
-from diwan.store.connection import Connection, Statement
+from diwan.store.connection import ONE_ROW, Connection, Statement
 from diwan.store.entries import INSERT_ENTRY, EntryDraft, EntryFields, Place, build_entry
 from diwan.tracing import spans
 
@@ -56,13 +56,18 @@ _COLUMNS = ", ".join(column.name for column in fields(CaseRow))
 SELECT_CASE = f"SELECT {_COLUMNS} FROM case_file"  # noqa: S608 - names of our own columns
 
 
-def case_row(row: RowMapping | dict[str, Any]) -> CaseRow:
+def case_row(row: RowMapping) -> CaseRow:
     """A row of `SELECT_CASE` as a value."""
-    values = dict(row)
-    values["state"] = CaseState.model_validate(values["state"])
-    values["status"] = CaseStatus(values["status"])
-    values["kind"] = StepKind(values["kind"])
-    return CaseRow(**cast(dict[str, Any], values))
+    return _as_values(CaseRow(**cast(dict[str, Any], dict(row))))
+
+
+def _as_values(stored: CaseRow) -> CaseRow:
+    return replace(
+        *(stored,),
+        state=CaseState.model_validate(stored.state),
+        status=CaseStatus(stored.status),
+        kind=StepKind(stored.kind),
+    )
 
 
 class Change:
@@ -72,12 +77,11 @@ class Change:
     instant that everything in it is stamped with.
     """
 
-    def __init__(self, conn: Connection, case: CaseRow, now: datetime) -> None:
+    def __init__(self, conn: Connection, case: CaseRow, state: CaseState, now: datetime) -> None:
         self.conn = conn
         self.case = case
         self.now = _after(case.changed_at, now)
-        # A copy by way of plain values: the library's deep one takes several times as long.
-        self.state = CaseState.model_validate(case.state.model_dump())
+        self.state = state
         self.status = case.status
         self.cursor = case.inbox_cursor
         self.blocked = case.blocked
@@ -120,15 +124,19 @@ class Change:
             raise Final("change.recorded_twice", "A recorded change is not unchanged.")
         self._unchanged = True
 
-    async def _write(self) -> None:
+    def _write(self) -> None:
         if self._unchanged:
             return
         draft = self._draft
         if draft is None:
             raise Final("change.not_recorded", "A change without a ledger entry.", "Call `record` or `unchanged`.")
         case = self.case
+        was = standing(case)
+        # Most entries, those of an agent's calls, leave the case standing where it stood.
+        stands = self._standing(was["state"] if self.state == case.state else self.state.model_dump(mode="json"))
         if draft.cipher is not None:
-            states = {"state_before": canonical(standing(case)), "state_after": canonical(self._standing())}
+            before = canonical(was)
+            states = {"state_before": before, "state_after": before if stands == was else canonical(stands)}
             draft = replace(draft, commitments={**states, **draft.commitments})
         place = Place(
             *(case.tenant, case.id, self.version, case.head, case.id),
@@ -138,29 +146,30 @@ class Change:
             traceparent=case.traceparent,
         )
         built = build_entry(draft, place, self.now)
-        written = await _WRITE.write(
-            self.conn,
-            {
-                **built.parameters,
-                "version": case.version,
-                "status": self.status.value,
-                "state": orjson.dumps(self.state.model_dump(mode="json")).decode(),
-                "inbox_last": self._inbox_last,
-                "inbox_cursor": self.cursor,
-                "kind": self._kind.value,
-                "wake_at": self._wake_at,
-                "blocked": self.blocked,
-                "closed_at": self._closed_at,
-                "changed_at": self.now,
-            },
-        )
-        if written != 1:
-            raise Conflict("case.changed", "The case has changed meanwhile.", "Read it again and retry.")
+        parameters = {**built.parameters, "version": case.version, "changed_at": self.now}
+        if stands == was and self._closed_at == case.closed_at:
+            _WRITE_ENTRY.owed(self.conn, parameters, otherwise=_changed)
+        else:
+            _WRITE.owed(self.conn, {**parameters, **self._columns(stands["state"])}, otherwise=_changed)
 
-    def _standing(self) -> dict[str, Any]:
-        return _standing(
-            self.state, self.status, self._kind, self._wake_at, self._inbox_last, self.cursor, self.blocked
-        )
+    def _columns(self, state: Mapping[str, Any]) -> dict[str, object]:
+        return {
+            "status": self.status.value,
+            "state": orjson.dumps(state).decode(),
+            "inbox_last": self._inbox_last,
+            "inbox_cursor": self.cursor,
+            "kind": self._kind.value,
+            "wake_at": self._wake_at,
+            "blocked": self.blocked,
+            "closed_at": self._closed_at,
+        }
+
+    def _standing(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        return _standing(state, self.status, self._kind, self._wake_at, self._inbox_last, self.cursor, self.blocked)
+
+
+def _changed() -> Conflict:
+    return Conflict("case.changed", "The case has changed meanwhile.", "Read it again and retry.")
 
 
 # Clocks of two machines may differ by so much; by more, one is wrong, and neither is corrected by the other.
@@ -175,26 +184,33 @@ def _after(last: datetime | None, now: datetime) -> datetime:
     return last if last is not None and now < last <= now + _SKEW else now
 
 
-# Entry and version in one statement: one round trip, and neither without the other.
-_WRITE = Statement(
-    f"WITH recorded AS ({INSERT_ENTRY}) "  # noqa: S608 - a constant of ours
-    "UPDATE case_file SET version = :version + 1, head = :e_hash, status = :status, state = cast(:state AS jsonb), "
-    "inbox_last = :inbox_last, inbox_cursor = :inbox_cursor, kind = :kind, wake_at = :wake_at, blocked = :blocked, "
+def _entry_and(setting: str) -> Statement:
+    """Entry and version in one statement: neither without the other, and no row of an entry without its case's."""
+    return Statement(
+        f"WITH recorded AS ({INSERT_ENTRY}), "  # noqa: S608 - constants of ours
+        f"changed AS (UPDATE case_file SET version = :version + 1, head = :e_hash, changed_at = :changed_at{setting} "
+        f"WHERE tenant = :e_tenant AND id = :e_chain AND version = :version RETURNING 1) {ONE_ROW} FROM changed"
+    )
+
+
+_WRITE_ENTRY = _entry_and("")
+_WRITE = _entry_and(
+    ", status = :status, state = cast(:state AS jsonb), inbox_last = :inbox_last, inbox_cursor = :inbox_cursor, "
+    "kind = :kind, wake_at = :wake_at, blocked = :blocked, closed_at = :closed_at, "
     # A new event is rung for at once, whatever the relay's back-off had come to (doorbell.py).
-    "closed_at = :closed_at, changed_at = :changed_at, "
-    "rings = CASE WHEN inbox_last < :inbox_last THEN 0 ELSE rings END "
-    "WHERE tenant = :e_tenant AND id = :e_chain AND version = :version"
+    "rings = CASE WHEN inbox_last < :inbox_last THEN 0 ELSE rings END"
 )
 _LOCK = Statement(f"{SELECT_CASE} WHERE tenant = :tenant AND id = :id FOR NO KEY UPDATE")
 
 
 def standing(case: CaseRow) -> dict[str, Any]:
     """What an entry's `state_before` and `state_after` commit to, as JSON."""
-    return _standing(case.state, case.status, case.kind, case.wake_at, case.inbox_last, case.inbox_cursor, case.blocked)
+    state = case.state.model_dump(mode="json")
+    return _standing(state, case.status, case.kind, case.wake_at, case.inbox_last, case.inbox_cursor, case.blocked)
 
 
 def _standing(
-    state: CaseState,
+    state: Mapping[str, Any],
     status: CaseStatus,
     kind: StepKind,
     wake_at: datetime | None,
@@ -203,7 +219,7 @@ def _standing(
     blocked: str,
 ) -> dict[str, Any]:
     return {
-        "state": state.model_dump(mode="json"),
+        "state": state,
         "status": status.value,
         "kind": kind.value,
         "wake_at": wake_at.isoformat() if wake_at else None,
@@ -221,18 +237,22 @@ async def change_case(conn: Connection, tenant: str, case_id: str, *, now: datet
     such case (of this tenant), `Final` where the block forgot its entry. `now` is when this came to us: the change is
     stamped with it unless another was committed with a later one while it waited. Use `change.now`.
     """
-    change = Change(conn, await _locked(conn, tenant, case_id), now)
-    spans.concerns(tenant, case_id, change.case.traceparent)
-    yield change
-    await change._write()  # pyright: ignore[reportPrivateUsage]
-
-
-async def _locked(conn: Connection, tenant: str, case_id: str) -> CaseRow:
     _one_case_only(conn, tenant, case_id)
     row = await _LOCK.row(conn, {"tenant": tenant, "id": case_id})
     if row is None:
         raise NotFound("case.unknown", "There is no such case.", "Check its number.")
-    return case_row(row._asdict())
+    stored = CaseRow(*row)
+    # Read twice: the library's deep copy takes several times as long.
+    change = Change(conn, _as_values(stored), CaseState.model_validate(stored.state), now)
+    spans.concerns(tenant, case_id, change.case.traceparent)
+    yield change
+    change._write()  # pyright: ignore[reportPrivateUsage]
+
+
+def lock_ahead(conn: Connection, tenant: str, case_id: str) -> None:
+    """Has the next message lock the case that `change_case` is to change in this transaction."""
+    _one_case_only(conn, tenant, case_id)
+    conn.ask_ahead(_LOCK.command({"tenant": tenant, "id": case_id}))
 
 
 def _one_case_only(conn: Connection, tenant: str, case_id: str) -> None:

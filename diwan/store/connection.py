@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
@@ -20,7 +20,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 
-from diwan.store.exchange import Answer, Command, Line
+from diwan.domain.errors import DiwanError, Final
+from diwan.store.exchange import Answer, Command, CommandFailed, Line
+
+Refusal = Callable[[], DiwanError]
+
+# How a statement that is owed asks whether it wrote its row: `FROM` follows, with what it wrote.
+ONE_ROW = "SELECT 1 / count(*)"
+_REFUSED = (psycopg.errors.DivisionByZero, psycopg.errors.UniqueViolation)
 
 _COMMIT, _ROLLBACK = Command(b"COMMIT"), Command(b"ROLLBACK")
 
@@ -40,35 +47,48 @@ class Connection:
         line = pooled.info.get("diwan.line")
         self._line: Line = line or pooled.info.setdefault("diwan.line", Line(self._driver))
         self._before: list[Command] = []
+        self._owed: list[tuple[Command, Refusal]] = []
         self._ahead: list[Command] = []
         self._answered: dict[Command, Answer] = {}
         self._sqlalchemy: AsyncConnection | None = None
 
     async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[*tuple[Any, ...]]:
         """By SQLAlchemy, as its own connections do."""
-        if self._before:
+        if self._before or self._owed:
             await self._exchange([])
         return await self._by_sqlalchemy().execute(statement, parameters)
 
     async def run(self, command: Command) -> Answer:
         """Raises `DBAPIError`, as `execute` does."""
+        if command in self._ahead:
+            await self._exchange([])
         answered = self._answered.pop(command, None)
         if answered is not None:
             return answered
         return (await self._exchange([command]))[0]
 
     def ask_ahead(self, command: Command) -> None:
-        """Sends a reading `command` with the next message; whoever runs it has its answer then."""
+        """Sends `command` after what is in the next message; whoever runs it has its answer then."""
         self._ahead.append(command)
+
+    def owe(self, command: Command, refusal: Refusal) -> None:
+        """Sends a writing `command` before whatever is sent next, at the latest with the COMMIT.
+
+        Nobody sees its answer before that, so it must fail by itself where it does not do what it should: by a row that
+        is there already or by `ONE_ROW`. `refusal` is raised then, by whatever sends it, and nothing is committed.
+        """
+        self._owed.append((command, refusal))
 
     def begin(self, tenant: str | None, *, snapshot: bool) -> None:
         """The transaction begins, and has its tenant, with the first message that is sent in it."""
         self._before = list(_opening(tenant, snapshot))
 
     async def commit(self) -> None:
-        """Commits, and gives the connection back."""
-        if not self._before:
-            await self._exchange([_COMMIT])
+        """Commits, and gives the connection back. Raises `Final` where a statement had failed, and that was ignored."""
+        if not self._before or self._owed:
+            (answer,) = await self._exchange([_COMMIT])
+            if answer.done != b"COMMIT":
+                raise Final("database.not_committed", "A statement failed, so nothing was committed.")
         # Committed: nothing is to be reset, so nothing is to be waited for.
         self._pooled.close()
 
@@ -81,25 +101,32 @@ class Connection:
             # Not psycopg's own, which makes the server forget what is prepared.
             if not self._before:
                 await self._line.exchange([_ROLLBACK])
-        except psycopg.Error:
+        except (psycopg.Error, CommandFailed):
             await self._by_sqlalchemy().invalidate()
         self._pooled.close()
 
     async def _exchange(self, commands: list[Command]) -> list[Answer]:
-        """One message: what opens the transaction, `commands`, what is asked ahead."""
-        before, ahead = self._before, self._ahead
-        self._before, self._ahead = [], []
+        """One message: what opens the transaction, what is owed, `commands`, what is asked ahead."""
+        before, owed, ahead = self._before, self._owed, self._ahead
+        self._before, self._owed, self._ahead = [], [], []
+        first = len(before) + len(owed)
         try:
-            answers = await self._line.exchange([*before, *commands, *ahead])
+            answers = await self._line.exchange([*before, *(command for command, _ in owed), *commands, *ahead])
+        except CommandFailed as failed:
+            if len(before) <= failed.at < first and isinstance(failed.error, _REFUSED):
+                raise owed[failed.at - len(before)][1]() from failed.error
+            raise self._as_sqlalchemy(failed.error) from failed.error
         except psycopg.Error as error:
-            # As SQLAlchemy raises it, so that callers need not know who ran a statement.
-            raised = DBAPIError.instance(
-                *("", None, error, psycopg.Error), hide_parameters=True, connection_invalidated=self._driver.closed
-            )
-            raise raised from error
-        answers = answers[len(before) :]
+            raise self._as_sqlalchemy(error) from error
+        answers = answers[first:]
         self._answered |= zip(ahead, answers[len(commands) :], strict=True)
         return answers[: len(commands)]
+
+    def _as_sqlalchemy(self, error: psycopg.Error) -> BaseException:
+        """As SQLAlchemy raises it, so that callers need not know who ran a statement."""
+        return DBAPIError.instance(
+            *("", None, error, psycopg.Error), hide_parameters=True, connection_invalidated=self._driver.closed
+        )
 
     def _by_sqlalchemy(self) -> AsyncConnection:
         if self._sqlalchemy is None:
@@ -143,6 +170,10 @@ class Statement:
     async def write(self, conn: Connection, parameters: Mapping[str, object]) -> int:
         """How many rows it wrote: to be looked at by whoever calls it."""
         return (await conn.run(self.command(parameters))).count
+
+    def owed(self, conn: Connection, parameters: Mapping[str, object], *, otherwise: Refusal) -> None:
+        """As `Connection.owe`."""
+        conn.owe(self.command(parameters), otherwise)
 
 
 # `::` is a cast.

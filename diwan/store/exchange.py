@@ -29,10 +29,23 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`rows` are named tuples; `count` is how many rows were read or written."""
+    """`rows` are named tuples; `count` is how many rows were read or written; `done` is what the server says it did."""
 
     rows: list[Any]
     count: int
+    done: bytes = b""
+
+
+class CommandFailed(Exception):
+    """The server refused the command at position `at` of a message, and did nothing of what came after it.
+
+    `error` is psycopg's.
+    """
+
+    def __init__(self, at: int, error: psycopg.Error) -> None:
+        super().__init__(f"command {at} failed")
+        self.at = at
+        self.error = error
 
 
 _Key = tuple[bytes, tuple[int, ...]]  # the SQL, and the types (oids) of its values
@@ -54,7 +67,7 @@ class Line:
         self._numbers = itertools.count(1)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Answer]:
-        """The answers, in order. Raises the first error (psycopg's) once all is read; what came after it was not done.
+        """The answers, in order. Raises `CommandFailed` once all is read, and psycopg's error for a line that is lost.
 
         Cancelled in the middle of one the connection is closed: nobody would know whose the next answer is.
         """
@@ -75,10 +88,10 @@ class Line:
         for result, prepared in pairs:
             if prepared is not None and result.status == pq.ExecStatus.COMMAND_OK:
                 self._prepared[prepared.key] = prepared.name
-        failed = next((result for result in results if result.status == pq.ExecStatus.FATAL_ERROR), None)
+        failed = next((n for n, result in enumerate(results) if result.status == pq.ExecStatus.FATAL_ERROR), None)
         if failed is not None:
-            self._forget_if_lost(failed)
-            raise errors.error_from_result(failed)
+            self._forget_if_lost(results[failed])
+            raise CommandFailed(awaited[:failed].count(None), errors.error_from_result(results[failed]))
         return [self._answer(result) for result, prepared in pairs if prepared is None]
 
     def _send(self, command: Command, awaited: Sequence[_Prepared | None]) -> list[_Prepared | None]:
@@ -135,7 +148,7 @@ class Line:
 
     def _answer(self, result: Any) -> Answer:
         if result.status != pq.ExecStatus.TUPLES_OK:
-            return Answer([], result.command_tuples or 0)
+            return Answer([], result.command_tuples or 0, result.command_status or b"")
         names = tuple(result.fname(column) for column in range(result.nfields))
         self._transformer.set_pgresult(result)
         return Answer(self._transformer.load_rows(0, result.ntuples, _maker(names)), result.ntuples)

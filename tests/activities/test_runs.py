@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import date
 
 import pytest
@@ -18,6 +19,7 @@ from diwan.domain.errors import Conflict, Tampered
 from diwan.domain.event import APPLICATION_WITHDRAWN, PIECES_SUPPLIED
 from diwan.domain.facts import Evidence, Fact, Provenance
 from diwan.domain.task import TaskAct
+from diwan.store.exchange import Answer, Command, Line
 from tests.activities.office import PIECES, Office, Wire
 from tests.support.factories import CLERK, TENANT
 
@@ -102,6 +104,29 @@ async def test_a_tool_called_twice_gives_its_first_result(office: Office) -> Non
     for _ in range(2):
         assert await office.tool(step, run, 1, request.position, request.tool) is True
     assert len(await office.entries(step.case, "agent:tool:called")) == 1
+
+
+async def test_a_step_waits_for_the_database_seven_times(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times for a model call, three for a tool call, where each wait is a way to another host and back."""
+    step, run = await office.examining("messages")
+    sent: list[Sequence[Command]] = []
+    exchange = Line.exchange
+
+    async def counted(line: Line, commands: Sequence[Command]) -> list[Answer]:
+        sent.append(commands)
+        return await exchange(line, commands)
+
+    async with office.engine(Wire(None)) as model:
+        turn = await office.ask(model, step, run, 1, final=False)
+        for request in turn.runnable:  # what is in memory after a first step is not asked for again
+            await office.tool(step, run, 1, request.position, request.tool)
+        monkeypatch.setattr(Line, "exchange", counted)
+        turn = await office.ask(model, step, run, 2, final=False)
+        assert len(sent) == 4
+        request = turn.runnable[0]
+        await office.tool(step, run, 2, request.position, request.tool)
+        assert request.tool == READ_PAGE.name
+        assert len(sent) == 7
 
 
 async def test_a_tool_opens_the_page_that_is_asked_for_and_no_other(office: Office) -> None:

@@ -50,6 +50,22 @@ def test_a_stand_in_is_shown_and_not_counted_and_the_ratio_is_bare_over_ours() -
     assert "| engine | 0.0 | 6.7 | 0.0 | 5.0 |" in report.burst_tables((theirs, bare_short), (ours, short))
 
 
+def test_rounds_are_compared_with_those_of_their_own_minute() -> None:
+    """In the second turn the machine is three times as slow, in the fourth only our long round was disturbed."""
+
+    def rounds(long: list[float], short: list[float]) -> tuple[list[Round], list[Round]]:
+        return (
+            [a_round("", {"temporal": cpu}) for cpu in long],
+            [replace(a_round("", {"temporal": cpu}), steps=4) for cpu in short],
+        )
+
+    bare = rounds([4_000, 12_000, 4_000, 4_000, 4_000], [1_000, 3_000, 1_000, 1_000, 1_000])
+    ours = rounds([5_000, 15_000, 5_000, 9_000, 4_000], [1_000, 3_000, 1_000, 1_000, 1_000])
+    assert report.step_ratios(bare, ours) == [0.75, 0.75, 0.75]
+    one = rounds([4_000], [1_000]), rounds([7_000], [1_000])
+    assert report.step_ratios(*one) == [0.5, 0.5, 0.5]
+
+
 def test_what_parts_use_at_rest_is_taken_off() -> None:
     before, after = Reading(0.0, {"temporal": 100.0}, 0.0), Reading(10.0, {"temporal": 600.0}, 700.0)
     used = spent(before, after, idle={"temporal": 20.0})

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncGenerator
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DataError, ProgrammingError
 
-from diwan.domain.errors import Unavailable
-from diwan.store.connection import Connection, Statement
+from diwan.domain.errors import Conflict, Final, NotFound, Unavailable
+from diwan.store.connection import ONE_ROW, Connection, Statement
 from diwan.store.database import Database
 from diwan.store.exchange import Command
 from tests.support.databases import TestDatabase
@@ -127,3 +129,118 @@ async def test_a_statement_that_is_wrong_stays_wrong(single: Database) -> None:
 async def misspell(db: Database) -> None:
     async with db.transaction(TENANT) as conn:
         await conn.run(Command(b"SELECT nothing FROM nowhere WHERE id = $1", (1,)))
+
+
+_RAISE = Statement(
+    "WITH raised AS (UPDATE numbering SET last = :last WHERE tenant = :tenant AND series = :series RETURNING 1)"  # noqa: S608
+    f" {ONE_ROW} FROM raised"
+)
+_NUMBERS = Statement(
+    "SELECT split_part(series, '/', 2) AS series, last FROM numbering "
+    "WHERE tenant = :tenant AND series LIKE :mine || '/%' ORDER BY series"
+)
+
+
+def there() -> Conflict:
+    return Conflict("series.there", "It is there already.")
+
+
+def missing() -> NotFound:
+    return NotFound("series.missing", "It is not there.")
+
+
+@pytest.fixture
+def mine() -> str:
+    """What the series of a test begin with."""
+    return str(uuid.uuid4())
+
+
+def owe(conn: Connection, mine: str, series: str, *, last: int | None = None, tenant: str = TENANT) -> None:
+    """A new series, and another last number for it."""
+    _ADD.owed(conn, {"tenant": tenant, "series": f"{mine}/{series}"}, otherwise=there)
+    if last is not None:
+        owe_last(conn, mine, series, last)
+
+
+def owe_last(conn: Connection, mine: str, series: str, last: int) -> None:
+    _RAISE.owed(conn, {"tenant": TENANT, "series": f"{mine}/{series}", "last": last}, otherwise=missing)
+
+
+async def numbers_in(conn: Connection, mine: str) -> list[tuple[str, int]]:
+    return [tuple(row) for row in await _NUMBERS.rows(conn, {"tenant": TENANT, "mine": mine})]
+
+
+async def numbers(db: Database, mine: str) -> list[tuple[str, int]]:
+    async with db.transaction(TENANT) as conn:
+        return await numbers_in(conn, mine)
+
+
+async def test_what_is_owed_is_sent_with_the_commit(
+    single: Database, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[list[bytes]] = []
+    async with single.transaction(TENANT) as conn:
+        exchange = conn._line.exchange  # pyright: ignore[reportPrivateUsage]
+
+        async def noted(commands: list[Command]) -> object:
+            sent.append([command.query.split()[0] for command in commands])
+            return await exchange(commands)
+
+        monkeypatch.setattr(conn._line, "exchange", noted)  # pyright: ignore[reportPrivateUsage]
+        owe(conn, mine, "A", last=7)
+    assert sent == [[b"BEGIN", b"SET", b"INSERT", b"WITH", b"COMMIT"]]
+    assert await numbers(single, mine) == [("A", 7)]
+
+
+async def test_what_is_owed_comes_before_the_next_statement_whoever_runs_it(single: Database, mine: str) -> None:
+    async with single.transaction(TENANT) as conn:
+        owe(conn, mine, "A")
+        assert await numbers_in(conn, mine) == [("A", 1)]
+        owe(conn, mine, "B")
+        found = await conn.execute(text("SELECT count(*) FROM numbering WHERE series LIKE :mine"), {"mine": f"{mine}%"})
+        assert found.scalar_one() == 2
+    assert await numbers(single, mine) == [("A", 1), ("B", 1)]
+
+
+async def owe_a_row_that_is_there(db: Database, mine: str) -> None:
+    async with db.transaction(TENANT) as conn:
+        owe(conn, mine, "NEW")
+        owe(conn, mine, "THERE")
+
+
+async def owe_a_change_of_nothing(db: Database, mine: str) -> None:
+    async with db.transaction(TENANT) as conn:
+        owe(conn, mine, "NEW")
+        owe_last(conn, mine, "NOWHERE", 1)
+        await pid(conn)
+
+
+async def owe_a_row_of_another(db: Database, mine: str) -> None:
+    async with db.transaction(TENANT) as conn:
+        owe(conn, mine, "NEW")
+        owe(conn, mine, "THEIRS", tenant="another")
+
+
+async def test_what_is_owed_and_refused_says_so_and_nothing_is_committed(single: Database, mine: str) -> None:
+    async with single.transaction(TENANT) as conn:
+        owe(conn, mine, "THERE")
+    with pytest.raises(Conflict, match="there already"):
+        await owe_a_row_that_is_there(single, mine)
+    with pytest.raises(NotFound, match="not there"):
+        await owe_a_change_of_nothing(single, mine)
+    with pytest.raises(ProgrammingError, match="row-level security"):
+        await owe_a_row_of_another(single, mine)
+    assert await numbers(single, mine) == [("THERE", 1)]
+
+
+async def ignore_an_error(db: Database, mine: str) -> None:
+    async with db.transaction(TENANT) as conn:
+        owe(conn, mine, "NEW")
+        with pytest.raises(DataError):
+            await conn.run(Command(b"SELECT 1 / $1::int AS broken", (0,)))
+
+
+async def test_a_commit_that_committed_nothing_is_an_error(single: Database, mine: str) -> None:
+    with pytest.raises(Final, match="nothing was committed"):
+        await ignore_an_error(single, mine)
+    assert await numbers(single, mine) == []

@@ -8,7 +8,7 @@ import pytest
 
 from diwan.domain.actor import system
 from diwan.domain.case import Result, StepKind, step_key
-from diwan.domain.errors import Conflict, InvalidInput, NotFound, Tampered
+from diwan.domain.errors import Conflict, InvalidInput, NotFound, Tampered, Unavailable
 from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import RetentionClass
 from diwan.procedures.examples import example_text
@@ -146,10 +146,10 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
             change.record("agent:run:started", WORKER, cipher=cipher)
         return run.id
 
-    async def send(run: str) -> int:
+    async def send(run: str, *, as_attempt: int | None = None) -> int:
         async with pool.transaction(TENANT) as conn:
-            attempt = (await calls.recorded(conn, TENANT, run, cipher)).attempts.get(1, 0) + 1
-            await calls.store_request(
+            attempt = as_attempt or (await calls.recorded(conn, TENANT, run, cipher)).attempts.get(1, 0) + 1
+            calls.store_request(
                 conn,
                 TENANT,
                 case_id=case_id,
@@ -166,8 +166,8 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
 
     async def answer(run: str, attempt: int) -> bool:
         async with pool.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-            stored = await calls.store_answer(
-                change,
+            command = calls.answer_command(
+                TENANT,
                 cipher,
                 run=run,
                 call=1,
@@ -176,12 +176,16 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
                 broken="",
                 engine="e",
                 usage={},
+                now=now,
             )
+            stored = await calls.store_answer(change, command)
             change.record("agent:model:called", WORKER, cipher=cipher)
         return stored.used
 
     run = await start(1)
     assert [await send(run), await send(run)] == [1, 2]
+    with pytest.raises(Unavailable, match="Another worker"):
+        await send(run, as_attempt=2)
     assert [await answer(run, 2), await answer(run, 1)] == [True, False]
     with pytest.raises(Conflict):
         await answer(run, 1)

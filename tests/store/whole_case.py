@@ -69,7 +69,7 @@ async def whole_case(
         change.record("agent:run:started", agent(TENANT, "dossier-examiner"), cipher=cipher)
 
     async with pool.transaction(TENANT) as conn:
-        await calls.store_request(
+        calls.store_request(
             conn,
             TENANT,
             case_id=case_id,
@@ -83,8 +83,8 @@ async def whole_case(
             now=now,
         )
     async with pool.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-        await calls.store_answer(
-            change,
+        answer = calls.answer_command(
+            TENANT,
             cipher,
             run=run.id,
             call=1,
@@ -93,7 +93,9 @@ async def whole_case(
             broken="",
             engine="demo",
             usage={"prompt_tokens": 10, "completion_tokens": 5},
+            now=now,
         )
+        await calls.store_answer(change, answer)
         change.record(
             "agent:model:called",
             agent(TENANT, "dossier-examiner"),
