@@ -22,6 +22,7 @@ from bench.cases import SIZES
 from bench.report import Verdict
 from bench.rounds import Bench, Round
 from bench.say import say
+from bench.server import COLLECTOR
 from bench.service import RIVAL_PYTHON
 from diwan.domain.errors import DiwanError
 
@@ -31,10 +32,10 @@ _KEPT = Path(tempfile.gettempdir()) / "diwan-bench-logs"
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of each: `pairs` of bare and diwan, `runs` at once of `steps` each, and so on."""
+    """How much of each: `turns` of bare and diwan, `runs` at once of `steps` each, and so on."""
 
     name: str
-    pairs: int
+    turns: int
     runs: int
     steps: int
     serial: int
@@ -49,7 +50,7 @@ class Plan:
     profile_s: int = 20
 
 
-FULL = Plan("full", pairs=5, runs=24, steps=20, serial=3, sized=3, sized_runs=8, rivals=3)
+FULL = Plan("full", turns=12, runs=24, steps=20, serial=3, sized=3, sized_runs=8, rivals=3)
 QUICK = Plan(
     *("quick", 1, 8, 10, 1, 1, 2, 1),
     sizes=("10 kB", "1 MB"),
@@ -84,6 +85,9 @@ async def measure(bench: Bench, plan: Plan) -> Found:
         say(f"{what}: {round_.steps_a_second:.1f} steps/s, {round_.cpu_ms_a_step:.1f} ms CPU a step")
         return round_
 
+    async def ours(runs: int, steps: int) -> Round:
+        return await bench.diwan_round(runs, steps, first)
+
     say("warming up")
     for _ in range(2):
         await bench.bare_round(4, 3)
@@ -91,12 +95,12 @@ async def measure(bench: Bench, plan: Plan) -> Found:
     await bench.rival_round(4, 3, 2_000)
     say("resting")
     found.idle = await bench.rest(plan.rest_s)
-    for number in range(plan.pairs):
-        found.bare.append(told(await bench.bare_round(plan.runs, plan.steps), f"bare {number + 1}"))
-        found.diwan.append(told(await bench.diwan_round(plan.runs, plan.steps, first), f"diwan {number + 1}"))
-        found.bare_short.append(told(await bench.bare_round(plan.runs, plan.short), f"bare, short {number + 1}"))
-        short = await bench.diwan_round(plan.runs, plan.short, first)
-        found.diwan_short.append(told(short, f"diwan, short {number + 1}"))
+    for number in range(plan.turns):
+        sides = [(bench.bare_round, "bare", found.bare, found.bare_short)]
+        sides.append((ours, "diwan", found.diwan, found.diwan_short))
+        for round_of, side, long, short in reversed(sides) if number % 2 else sides:
+            long.append(told(await round_of(plan.runs, plan.steps), f"{side} {number + 1}"))
+            short.append(told(await round_of(plan.runs, plan.short), f"{side}, short {number + 1}"))
     found.profiles = await _profiles(bench, plan)
     for number in range(plan.rivals):
         found.rival.append(told(await bench.rival_round(plan.runs, plan.steps, 2_000), f"pydantic-ai {number + 1}"))
@@ -128,7 +132,7 @@ async def _profiles(bench: Bench, plan: Plan) -> dict[str, Mapping[str, float]]:
 
 
 def verdicts(plan: Plan, found: Found) -> list[Verdict]:
-    ours, theirs = report.step_cpu(found.diwan, found.diwan_short), report.step_cpu(found.bare, found.bare_short)
+    low, middle, high = report.step_ratios((found.bare, found.bare_short), (found.diwan, found.diwan_short))
     run_ours, run_theirs = report.cpu(found.diwan), report.cpu(found.bare)
     history = report.of(found.diwan, lambda r: r.history_bytes / r.steps)
     rival_history = report.of(found.rival, lambda r: r.history_bytes / r.steps)
@@ -141,9 +145,9 @@ def verdicts(plan: Plan, found: Found) -> list[Verdict]:
     return [
         Verdict(
             "bare CPU over ours, of a step",
-            f"{report.ratio(ours, theirs):.2f}",
+            f"{middle:.2f} ({low:.2f} to {high:.2f})",
             f"{report.CPU_GATE} or more",
-            report.ratio(ours, theirs) >= report.CPU_GATE,
+            middle >= report.CPU_GATE,
         ),
         Verdict(
             "the same with opening and ending the run",
@@ -195,9 +199,10 @@ def text(plan: Plan, found: Found, judged: list[Verdict], commit: str, postgres:
             f"Commit {commit}. {report.machine()}. {_versions(postgres)} No randomness but ids and nonces: no "
             f"seed. Command: `make bench{'-quick' if plan.name == 'quick' else ''}`.",
             report.verdicts_table(judged),
-            f"### {plan.runs} runs at once, {plan.steps} steps each, medians of {plan.pairs} rounds in turns",
+            f"### {plan.runs} runs at once, {plan.steps} steps each, medians of {plan.turns} rounds in turns",
             report.burst_tables((found.bare, found.bare_short), (found.diwan, found.diwan_short)),
-            "A step is what a run of "
+            "The ratio is the median of all turns, each of four rounds that follow on each other, with its quartiles; "
+            "the parts are medians by themselves. A step is what a run of "
             f"{plan.steps} steps costs more than one of {plan.short}, by so many steps. Opening and ending a run (for "
             "Diwan: inbox drained, child workflow, registers asked, facts, proposal, a clerk's task) is what is left.",
             "CPU is what a step adds: what all parts together use when nothing is asked of them, "
@@ -221,9 +226,10 @@ def text(plan: Plan, found: Found, judged: list[Verdict], commit: str, postgres:
 
 def _versions(postgres: str) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("temporalio", "psycopg", "sqlalchemy", "uvloop"))
+    collector = ", ".join(f"Temporal's {name}={value}" for name, value in COLLECTOR.items())
     return (
         f"Temporal server {programs.TEMPORAL_VERSION}, Postgres {postgres} (Debian's; fsync, full_page_writes and "
-        f"synchronous_commit on), {libraries}, pydantic-ai {report.rival_version(RIVAL_PYTHON)}."
+        f"synchronous_commit on), {collector}, {libraries}, pydantic-ai {report.rival_version(RIVAL_PYTHON)}."
     )
 
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from bench.rounds import Round
 
@@ -61,6 +61,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+Sides = tuple[Sequence[Round], Sequence[Round]]
+
+
 def step(long: Sequence[Round], short: Sequence[Round], of_round: Callable[[Round], float]) -> float:
     """What one step costs: the difference of a long run and a short one. `of_round` is of all steps of a round."""
     steps = long[0].steps - short[0].steps
@@ -72,15 +75,26 @@ def step_cpu(long: Sequence[Round], short: Sequence[Round]) -> float:
     return step(long, short, _cpu_of_all)
 
 
+def step_ratios(bare: Sides, diwan: Sides) -> list[float]:
+    """Bare CPU over ours, of a step, of every turn: both sides' rounds, long and short, follow on each other in it.
+
+    Lower quartile, median and upper quartile. A machine with neighbours is slower by a half from one minute to the
+    next; what is compared is what was measured in the same minute.
+    """
+    turns = zip(*bare, *diwan, strict=True)
+    found = [
+        ratio(step_cpu([long], [short]), step_cpu([bare_long], [bare_short]))
+        for bare_long, bare_short, long, short in turns
+    ]
+    return quantiles(found, n=4, method="inclusive") if len(found) > 1 else found * 3
+
+
 def _cpu_of_all(each: Round) -> float:
     return each.spent.total - sum(each.spent.cpu.get(part, 0.0) for part in STAND_INS)
 
 
-Sides = tuple[Sequence[Round], Sequence[Round]]
-
-
 def burst_tables(bare: Sides, diwan: Sides) -> str:
-    """Of each side its long and its short rounds."""
+    """Of each side its long and its short rounds, one of each a turn."""
     sides = (bare, diwan)
     what: list[tuple[str, Callable[[Round], float], str]] = [
         ("steps a second, whole runs", lambda r: r.steps_a_second, "{:.1f}"),

@@ -35,6 +35,9 @@ POSTGRES_SETTINGS = {
     "timezone": "UTC",
 }
 TEMPORAL_ROLE, TEMPORAL_PASSWORD = "temporal", "bench-only"
+# As docs/operations.md advises. At Go's own 100 the collector of so small a heap runs all the time, and takes for it
+# what the cores have left: what Temporal uses for a step then grows with what others leave it, on either side.
+COLLECTOR = {"GOGC": "400"}
 _DATABASES = ("temporal", "temporal_visibility")
 _SHARDS = 4
 
@@ -129,7 +132,8 @@ class ProductionTemporal:
 
     def process(self, log: Path) -> Process:
         command = bound(self._program, "--config-file", str(self.folder / "server.yaml"), "--allow-no-auth", "start")
-        return Process("temporal", command, log, {"PATH": os.defpath, "HOME": str(self.folder)}, self._ready)
+        environment = {"PATH": os.defpath, "HOME": str(self.folder), **COLLECTOR}
+        return Process("temporal", command, log, environment, self._ready)
 
     async def make_namespace(self, name: str) -> None:
         """Registered, and known to every part of the server."""
