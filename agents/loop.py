@@ -59,7 +59,11 @@ class ToolRequest(BaseModel):
 
 
 class Turn(BaseModel):
-    """One model call, as it ended. `why` is a machine name; `results` say whether each runnable tool worked."""
+    """One model call, as it ended. `why` is a machine name; `results` say whether each runnable tool worked.
+
+    `host` names the one whose engine gave it, and holds in its prefix cache what the next call begins with; empty where
+    that is not known.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,6 +75,7 @@ class Turn(BaseModel):
     prompt_tokens: int = Field(default=0, ge=0)
     completion_tokens: int = Field(default=0, ge=0)
     cached_tokens: int = Field(default=0, ge=0)
+    host: str = Field(default="", exclude_if=lambda host: not host)
 
     @property
     def runnable(self) -> tuple[ToolRequest, ...]:

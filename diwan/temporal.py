@@ -30,6 +30,11 @@ def model_queue(model: str) -> str:
     return f"diwan-model-{model}"
 
 
+def host_queue(queue: str, host: str) -> str:
+    """Task queue of one host among those that pull from a model's `queue`: for calls whose prefix it holds."""
+    return f"{queue}@{host}"
+
+
 class ScrubbingFailureConverter(DefaultFailureConverter):
     """Keeps an error's machine name and its stack (code only, no values); drops foreign messages and their causes."""
 

@@ -51,7 +51,9 @@ class RunStart(BaseModel):
     """What an agent run starts (or, after a lost run, goes on) from.
 
     `queue` is the task queue of the model; `patience_s` how long a call may wait there before people take over;
-    `run` the id of its row; `turns` what is on record already.
+    `run` the id of its row; `turns` what is on record already. `priority` (1 before 5) and the tenant's `weight` say
+    which of the calls that wait comes first; `host_wait_s` is how long, in whole seconds, a call waits for the host that
+    holds the run's prefix before any other may take it.
     """
 
     run: str
@@ -60,6 +62,9 @@ class RunStart(BaseModel):
     patience_s: int
     call_limit_s: int
     turns: list[Turn]
+    priority: int = 3
+    weight: float = 1.0
+    host_wait_s: int = 2
 
 
 class ModelCall(StepRef):
