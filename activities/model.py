@@ -17,7 +17,7 @@ from activities.heartbeat import heartbeats
 from activities.transcript import Fresh, Transcripts, parsed_answer, read_transcript
 from agents.examiner import brief
 from agents.loop import Turn
-from agents.messages import SEED, Briefing, build_request
+from agents.messages import Briefing, build_request
 from agents.registry import spec_of
 from agents.spec import AgentSpec
 from diwan.domain.actor import agent
@@ -76,7 +76,14 @@ class ModelActivities:
                 return transcript.exchanges[given.call - 1].parsed.turn
             briefing = _briefing(await read_brief(conn, given.tenant, given.case, cipher))
             request = wire_request(
-                build_request(spec, briefing, transcript.exchanges, final=given.final, model=self._model.name),
+                build_request(
+                    spec,
+                    briefing,
+                    transcript.exchanges,
+                    final=given.final,
+                    model=self._model.name,
+                    sampling=self._model.sampling,
+                ),
                 cache_salt=salt,
                 request_id=f"{given.run}/{given.call}",
             )
@@ -144,8 +151,8 @@ class ModelActivities:
                         name=self._model.name,
                         weights_digest=self._model.weights_digest,
                         engine=self._engine_name(answer),
-                        sampling={"temperature": 0, "max_tokens": spec.budgets.answer_tokens},
-                        seed=SEED,
+                        sampling={**self._model.sampling.recorded(), "max_tokens": spec.budgets.answer_tokens},
+                        seed=self._model.sampling.seed,
                     ),
                     commitments={"request": request, "response": answer.body},
                     step=given.step,

@@ -17,13 +17,12 @@ from pydantic import JsonValue
 
 from agents.loop import Turn, TurnKind
 from agents.parse import Parsed, RequestedCall
+from agents.sampling import GREEDY, Sampling
 from agents.spec import AgentSpec
 from agents.templates import Prompt, load_prompt
 from agents.tools import tool_error
 from diwan.domain.text import Language
 
-# Greedy; the seed is on record and makes no difference to an engine that honours temperature 0.
-SEED = 1
 _CORRECTIONS = {
     TurnKind.TOOLS: "correction_junk",
     TurnKind.JUNK: "correction_junk",
@@ -61,7 +60,13 @@ class Exchange:
 
 
 def build_request(
-    spec: AgentSpec, briefing: Briefing, transcript: Sequence[Exchange], *, final: bool, model: str
+    spec: AgentSpec,
+    briefing: Briefing,
+    transcript: Sequence[Exchange],
+    *,
+    final: bool,
+    model: str,
+    sampling: Sampling = GREEDY,
 ) -> dict[str, JsonValue]:
     """The body of POST /v1/chat/completions (`diwan/pool` adds what only an engine cares about).
 
@@ -84,8 +89,7 @@ def build_request(
     request: dict[str, JsonValue] = {
         "model": model,
         "messages": messages,
-        "temperature": 0,
-        "seed": SEED,
+        **sampling.request(),
         "max_tokens": spec.budgets.answer_tokens,
         "stream": False,
     }

@@ -18,6 +18,7 @@ from diwan.cli import running, worker_version
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
+from diwan.cli.pool_digest import digest
 from diwan.domain.errors import NotFound
 from diwan.tracing import spans
 
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command("relay")(relay)
     pool = command_group("The pool of models.")
     pool.command("serve")(serve_pool)
+    pool.command("digest")(digest)
     app.add_typer(pool, name="pool")
 
 

@@ -1,40 +1,118 @@
-"""Which models serve which capability, in order of preference. A procedure names a capability, never a model."""
+"""Which models serve which capability, in order of preference. A procedure names a capability, never a model.
+
+A model is data: what it is (digests), what it may see, how vLLM is to serve it and how it is asked. Another family of
+weights is another entry here, no code.
+"""
 
 from __future__ import annotations
 
-from typing import Self
+from enum import StrEnum
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from agents.sampling import GREEDY, Sampling
+from diwan.domain.data import DataClass
 from diwan.domain.errors import NotFound
 from diwan.domain.text import Language
 
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-class Model(BaseModel):
-    """A model as served: `name` is that of /v1/models and of its queue; `family` the base it was trained from.
+# What `diwan pool serve` itself says to vLLM, what would open the server to others, and what writes prompts into a log.
+NOT_IN_ARGUMENTS = (
+    *("host", "port", "uds", "grpc", "headless", "model", "served-model-name", "config", "tokenizer", "revision"),
+    *("max-model-len", "quantization", "tensor-parallel-size", "enable-auto-tool-choice", "tool-call-parser"),
+    *("reasoning-parser", "chat-template", "generation-config", "max-num-queued-reqs", "structured-outputs-config"),
+    *("enable-prompt-tokens-details", "fingerprint-mode", "fingerprint-value", "api-key", "ssl-keyfile", "root-path"),
+    *("enable-log-requests", "enable-log-outputs", "max-log-len", "log-config-file", "otlp-traces-endpoint"),
+    *("middleware", "allowed-origins", "allowed-local-media-path", "allowed-media-domains", "enable-sleep-mode"),
+    *("enable-lora", "tool-parser-plugin", "reasoning-parser-plugin", "trust-remote-code", "hf-token"),
+    *("trust-request-chat-template", "trust-request-mm-kwargs", "override-generation-config", "logging-config"),
+    *("default-chat-template-kwargs", "quantization-config", "tokenizer-revision", "code-revision", "lora-modules"),
+    *("enable-log-deltas", "enable-tokenizer-info-endpoint", "enable-scale-out", "kv-transfer-config"),
+    *("kv-events-config", "ec-transfer-config", "weight-transfer-config", "profiler-config", "tool-server"),
+    *("io-processor-plugin", "download-dir", "help"),
+)
 
-    `weights_digest` is the SHA-256 (hex) over the weights' files, `licence` an SPDX id or the licence's own name,
-    `context_length` in tokens.
+
+def _harmless(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        if not word.startswith("-"):
+            continue
+        option = word.partition("=")[0].partition(".")[0].replace("_", "-").removeprefix("--").removeprefix("no-")
+        # vLLM takes an option's beginning for the whole of it.
+        if not word.startswith("--") or any(taken.startswith(option) for taken in NOT_IN_ARGUMENTS):
+            raise ValueError(f"{word.partition('=')[0]}: Diwan says this itself, or it is unsafe, or it is no option")
+    return words
+
+
+# Options of `vllm serve`, word by word, that neither open the server nor contradict what Diwan itself says to it.
+EngineArguments = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...], Field(max_length=64), AfterValidator(_harmless)
+]
+
+
+class Ability(StrEnum):
+    """`json_schema`: answers inside a schema; `tools`: asks for tools in a form that vLLM's parser knows."""
+
+    TOOLS = "tools"
+    JSON_SCHEMA = "json_schema"
+    VISION = "vision"
+
+
+class _Declared(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ChatTemplate(_Declared):
+    """A template other than the one beside the weights: it decides what the model reads, so its bytes are named.
+
+    `file` is a path on the engine's host, from the folder of the weights where it is relative; `digest` its SHA-256.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    file: str = Field(min_length=1, max_length=400)
+    digest: Digest
+
+
+class Model(_Declared):
+    """A model as served: `name` is that of /v1/models and of its queue; `family` the base it was trained from.
+
+    `weights_digest` is the SHA-256 (hex) over the weights' files and `tokenizer_digest` that of the tokenizer's, as
+    `diwan pool digest` prints them (diwan/pool/digests.py); `licence` an SPDX id or the licence's own name;
+    `context_length` in tokens. `data_classes` are those that it may be shown. `tool_parser` and `reasoning_parser` are
+    vLLM's names; `engine_args` more of its options. `note` is for people.
+    """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._:/-]+$")
     family: str = Field(min_length=1)
-    weights_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
-    engine: str = Field(min_length=1, description="engine and version, e.g. vllm 0.14.1")
+    weights_digest: Digest
+    tokenizer_digest: Digest | None = None
+    engine: str = Field(min_length=1, description="engine and version, e.g. vllm 0.32.0")
     licence: str = Field(min_length=1)
     languages: frozenset[Language]
     context_length: int = Field(gt=0)
+    abilities: frozenset[Ability] = frozenset({Ability.TOOLS, Ability.JSON_SCHEMA})
+    data_classes: frozenset[DataClass] = frozenset({DataClass.PUBLIC, DataClass.PERSONAL})
+    tool_parser: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
+    reasoning_parser: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
+    chat_template: ChatTemplate | None = None
+    quantization: str = Field(default="", pattern=r"^[a-z0-9_-]*$")
+    engine_args: EngineArguments = ()
+    sampling: Sampling = GREEDY
+    note: str = ""
+
+    @property
+    def engine_version(self) -> str:
+        """The version in `engine`; empty where it names none."""
+        return self.engine.partition(" ")[2].strip()
 
 
-class Registry(BaseModel):
+class Registry(_Declared):
     """`capabilities`: capability → names of models, best first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: tuple[Model, ...]
     capabilities: dict[str, tuple[str, ...]]
+    note: str = ""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:

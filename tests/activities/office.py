@@ -146,10 +146,11 @@ class Office:
         return RunActivities(self.worker, self.keyring, self.readers, self.registers, settings, self.machine.wall)
 
     @asynccontextmanager
-    async def engine(self, wire: Wire) -> AsyncGenerator[ModelActivities]:
-        """The pool worker's activity beside the engine on `wire`."""
+    async def engine(self, wire: Wire, **registered: object) -> AsyncGenerator[ModelActivities]:
+        """The pool worker's activity beside the engine on `wire`; `registered` changes the model's entry."""
+        model = demo_registry().model(MODEL).model_copy(update=registered)
         async with EngineClient("http://engine", wire=TransportWire(wire), max_bytes=1_000_000) as client:
-            yield ModelActivities(self.pool, self.keyring, client, demo_registry().model(MODEL), self.machine.wall)
+            yield ModelActivities(self.pool, self.keyring, client, model, self.machine.wall)
 
     # --- what comes in ---------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from agents.loop import TurnKind
+from agents.sampling import Sampling
 from diwan.domain.errors import Unavailable
 from diwan.embedded.demo_engine.failures import Failure, Mode
 from diwan.pool.errors import EngineBusy
@@ -50,6 +51,19 @@ async def test_the_bytes_that_are_sent_are_those_on_record(office: Office) -> No
     said = json.loads(entry.header)
     assert said["model"]["name"] == "demo-rules"
     assert {"request", "response"} <= said["commitments"].keys()
+
+
+async def test_the_registered_sampling_is_sent_and_on_record(office: Office) -> None:
+    step, run = await office.examining("sampling")
+    wire = Wire(None)
+    async with office.engine(wire, sampling=Sampling(temperature=0.7, top_k=20, seed=7)) as model:
+        await office.ask(model, step, run, 1, final=False)
+    asked = json.loads(wire.sent[0])
+    assert (asked["temperature"], asked["top_k"], asked["seed"]) == (0.7, 20, 7)
+    (entry,) = await office.entries(step.case, "agent:model:called")
+    said = json.loads(entry.header)["model"]
+    assert said["sampling"] == {"temperature": "0.7", "top_k": 20, "max_tokens": asked["max_tokens"]}
+    assert said["seed"] == 7
 
 
 async def test_of_two_attempts_the_second_to_answer_is_kept_and_not_used(office: Office) -> None:
