@@ -45,14 +45,17 @@ class _Answer:
 
 
 class ModelActivities:
-    """`db` connects as diwan_pool; `engine` is the one beside this worker and serves `model`."""
+    """`db` connects as diwan_pool; `engine` is the one beside this worker, on `host`, and serves `model`."""
 
-    def __init__(self, db: Database, keyring: Keyring, engine: EngineClient, model: Model, clock: Clock) -> None:
+    def __init__(
+        self, db: Database, keyring: Keyring, engine: EngineClient, model: Model, clock: Clock, *, host: str = ""
+    ) -> None:
         self._db = db
         self._keyring = keyring
         self._engine = engine
         self._model = model
         self._clock = clock
+        self._host = host
         self._salts: dict[str, str] = {}
         self._transcripts = Transcripts()
 
@@ -171,7 +174,7 @@ class ModelActivities:
             self._transcripts.forget(given.tenant, given.run)
         if stored.used:
             self._transcripts.came(given.tenant, given.run, Fresh(given.call, answer.body, parsed))
-            return turn
+            return turn.model_copy(update={"host": self._host})
         async with self._db.transaction(given.tenant) as conn:
             transcript = await read_transcript(conn, given.tenant, spec, given.run, cipher)
         return transcript.exchanges[given.call - 1].parsed.turn if len(transcript.turns) >= given.call else turn

@@ -126,6 +126,12 @@ class Settings(BaseSettings):
     engine_key: SecretStr | None = Field(default=None, description="Bearer token that the engine wants, if any.")
     engine_model: str = Field(default="", description="Model that this pool worker's engine serves, as registered.")
     engine_room: int = Field(default=4, ge=1, le=512, description="Calls that the engine takes at once.")
+    pool_host: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,60}$",
+        description="Name of this pool worker's engine in the pool: the same after a restart, so that calls find its "
+        "prefix cache, and nobody else's. Made up at each start where it is empty.",
+    )
     engine_timeout_s: int = Field(default=300, ge=1, le=3600, description="Seconds that one model call may take.")
     registry: Path | None = Field(
         default=None, description="JSON file of registered models and the capabilities that each serves, best first."

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from temporalio.client import Client
-from temporalio.worker import Interceptor, Worker
+from temporalio.worker import FixedSizeSlotSupplier, Interceptor, Worker, WorkerTuner
 from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from activities.casework import CaseActivities
 from activities.model import ModelActivities
 from activities.runs import RunActivities
+from diwan.pool.gate import Gate
 from diwan.sandbox import LeanSandbox
-from diwan.temporal import CASE_QUEUE, model_queue
+from diwan.temporal import CASE_QUEUE, host_queue, model_queue
 from diwan.versions import deployment
 from workflows.agent_run import AgentRunWorkflow
 from workflows.case import CaseWorkflow
@@ -79,19 +82,62 @@ def workflow_runner() -> LeanSandbox:
     return LeanSandbox(restrictions=SandboxRestrictions.default.with_passthrough_modules(*_PASSED_THROUGH))
 
 
+class PoolWorkers:
+    """The two workers of one host as one: they share its gate, and drain together."""
+
+    def __init__(self, workers: Sequence[Worker], gate: Gate) -> None:
+        self._workers = workers
+        self._gate = gate
+        self._running = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as starting:
+            for worker in self._workers:
+                await starting.enter_async_context(worker)
+            self._running = starting.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """What is under way finishes, for as long as a drain lasts, or is handed back."""
+        self._gate.close()
+        await asyncio.gather(*(worker.shutdown() for worker in self._workers))
+        await self._running.__aexit__(kind, error, trace)
+
+
 def pool_worker(
-    client: Client, model: str, calls: ModelActivities, *, room: int, interceptors: Sequence[Interceptor] = ()
-) -> Worker:
-    """Polls one model's queue; `room` is how many calls the engine beside it takes at once.
+    client: Client,
+    model: str,
+    calls: ModelActivities,
+    *,
+    host: str,
+    gate: Gate,
+    interceptors: Sequence[Interceptor] = (),
+) -> PoolWorkers:
+    """Polls a model's queue and this host's own, for calls whose prefix its engine holds, while `gate` has room.
 
     Without a version: it runs activities only, and GPU hosts are upgraded apart from the rest.
     """
+    shared = model_queue(model)
+    return PoolWorkers(
+        [_pulls(client, queue, calls, gate, interceptors) for queue in (shared, host_queue(shared, host))], gate
+    )
+
+
+def _pulls(
+    client: Client, queue: str, calls: ModelActivities, gate: Gate, interceptors: Sequence[Interceptor]
+) -> Worker:
+    fixed = FixedSizeSlotSupplier(1)  # of what this worker never runs
     return Worker(
         client,
-        task_queue=model_queue(model),
+        task_queue=queue,
         activities=activities_of(calls),
         interceptors=list(interceptors),
-        max_concurrent_activities=room,
+        tuner=WorkerTuner.create_composite(
+            workflow_supplier=fixed, activity_supplier=gate, local_activity_supplier=fixed, nexus_supplier=fixed
+        ),
+        max_concurrent_activity_task_polls=1,
         disable_eager_activity_execution=True,
         graceful_shutdown_timeout=_DRAIN,
     )
@@ -103,7 +149,7 @@ def activities_of(holder: object) -> list[Callable[..., Any]]:
     return [method for method in methods if hasattr(method, "__temporal_activity_definition")]
 
 
-async def run_until(worker: Worker, stop: asyncio.Event) -> None:
+async def run_until(worker: Worker | PoolWorkers, stop: asyncio.Event) -> None:
     """Runs until `stop`, then drains: what is under way finishes or is handed back to Temporal."""
     async with worker:
         await stop.wait()

@@ -187,6 +187,8 @@ async def _pool(settings: Settings) -> None:
     from activities.model import ModelActivities
     from activities.observed import Observed
     from diwan.pool.engine import EngineClient
+    from diwan.pool.gate import Gate
+    from diwan.pool.host import name_of_host
     from diwan.store.traces import CaseTraces
     from diwan.worker import pool_worker, run_until
 
@@ -208,9 +210,10 @@ async def _pool(settings: Settings) -> None:
     ):
         client = await running.patiently("temporal", link.connect, stop)
         if client is not None:
-            calls = ModelActivities(db, ring, beside, model, clock)
+            host, gate = name_of_host(settings.pool_host), Gate(settings.engine_room)
+            calls = ModelActivities(db, ring, beside, model, clock, host=host)
             seen = [Observed(CaseTraces(db))]
-            await run_until(pool_worker(client, model.name, calls, room=settings.engine_room, interceptors=seen), stop)
+            await run_until(pool_worker(client, model.name, calls, host=host, gate=gate, interceptors=seen), stop)
     await ring.aclose()
     await db.dispose()
 

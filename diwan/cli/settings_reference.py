@@ -33,7 +33,7 @@ _SECTIONS = (
     ("Temporal", ("temporal", "worker_versioning")),
     ("Vault", ("vault",)),
     ("Access tokens", ("issuer_url", "audience")),
-    ("Models", ("engine", "registry", "agent")),
+    ("Models", ("engine", "pool", "registry", "agent")),
     ("Webhooks", ("webhook",)),
     ("Uploads", ("uploads",)),
     ("Legal dates", ("clock",)),

@@ -25,6 +25,7 @@ from diwan.vault.setup import VaultFiles
 SERVERS = ("postgres", "temporal", "vault", "issuer", "engine")
 SERVICES = ("web", "worker", "pool", "relay")
 SOCKET_LIMIT = 107
+_POOL_HOST = "here"
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ class Parts:
             "health_port": str(self.ports["pool_health"]),
             "engine_url": self.engine_url,
             "engine_model": self._engine.model if self._engine else DEMO_MODEL,
+            "pool_host": _POOL_HOST,
             **({"engine_key_file": str(self.home.secrets / _ENGINE_KEY)} if self._engine and self._engine.key else {}),
             "registry": str(self.registry_file),
             **self._database_settings("diwan_pool"),

@@ -14,6 +14,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from activities.runs import RunActivities, RunSettings
 from diwan.embedded.demo_engine.app import MODEL
+from diwan.pool.gate import Gate
 from diwan.relay import Doorbell
 from diwan.store.change import CaseRow
 from diwan.store.database import Database
@@ -77,7 +78,7 @@ class Year:
         )
         async with (
             office.engine(Wire(None)) as engine,
-            pool_worker(client, MODEL, engine, room=1, interceptors=clock),
+            pool_worker(client, MODEL, engine, host="year", gate=Gate(1), interceptors=clock),
             case_worker(client, office.casework, runs, interceptors=clock),
         ):
             yield
