@@ -52,6 +52,7 @@ class RunSettings:
     queue_of: Callable[[str], str]
     patience_s: int = 120
     call_limit_s: int = 600
+    host_wait_s: int = 2
 
 
 class RunActivities:
@@ -120,6 +121,7 @@ class RunActivities:
             patience_s=self._settings.patience_s,
             call_limit_s=self._settings.call_limit_s,
             turns=transcript.turns,
+            host_wait_s=self._settings.host_wait_s,
         )
 
     @activity.defn(name=CALL_TOOL.name)

@@ -52,8 +52,8 @@ class RunStart(BaseModel):
 
     `queue` is the task queue of the model; `patience_s` how long a call may wait there before people take over;
     `run` the id of its row; `turns` what is on record already. `priority` (1 before 5) and the tenant's `weight` say
-    which of the calls that wait comes first; `host_wait_s` is how long (whole seconds) a call waits for the host that
-    holds the run's prefix before any other may take it.
+    which of the calls that wait comes first; `host_wait_s` is how long, in whole seconds, a call waits for the host
+    that holds the run's prefix before any other may take it; 0: not at all.
     """
 
     run: str

@@ -134,6 +134,7 @@ async def _worker(settings: Settings) -> None:
         queue_of=_queues(known),
         patience_s=settings.agent_patience_s,
         call_limit_s=settings.engine_timeout_s + _AROUND_A_CALL_S,
+        host_wait_s=settings.agent_host_wait_s,
     )
     checks = {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready}
     async with (

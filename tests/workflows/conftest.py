@@ -41,6 +41,7 @@ class Desk:
         self.go_on.set()
         self.broken: Exception | None = None
         self.patience_s = 60
+        self.host_wait_s = 2
 
     def _next(self) -> Plan:
         return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
@@ -85,6 +86,7 @@ class Desk:
             spec="dossier-examiner",
             queue=model_queue(MODEL),
             patience_s=self.patience_s,
+            host_wait_s=self.host_wait_s,
             call_limit_s=30,
             turns=[],
         )

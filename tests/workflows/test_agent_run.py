@@ -63,7 +63,7 @@ async def test_with_no_pool_worker_a_person_takes_over_when_patience_ends(tempor
 async def test_an_engine_that_is_down_is_tried_until_patience_ends_then_a_person_takes_over(
     temporal: Client, desk: Desk
 ) -> None:
-    desk.patience_s = 1
+    desk.patience_s = 5
 
     def down() -> Turn:
         raise Unavailable("engine.unreachable", "The engine cannot be reached.")
