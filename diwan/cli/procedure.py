@@ -76,6 +76,7 @@ def register(app: typer.Typer) -> None:
         ("diff", diff),
         ("simulate", simulate),
         ("publish", publish),
+        ("golden", golden),
     ):
         group.command(name)(command)
     app.add_typer(group, name="procedure")
@@ -124,6 +125,17 @@ def schema(
 
     found = procedure_files.answers_schema(file)
     emit(output, found, lambda width: _form(found, width))
+
+
+def golden(
+    folder: Annotated[Path, typer.Argument(help="Folder of dossiers, each with its expected.json.", metavar="FOLDER")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print the digest of a golden set: what `models.golden_set` of a procedure and `passed` of a model name."""
+    from diwan.cli import procedure_files
+
+    found = procedure_files.golden(folder)
+    emit(output, found, lambda width: record(list(found.items())))
 
 
 def diff(old: FileArgument, new: FileArgument, output: OutputOption = Output.TABLE) -> None:

@@ -18,11 +18,15 @@ from diwan.procedures import lint as linter
 from diwan.procedures import simulate as simulation
 from diwan.procedures.assess import assess
 from diwan.procedures.examples import example_names, example_text
+from diwan.procedures.findings import Finding, Level
+from diwan.procedures.golden import golden_set_digest
 from diwan.procedures.parts import FactDeclaration
 from diwan.procedures.periods import calendar_of
 from diwan.procedures.schema import Procedure
 from diwan.procedures.steps import EXPIRED, outcomes_of
 from diwan.procedures.values import read_value
+
+_DOSSIERS = "dossiers"
 
 Json = dict[str, Any]
 Pairs = Sequence[tuple[str, str]]
@@ -51,7 +55,31 @@ def check(text: str) -> Procedure:
 
 
 def lint(file: str) -> list[Json]:
-    return [finding.model_dump(mode="json") for finding in linter.lint(text_of(file))]
+    text = text_of(file)
+    found = linter.lint(text)
+    if not any(finding.level is Level.ERROR for finding in found):
+        found += _golden_set(text, Path(file).parent / _DOSSIERS)
+    return [finding.model_dump(mode="json") for finding in found]
+
+
+def golden(folder: Path) -> Json:
+    """The digest of the dossiers in `folder`, and how many they are. Raises NotFound, InvalidInput."""
+    return {"golden_set": golden_set_digest(folder), "dossiers": len(list(folder.glob("*/expected.json")))}
+
+
+def _golden_set(text: str, dossiers: Path) -> list[Finding]:
+    """A doubt where the dossiers beside the file are not those that the procedure names."""
+    procedure, found = load.check_text(text)
+    wanted = procedure.models.golden_set if procedure else None
+    if wanted is None or not dossiers.is_dir() or golden_set_digest(dossiers) == wanted:
+        return []
+    found.warn(
+        "models.golden_set",
+        ("models", "golden_set"),
+        "The dossiers beside this file are not the golden set that it names.",
+        "Have models judged by them, then name what `diwan procedure golden` prints.",
+    )
+    return found.found
 
 
 def outline(file: str, language: str) -> list[Json]:

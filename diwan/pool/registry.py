@@ -74,13 +74,21 @@ class ChatTemplate(_Declared):
     digest: Digest
 
 
+class GoldenSet(_Declared):
+    """The dossiers of a procedure that a model was judged by: `digest` as `diwan procedure golden` prints it."""
+
+    procedure: str = Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")
+    digest: Digest
+
+
 class Model(_Declared):
     """A model as served: `name` is that of /v1/models and of its queue; `family` the base it was trained from.
 
     `weights_digest` is the SHA-256 (hex) over the weights' files and `tokenizer_digest` that of the tokenizer's, as
     `diwan pool digest` prints them (diwan/pool/digests.py); `licence` an SPDX id or the licence's own name;
     `context_length` in tokens. `data_classes` are those that it may be shown. `tool_parser` and `reasoning_parser` are
-    vLLM's names; `engine_args` more of its options. `note` is for people.
+    vLLM's names; `engine_args` more of its options. `passed`: the golden sets that it passed as registered here.
+    `note` is for people.
     """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._:/-]+$")
@@ -99,6 +107,7 @@ class Model(_Declared):
     quantization: str = Field(default="", pattern=r"^[a-z0-9_-]*$")
     engine_args: EngineArguments = ()
     sampling: Sampling = GREEDY
+    passed: frozenset[GoldenSet] = frozenset()
     note: str = ""
 
     @property

@@ -6,6 +6,7 @@ import string
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
+from diwan.domain.data import DataClass
 from diwan.domain.errors import InvalidInput
 from diwan.domain.text import Localized
 from diwan.procedures.findings import Findings, Path
@@ -28,7 +29,19 @@ def crosscheck(procedure: Procedure, found: Findings) -> None:
     _facts(procedure, found)
     _rules(procedure, found)
     _calendar(procedure, found)
+    _models(procedure, found)
     check_ways(procedure, found)
+
+
+def _models(procedure: Procedure, found: Findings) -> None:
+    marked = any(part.personal for part in (*procedure.form.values(), *procedure.facts.values()))
+    if marked and procedure.models.data_class is DataClass.PUBLIC:
+        found.error(
+            "models.data_class",
+            ("models", "data_class"),
+            "Its data are called public, but a field or fact is marked personal.",
+            "Call them personal or sensitive.",
+        )
 
 
 def _form(procedure: Procedure, found: Findings) -> None:

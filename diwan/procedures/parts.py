@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from diwan.domain.case import Result
+from diwan.domain.data import DataClass
 from diwan.domain.text import Localized
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -139,3 +140,13 @@ class RetentionYears(Declared):
     decision: Annotated[int, Field(ge=1, le=100)]
     evidence: Annotated[int, Field(ge=1, le=100)]
     exchange: Annotated[int, Field(ge=1, le=100)]
+
+
+class ModelUse(Declared):
+    """What may read the dossiers. `golden_set` (docs/procedures.md) lets another model than the first serve.
+
+    It is the digest of the dossiers that such a model must have passed; without it only the first serves.
+    """
+
+    data_class: DataClass = DataClass.PERSONAL
+    golden_set: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None

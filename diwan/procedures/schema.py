@@ -14,6 +14,7 @@ from diwan.procedures.parts import (
     FactDeclaration,
     FormField,
     Ground,
+    ModelUse,
     Name,
     Outcome,
     Piece,
@@ -59,6 +60,7 @@ class Procedure(Declared):
     on_event: list[GlobalTransition] = Field(default_factory=list[GlobalTransition])
     appeal: Appeal
     retention_years: RetentionYears
+    models: ModelUse = ModelUse()
 
     @property
     def required_pieces(self) -> list[str]:
