@@ -12,6 +12,7 @@ from datetime import datetime
 from temporalio import activity
 
 from activities.briefing import Brief, read_brief
+from activities.egress import check_egress
 from activities.engine_call import engine_call
 from activities.heartbeat import heartbeats
 from activities.transcript import Fresh, Transcripts, parsed_answer, read_transcript
@@ -77,7 +78,9 @@ class ModelActivities:
             transcript = await self._transcripts.read(conn, given.tenant, spec, given.run, cipher)
             if len(transcript.turns) >= given.call:
                 return transcript.exchanges[given.call - 1].parsed.turn
-            briefing = _briefing(await read_brief(conn, given.tenant, given.case, cipher))
+            read = await read_brief(conn, given.tenant, given.case, cipher)
+            await check_egress(conn, given.tenant, read.procedure, self._model, self._engine.outside)
+            briefing = _briefing(read)
             request = wire_request(
                 build_request(
                     spec,

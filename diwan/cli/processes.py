@@ -190,10 +190,13 @@ async def _pool(settings: Settings) -> None:
     from diwan.pool.engine import EngineClient
     from diwan.pool.gate import Gate
     from diwan.pool.host import name_of_host
+    from diwan.pool.perimeter import way_to
     from diwan.store.traces import CaseTraces
     from diwan.worker import pool_worker, run_until
 
-    model = registry(settings).model(settings.text("engine_model"))
+    known, address = registry(settings), settings.text("engine_url")
+    model = known.model(settings.text("engine_model"))
+    way = await way_to(address, inside=known.perimeter, outside=known.outside)
     db, ring, link = database(settings, "pool"), keyring(settings), TemporalLink(settings)
     metrics.ENGINE_ROOM.set(settings.engine_room, model.name)
     metrics.ENGINE_RUNNING.set(0, model.name)
@@ -201,7 +204,7 @@ async def _pool(settings: Settings) -> None:
     async with (
         running.stop_signal() as stop,
         EngineClient(
-            settings.text("engine_url"), seconds=settings.engine_timeout_s, room=settings.engine_room, api_key=key
+            address, seconds=settings.engine_timeout_s, room=settings.engine_room, api_key=key, way=way
         ) as beside,
         running.health(
             settings.health_host,

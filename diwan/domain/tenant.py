@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from diwan.domain.case import Result
+from diwan.domain.data import DataClass
 from diwan.domain.text import Localized
 
 
@@ -35,11 +36,24 @@ def _listed(days: Iterable[date]) -> str:
 Days = Annotated[tuple[date, ...], AfterValidator(_once_each), Field(max_length=1000)]
 
 
+OutsideAddress = Annotated[str, Field(pattern=r"^https://[a-z0-9.:\[\]-]+$", max_length=200)]
+
+
+class OutsideEngine(BaseModel):
+    """An engine outside the perimeter that may see data of these classes; `address` as the registry has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: OutsideAddress
+    data_classes: frozenset[DataClass] = Field(min_length=1)
+
+
 class TenantSettings(BaseModel):
     """`signatories` by the subject of their access tokens. `sample` prints every letter as a specimen.
 
     `place` is the town in front of a letter's date; `contact` one line a way of reaching the office. `closed_days` are
     no working days beside weekends and public holidays; `opened_days` are working days whatever else they are.
+    `outside_engines` is the ministry's policy on engines outside its perimeter: without it none is ever asked.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +67,7 @@ class TenantSettings(BaseModel):
     signatories: dict[str, Signatory] = Field(default_factory=dict[str, Signatory])
     closed_days: Days = ()
     opened_days: Days = ()
+    outside_engines: tuple[OutsideEngine, ...] = Field(default=(), max_length=20)
 
     @model_validator(mode="after")
     def _not_both(self) -> TenantSettings:

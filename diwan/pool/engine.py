@@ -17,6 +17,7 @@ from agents.parse import BODY_LIMIT
 from agents.usage import Usage, usage_of
 from diwan.domain.errors import Unavailable
 from diwan.pool.errors import EngineBusy, EngineJunk, EngineRejected
+from diwan.pool.perimeter import INSIDE, Way
 from diwan.pool.wire import HttpWire, Wire, WireFailed
 
 _MAX_SMALL_BYTES = 256 * 1024
@@ -58,7 +59,7 @@ def wire_request(request: dict[str, JsonValue], *, cache_salt: str, request_id: 
 
 
 class EngineClient:
-    """`base_url` is a loopback or perimeter address without path; `room` bounds the calls in flight.
+    """`base_url` has no path, and is inside the perimeter unless `way` leads out; `room` bounds the calls in flight.
 
     Use as an async context manager, or `aclose` it. `wire` stands in for the network in tests.
     """
@@ -71,12 +72,14 @@ class EngineClient:
         room: int = 8,
         api_key: str = "",
         max_bytes: int = BODY_LIMIT,
+        way: Way = INSIDE,
         wire: Wire | None = None,
     ) -> None:
         self._headers = {"accept-encoding": "identity"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
-        self._wire = wire or HttpWire(base_url, connections=room + 2)
+        self.outside = way.outside
+        self._wire = wire or HttpWire(base_url, connections=room + 2, way=way)
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._room = asyncio.Semaphore(room)

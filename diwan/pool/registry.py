@@ -14,7 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from agents.sampling import GREEDY, Sampling
 from diwan.domain.data import DataClass
 from diwan.domain.errors import NotFound
+from diwan.domain.tenant import OutsideAddress
 from diwan.domain.text import Language
+from diwan.pool.perimeter import network_or_name
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -50,6 +52,11 @@ def _harmless(words: tuple[str, ...]) -> tuple[str, ...]:
 EngineArguments = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...], Field(max_length=64), AfterValidator(_harmless)
 ]
+
+
+def _inside(text: str) -> str:
+    network_or_name(text)
+    return text
 
 
 class Ability(StrEnum):
@@ -117,10 +124,16 @@ class Model(_Declared):
 
 
 class Registry(_Declared):
-    """`capabilities`: capability → names of models, best first."""
+    """`capabilities`: capability → names of models, best first.
+
+    `perimeter`: networks and names of hosts where engines are inside, beside loopback and the private networks.
+    `outside`: addresses (https) of engines outside that may be used for ministries whose own policy names them.
+    """
 
     models: tuple[Model, ...]
     capabilities: dict[str, tuple[str, ...]]
+    perimeter: tuple[Annotated[str, AfterValidator(_inside)], ...] = ()
+    outside: tuple[OutsideAddress, ...] = ()
     note: str = ""
 
     @model_validator(mode="after")

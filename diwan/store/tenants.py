@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
 
 from diwan.domain.errors import NotFound
+from diwan.domain.tenant import OutsideEngine
 from diwan.procedures.periods import Calendar, calendar_of
 from diwan.procedures.schema import Procedure
 from diwan.store.connection import Connection, Statement
@@ -40,6 +41,12 @@ async def calendar_for(conn: Connection, tenant: str, procedure: Procedure) -> C
     return calendar_of(procedure, closed=_days(closed), opened=_days(opened))
 
 
+async def outside_engines(conn: Connection, tenant: str) -> list[OutsideEngine]:
+    """The ministry's policy on engines outside its perimeter, as of now; empty where it says nothing."""
+    row = await _OUTSIDE_ENGINES.row(conn, {"tenant": tenant})
+    return [OutsideEngine.model_validate(each) for each in (row.outside if row else None) or ()]
+
+
 def _days(stored: list[str] | None) -> list[date]:
     return [date.fromisoformat(day) for day in stored or ()]
 
@@ -47,6 +54,9 @@ def _days(stored: list[str] | None) -> list[date]:
 _OWN_DAYS = Statement(
     "SELECT settings->'closed_days' AS closed, settings->'opened_days' AS opened FROM tenant WHERE tenant = :tenant"
 )
+
+
+_OUTSIDE_ENGINES = Statement("SELECT settings->'outside_engines' AS outside FROM tenant WHERE tenant = :tenant")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from diwan.embedded.demo_engine.app import MODEL, create_app
 from diwan.embedded.demo_engine.failures import Failure
 from diwan.embedded.demo_registry import demo_registry
 from diwan.pool.engine import EngineClient
+from diwan.pool.perimeter import INSIDE, Way
 from diwan.store import cases, letters, notifications, tasks
 from diwan.store.acts import act_on_task
 from diwan.store.change import CaseRow
@@ -146,10 +147,10 @@ class Office:
         return RunActivities(self.worker, self.keyring, self.readers, self.registers, settings, self.machine.wall)
 
     @asynccontextmanager
-    async def engine(self, wire: Wire, **registered: object) -> AsyncGenerator[ModelActivities]:
+    async def engine(self, wire: Wire, *, way: Way = INSIDE, **registered: object) -> AsyncGenerator[ModelActivities]:
         """The pool worker's activity beside the engine on `wire`; `registered` changes the model's entry."""
         model = demo_registry().model(MODEL).model_copy(update=registered)
-        async with EngineClient("http://engine", wire=TransportWire(wire), max_bytes=1_000_000) as client:
+        async with EngineClient("http://engine", wire=TransportWire(wire), way=way, max_bytes=1_000_000) as client:
             yield ModelActivities(self.pool, self.keyring, client, model, self.machine.wall)
 
     # --- what comes in ---------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
             "model_call",
             "page",
             "procedure_version",
+            "tenant(settings, tenant)",  # the policy on engines outside the perimeter
             "tool_call",
         ),
     ),
