@@ -73,6 +73,14 @@ bench: setup .venv-bench/.ready ## Measure durable steps on Temporal's productio
 bench-quick: setup .venv-bench/.ready ## The same in short, for work on the hot path (5 min)
 	@$(PY) -m bench.programs && $(PY) -m bench --quick
 
+.PHONY: bench-pool
+bench-pool: setup ## Measure the pool over engines that keep a pace, 1 to 64 hosts, into bench/RESULTS.md (30 min)
+	@$(PY) -m bench.programs && $(PY) -m bench.pool
+
+.PHONY: bench-pool-quick
+bench-pool-quick: setup ## The same with four hosts (6 min)
+	@$(PY) -m bench.programs && $(PY) -m bench.pool --quick
+
 .PHONY: test-vllm
 test-vllm: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## Run whole cases through a real vLLM on the CPU, which takes 6 GB of disk (10 min)
 	@.venv/bin/pytest tests/vllm

@@ -29,14 +29,15 @@ class Engine:
 
     def answer(self, path: str, body: bytes) -> bytes:
         if path == "/v1/chat/completions":
-            return orjson.dumps(self._chat(orjson.loads(body)))
+            return orjson.dumps(self.completion(orjson.loads(body)))
         if path == "/steps":
             self.steps = int(body)
         if path == "/version":
             return b'{"version": "bench of zero latency"}'
         return b"{}"
 
-    def _chat(self, request: dict[str, Any]) -> dict[str, object]:
+    def completion(self, request: dict[str, Any]) -> dict[str, object]:
+        """What it says to a request, as far as it is on with its run."""
         messages: list[dict[str, Any]] = request["messages"]
         done = sum(message["role"] == "tool" for message in messages)
         if "response_format" in request:

@@ -105,7 +105,7 @@ class Bench:
         processes = {**self.shared, **self.diwan}
         wal = await self._meters.wal()
         before = self._meters.read(_pids(processes))
-        await asyncio.gather(*(_ring(client, case) for case in ids))
+        await asyncio.gather(*(ring(client, case) for case in ids))
         await self._watch.ended(ids)
         used = spent(before, self._meters.read(_pids(processes)), idle=self._idle)
         wal = (await self._meters.wal()).since(wal)
@@ -197,7 +197,7 @@ class Watch:
             raise RuntimeError(f"{row} model and tool calls are on record where {expected} were to be")
 
 
-async def _ring(client: Client, case: str) -> None:
+async def ring(client: Client, case: str) -> None:
     """As the relay does."""
     await client.start_workflow(
         "Case",

@@ -27,7 +27,7 @@ from diwan.embedded.postgres import SUPERUSER, EmbeddedPostgres
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "max_connections": "200",
+    "max_connections": "400",
     "shared_buffers": "512MB",
     "max_wal_size": "4GB",
     "password_encryption": "scram-sha-256",
@@ -115,9 +115,12 @@ class DebianPostgres(EmbeddedPostgres):
 
 
 class ProductionTemporal:
-    """All four services in one process, as small installations run it."""
+    """All four services in one process, as small installations run it.
 
-    def __init__(self, folder: Path, program: Path, postgres: DebianPostgres, model_queue: str) -> None:
+    `model_queue` has one partition; without one every queue has.
+    """
+
+    def __init__(self, folder: Path, program: Path, postgres: DebianPostgres, model_queue: str = "") -> None:
         self.folder = folder
         self._program = program
         names = ("frontend", "http", "history", "matching", "worker")
@@ -187,10 +190,8 @@ def _store(name: str, database: str, port: int, connections: int) -> str:
 
 # Priority is honoured by default; fairness wants its flag, and order holds per partition, so a model's queue has one.
 def _dynamic(model_queue: str) -> str:
-    partitions = "".join(
-        f"matching.numTaskqueue{kind}Partitions:\n- value: 1\n  constraints:\n    taskQueueName: {model_queue}\n"
-        for kind in ("Read", "Write")
-    )
+    only = f"  constraints:\n    taskQueueName: {model_queue}\n" if model_queue else ""
+    partitions = "".join(f"matching.numTaskqueue{kind}Partitions:\n- value: 1\n{only}" for kind in ("Read", "Write"))
     return f"matching.enableFairness:\n- value: true\n{partitions}"
 
 

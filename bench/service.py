@@ -20,7 +20,6 @@ from bench.server import DebianPostgres
 from diwan.domain.text import Language
 from diwan.embedded import ports, probes
 from diwan.pool.registry import Model, Registry
-from diwan.temporal import model_queue
 from diwan.vault import setup
 from diwan.vault.callers import Caller, read_token
 from diwan.vault.setup import VaultFiles
@@ -32,10 +31,10 @@ ROOM = 16  # model calls that the engine takes at once, on both sides
 CONNECTIONS = 16
 
 
-def registry() -> Registry:
+def registry(name: str = bare.MODEL) -> Registry:
     """One model, which is a script; its digest is that of the script."""
     model = Model(
-        name=bare.MODEL,
+        name=name,
         family="a script, not a model",
         weights_digest=hashlib.sha256(Path(engine_file.__file__).read_bytes()).hexdigest(),
         engine="bench of zero latency",
@@ -43,15 +42,17 @@ def registry() -> Registry:
         languages=frozenset(Language),
         context_length=131_072,
     )
-    assert model_queue(model.name) == bare.MODEL_QUEUE
     return Registry(models=(model,), capabilities={EXAMINER.capability: (model.name,)})
 
 
 class Service:
     """`processes` in the order they start; `start_vault` comes first, for cases are opened before they are carried."""
 
-    def __init__(self, home: Path, postgres: DebianPostgres, temporal: str, *, steps: int) -> None:
+    def __init__(
+        self, home: Path, postgres: DebianPostgres, temporal: str, *, steps: int, model: str = bare.MODEL
+    ) -> None:
         self.home = home
+        self._model = model
         self._postgres = postgres
         self._temporal = temporal
         self._health = {name: ports.free_port() for name in ("worker", "pool")}
@@ -62,7 +63,7 @@ class Service:
         self._steps = steps
         (home / "vault").mkdir(mode=0o700)
         setup.initialise(self._vault, self._tokens)
-        (home / "registry.json").write_text(registry().model_dump_json(), encoding="utf-8")
+        (home / "registry.json").write_text(registry(model).model_dump_json(), encoding="utf-8")
 
     def token(self, caller: Caller) -> str:
         return read_token(self._tokens[caller])
@@ -73,7 +74,7 @@ class Service:
             "engine",
             bound(sys.executable, "-m", "bench.engine", *arguments),
             self.home / "engine.log",
-            self._environment({}),
+            self.environment({}),
             lambda: probes.tcp(self.engine_port),
         )
 
@@ -81,24 +82,31 @@ class Service:
         settings = {"vault_address": str(self.socket), "vault_dir": str(self._vault.database.parent)}
         return self._process("vault", settings, probes.unix_http(self.socket, "/readyz"), "vault")
 
-    def worker(self) -> Process:
+    def worker(self, **more: str) -> Process:
+        """`more` are further settings."""
         settings = {
             "health_port": str(self._health["worker"]),
             "registry": str(self.home / "registry.json"),
             **self._common("worker", Caller.WORKER),
+            **more,
         }
         return self._process("case worker", settings, probes.http(self._health["worker"], "/readyz"), "worker")
 
     def pool(self) -> Process:
+        return self.pool_host("pool worker", self.engine_port, ROOM, health=self._health["pool"])
+
+    def pool_host(self, name: str, engine_port: int, room: int, *, health: int, **more: str) -> Process:
+        """A pool worker beside the engine on that port."""
         settings = {
-            "health_port": str(self._health["pool"]),
+            "health_port": str(health),
             "registry": str(self.home / "registry.json"),
-            "engine_url": f"http://127.0.0.1:{self.engine_port}",
-            "engine_model": bare.MODEL,
-            "engine_room": str(ROOM),
+            "engine_url": f"http://127.0.0.1:{engine_port}",
+            "engine_model": self._model,
+            "engine_room": str(room),
             **self._common("pool", Caller.POOL),
+            **more,
         }
-        return self._process("pool worker", settings, probes.http(self._health["pool"], "/readyz"), "pool", "serve")
+        return self._process(name, settings, probes.http(health, "/readyz"), "pool", "serve")
 
     def _common(self, role: str, caller: Caller) -> dict[str, str]:
         return {
@@ -113,9 +121,9 @@ class Service:
     def _process(self, name: str, settings: Mapping[str, str], ready: Ready, *arguments: str) -> Process:
         command = bound(sys.executable, "-m", "diwan.cli.main", *arguments)
         log = self.home / f"{name.replace(' ', '-')}.log"
-        return Process(name, command, log, self._environment(settings), ready)
+        return Process(name, command, log, self.environment(settings), ready)
 
-    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         """None of the caller's own settings of Diwan."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIWAN_")}
         ours = {f"DIWAN_{name.upper()}": value for name, value in settings.items()}
