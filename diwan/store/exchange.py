@@ -48,6 +48,10 @@ class CommandFailed(Exception):
         self.error = error
 
 
+# uvloop (0.23, by libuv's uv_poll) tells nobody of a socket that was reset, as is that of a server process that was
+# killed: whoever waits would wait for ever. So it is looked at by the clock too, which costs one that is well nothing.
+_LOOK_EVERY_S = 0.5
+
 _Key = tuple[bytes, tuple[int, ...]]  # the SQL, and the types (oids) of its values
 
 
@@ -117,6 +121,13 @@ class Line:
         socket = pg.socket
         stirred = asyncio.Event()
         results: list[Any] = []
+
+        def look() -> None:
+            nonlocal looking
+            looking = loop.call_later(_LOOK_EVERY_S, look)
+            stirred.set()
+
+        looking = loop.call_later(_LOOK_EVERY_S, look)
         loop.add_reader(socket, stirred.set)
         try:
             while pg.flush():
@@ -138,6 +149,7 @@ class Line:
                 stirred.clear()
                 pg.consume_input()
         finally:
+            looking.cancel()
             loop.remove_reader(socket)
             loop.remove_writer(socket)
 
