@@ -75,7 +75,9 @@ class Settings(BaseSettings):
     postgres_port: Port = Field(default=0, description="Port of the embedded Postgres; 0 takes a free one.")
     temporal_port: Port = Field(default=0, description="Port of the embedded Temporal; 0 takes a free one.")
     issuer_port: Port = Field(default=0, description="Port of the embedded token issuer; 0 takes a free one.")
-    engine_port: Port = Field(default=0, description="Port of the demo engine; 0 takes a free one.")
+    engine_port: Port = Field(
+        default=0, description="Port of the demo engine, or of the vLLM that `pool serve` starts; 0 takes a free one."
+    )
 
     database_url_owner: SecretStr | None = Field(
         default=None, description="libpq URL of role diwan_owner: migrations only."
@@ -120,8 +122,28 @@ class Settings(BaseSettings):
 
     engine_url: str = Field(
         default="",
-        description="The engine beside this pool worker (vLLM's OpenAI protocol). "
+        description="The engine beside this pool worker (vLLM's OpenAI protocol), unless DIWAN_ENGINE_WEIGHTS is set. "
         "`diwan up` starts no demo engine where it is set.",
+    )
+    engine_weights: Path | None = Field(
+        default=None,
+        description="Folder of the model's weights: `diwan pool serve` starts vLLM on them itself, if their digests "
+        "are those of the registry. Where it is not set it asks the server at DIWAN_ENGINE_URL.",
+    )
+    engine_program: str = Field(default="vllm", description="The program that vLLM is started by, or its path.")
+    engine_tensor_parallel: int = Field(
+        default=1, ge=1, le=64, description="Devices that the vLLM started here shares the model between."
+    )
+    engine_args: str = Field(
+        default="",
+        description="More options for the vLLM started here, of this host alone, as in a shell: "
+        "--gpu-memory-utilization 0.9. What concerns the model stands in the registry.",
+    )
+    engine_start_s: int = Field(
+        default=1_800, ge=10, le=86_400, description="Seconds until the vLLM started here has to serve."
+    )
+    engine_log: Path | None = Field(
+        default=None, description="File that the log of the vLLM started here is appended to; else standard error."
     )
     engine_key: SecretStr | None = Field(default=None, description="Bearer token that the engine wants, if any.")
     engine_model: str = Field(default="", description="Model that this pool worker's engine serves, as registered.")

@@ -16,6 +16,7 @@ import typer
 from diwan import metrics
 from diwan.cli import running, worker_version
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
+from diwan.cli.engine_beside import engine_beside
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
 from diwan.cli.pool_digest import digest
@@ -178,39 +179,40 @@ def _queues(known: Registry) -> Callable[[str], str]:
 # --- pool -----------------------------------------------------------------------------------------------------------
 
 
-def serve_pool() -> None:
-    """Serve the calls of one model from the engine beside this process."""
-    running.run(_pool(running.begin("pool")))
+def serve_pool(
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="The model, as registered; else DIWAN_ENGINE_MODEL says it.")
+    ] = "",
+) -> None:
+    """Serve the calls of one model from the engine beside this process.
+
+    Where DIWAN_ENGINE_WEIGHTS is set it starts vLLM itself and keeps it running; else it asks DIWAN_ENGINE_URL.
+    """
+    running.run(_pool(running.begin("pool"), model))
     running.leave()
 
 
-async def _pool(settings: Settings) -> None:
+async def _pool(settings: Settings, wanted: str) -> None:
     from activities.model import ModelActivities
     from activities.observed import Observed
-    from diwan.pool.engine import EngineClient
     from diwan.pool.gate import Gate
     from diwan.pool.host import name_of_host
-    from diwan.pool.perimeter import way_to
     from diwan.store.traces import CaseTraces
     from diwan.worker import pool_worker, run_until
 
-    known, address = registry(settings), settings.text("engine_url")
-    model = known.model(settings.text("engine_model"))
-    way = await way_to(address, inside=known.perimeter, outside=known.outside)
+    known = registry(settings)
+    model = known.model(wanted or settings.text("engine_model"))
     db, ring, link = database(settings, "pool"), keyring(settings), TemporalLink(settings)
     metrics.ENGINE_ROOM.set(settings.engine_room, model.name)
     metrics.ENGINE_RUNNING.set(0, model.name)
-    key = settings.engine_key.get_secret_value() if settings.engine_key else ""
     async with (
         running.stop_signal() as stop,
-        EngineClient(
-            address, seconds=settings.engine_timeout_s, room=settings.engine_room, api_key=key, way=way
-        ) as beside,
         running.health(
             settings.health_host,
             settings.health_port,
             {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready},
         ),
+        engine_beside(settings, known, model, stop) as beside,
     ):
         client = await running.patiently("temporal", link.connect, stop)
         if client is not None:

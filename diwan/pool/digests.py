@@ -9,7 +9,7 @@ In a shell, in the folder of the weights and with LC_ALL=C:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diwan.domain.errors import InvalidInput, NotFound, Tampered
@@ -23,14 +23,14 @@ _TOKENIZER_FILES = (
 _CHUNK = 8 * 1024 * 1024
 
 
-def weights_digest(folder: Path) -> str:
+def weights_digest(folder: Path, *, go_on: Callable[[], bool] = lambda: True) -> str:
     """SHA-256 (hex) over the bytes of every *.safetensors of `folder`, by name. Raises `NotFound`, `InvalidInput`."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise NotFound("pool.no_weights", f"There is no *.safetensors in {folder}.", "Name the folder of the weights.")
     total = hashlib.sha256()
     for path in files:
-        _feed(total, path)
+        _feed(total, path, go_on)
     return total.hexdigest()
 
 
@@ -46,20 +46,28 @@ def tokenizer_digest(folder: Path) -> str:
 def file_digest(path: Path) -> str:
     """SHA-256 (hex) of one file. Raises `InvalidInput` where it cannot be read."""
     total = hashlib.sha256()
-    _feed(total, path)
+    _feed(total, path, lambda: True)
     return total.hexdigest()
 
 
-def verify(model: Model, folder: Path) -> None:
+def verify(model: Model, folder: Path, *, go_on: Callable[[], bool] = lambda: True) -> bool:
     """Raises `Tampered` where weights, tokenizer or chat template are not those that `model` is registered by.
 
-    Reads every byte: minutes for large weights, once a start.
+    Reads every byte, minutes for large weights; between chunks it asks whether to `go_on`. False where it was not to.
     """
-    _same("weights", model.weights_digest, weights_digest(folder))
+    try:
+        _same("weights", model.weights_digest, weights_digest(folder, go_on=go_on))
+    except _ToldNotTo:
+        return False
     if model.tokenizer_digest is not None:
         _same("tokenizer", model.tokenizer_digest, tokenizer_digest(folder))
     if model.chat_template is not None:
         _same("chat template", model.chat_template.digest, file_digest(folder / model.chat_template.file))
+    return True
+
+
+class _ToldNotTo(Exception):
+    """Whoever asked for a digest wants it no more."""
 
 
 def _same(what: str, registered: str, found: str) -> None:
@@ -72,10 +80,16 @@ def _same(what: str, registered: str, found: str) -> None:
         )
 
 
-def _feed(total: hashlib._Hash, path: Path) -> None:  # pyright: ignore[reportPrivateUsage]  # it has no other name
+def _feed(
+    total: hashlib._Hash,  # pyright: ignore[reportPrivateUsage]  # it has no other name
+    path: Path,
+    go_on: Callable[[], bool],
+) -> None:
     try:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK):
+                if not go_on():
+                    raise _ToldNotTo
                 total.update(chunk)
     except OSError as error:
         raise InvalidInput("pool.unreadable", f"{path}: {error.strerror}.", "Check the path and its owner.") from None
