@@ -53,7 +53,7 @@ class CaseActivities:
     async def load_case(self, ref: CaseRef) -> Plan:
         """What comes next, as Postgres has it."""
         async with self._db.transaction(ref.tenant) as conn:
-            return plan_of(await cases.get_case(conn, ref.tenant, ref.case))
+            return plan_of(await cases.get_case(conn, ref.tenant, ref.case), self._clock())
 
     @activity.defn(name=DRAIN_INBOX.name)
     async def drain_inbox(self, ref: CaseRef) -> Plan:
@@ -118,7 +118,7 @@ class CaseActivities:
         async with self._db.transaction(ref.tenant) as conn:
             case = await cases.get_case(conn, ref.tenant, ref.case)
             frozen = case.wake_at and (await clock_watch.standing(conn, ref.tenant)).frozen
-        return plan_of(replace(case, wake_at=None) if frozen else case)
+        return plan_of(replace(case, wake_at=None) if frozen else case, self._clock())
 
     async def _next_date(self, ref: CaseRef) -> bool:
         """Takes the earliest date that is over; False where none is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from pydantic import JsonValue
 
@@ -11,14 +12,15 @@ from diwan.domain.case import CaseState, CaseStatus, Plan, StepKind
 from diwan.domain.task import TaskKind, with_supervisor
 from diwan.procedures.flow import Move
 from diwan.procedures.steps import TaskStep
+from diwan.procedures.urgency import priority
 from diwan.store import outbox, runs, tasks
 from diwan.store.change import CaseRow, Change
 
 CASE_CLOSED = "diwan.case.closed"
 
 
-def plan_of(case: CaseRow) -> Plan:
-    """What comes next for a case, as its row says."""
+def plan_of(case: CaseRow, now: datetime) -> Plan:
+    """What comes next for a case, as its row says, and how urgent it is at `now`."""
     return Plan(
         version=case.version,
         cursor=case.inbox_cursor,
@@ -27,6 +29,7 @@ def plan_of(case: CaseRow) -> Plan:
         kind=case.kind,
         wake_at=case.wake_at,
         blocked=case.blocked,
+        priority=priority(case.state.rises, now),
     )
 
 

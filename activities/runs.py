@@ -30,7 +30,8 @@ from diwan.domain.ports import Cipher, Keyring
 from diwan.procedures.assess import assess
 from diwan.procedures.flow import after_step
 from diwan.procedures.steps import DONE, FAILED, AgentStep
-from diwan.store import briefs, calls, cases, documents, facts, proposals, runs
+from diwan.procedures.urgency import priority
+from diwan.store import briefs, calls, cases, documents, facts, proposals, runs, tenants
 from diwan.store.change import Change, change_case, lock_ahead
 from diwan.store.connection import Connection
 from diwan.store.database import Database
@@ -114,6 +115,7 @@ class RunActivities:
                 change.unchanged()
         async with self._db.transaction(step.tenant) as conn:
             transcript = await read_transcript(conn, step.tenant, spec, run.id, cipher)
+            weight = await tenants.weight_of(conn, step.tenant)
         return RunStart(
             run=run.id,
             spec=spec.name,
@@ -121,6 +123,8 @@ class RunActivities:
             patience_s=self._settings.patience_s,
             call_limit_s=self._settings.call_limit_s,
             turns=transcript.turns,
+            priority=priority(dossier.case.state.rises, self._clock()),
+            weight=weight,
             host_wait_s=self._settings.host_wait_s,
         )
 
@@ -191,7 +195,7 @@ class RunActivities:
             else:
                 change.unchanged()  # cancelled, or ended before: what it answered is stored and not used
         async with self._db.transaction(given.tenant) as conn:
-            return plan_of(await cases.get_case(conn, given.tenant, given.case))
+            return plan_of(await cases.get_case(conn, given.tenant, given.case), self._clock())
 
     async def _conclude(self, change: Change, dossier: Dossier, given: RunEnd) -> None:
         spec = spec_of(given.spec)

@@ -15,14 +15,15 @@ from typing import TypeVar
 
 import structlog
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.domain.case import StepKind
 from diwan.domain.errors import Unavailable
+from diwan.procedures.urgency import priority
 from diwan.store.database import Database
 from diwan.store.stuck import Standing, Stuck, Why, open_cases, stuck_cases
-from diwan.temporal import CASE_QUEUE
+from diwan.temporal import CASE_QUEUE, turn_of
 
 log = structlog.get_logger()
 
@@ -46,8 +47,11 @@ class Found(StrEnum):
     UNTAKEN = "untaken"  # no worker takes its workflow task
 
 
-async def ring(client: Client, tenant: str, case: str, *, afresh: bool = False) -> None:
-    """Signal-with-start. `afresh`: what runs is ended first, and a new run goes on from Postgres. Raises `RPCError`."""
+async def ring(client: Client, tenant: str, case: str, turn: Priority, *, afresh: bool = False) -> None:
+    """Signal-with-start. `turn` says when it comes to be carried out among others, once it is started.
+
+    `afresh`: what runs is ended first, and a new run goes on from Postgres. Raises `RPCError`.
+    """
     running = WorkflowIDConflictPolicy.TERMINATE_EXISTING if afresh else WorkflowIDConflictPolicy.USE_EXISTING
     await client.start_workflow(
         "Case",
@@ -57,6 +61,7 @@ async def ring(client: Client, tenant: str, case: str, *, afresh: bool = False) 
         start_signal="ring",
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         id_conflict_policy=running,
+        priority=turn,
     )
 
 
@@ -140,10 +145,14 @@ async def _repaired(client: Client, standing: Standing, now: datetime) -> Repair
         if found is Found.FAILING:
             done = "begun anew"
         if done:
-            await ring(client, standing.tenant, standing.case, afresh=found is Found.FAILING)
+            await ring(client, standing.tenant, standing.case, _turn(standing, now), afresh=found is Found.FAILING)
     except RPCError as error:
         raise Unavailable("temporal.unavailable", "Temporal does not answer.", "Try again.") from error
     return Repair(standing, found, done)
+
+
+def _turn(standing: Standing, now: datetime) -> Priority:
+    return turn_of(standing.tenant, priority(standing.rises, now), standing.weight)
 
 
 def _may_help(standing: Standing) -> bool:
@@ -182,7 +191,7 @@ class Sweeper:
         try:
             found = await look(self._client, stuck.tenant, stuck.case, now)
             if found is Found.NO_WORKFLOW:
-                await ring(self._client, stuck.tenant, stuck.case)
+                await ring(self._client, stuck.tenant, stuck.case, _turn(stuck, now))
         except RPCError:
             return "unknown"
         return found.value

@@ -20,12 +20,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from diwan import metrics
 from diwan.domain.errors import DiwanError
+from diwan.procedures.urgency import priority
 from diwan.recovery import ring
 from diwan.store import outbox
 from diwan.store.database import Database
 from diwan.store.doorbell import Bell, cases_to_ring, mark_rung
 from diwan.store.outbox import OutboxRow
 from diwan.store.tenants import WebhookRow, webhooks
+from diwan.temporal import turn_of
 from diwan.tracing import names, spans
 
 log = structlog.get_logger()
@@ -84,7 +86,8 @@ class Doorbell:
 
     async def _refused(self, bell: Bell) -> RPCStatusCode | None:
         try:
-            await ring(self._client, bell.tenant, bell.case)
+            turn = turn_of(bell.tenant, priority(bell.rises, self._clock()), bell.weight)
+            await ring(self._client, bell.tenant, bell.case, turn)
         except RPCError as error:
             return error.status
         return None

@@ -12,6 +12,7 @@ import socket
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import Client, TLSConfig
+from temporalio.common import Priority
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 from temporalio.exceptions import ApplicationError, FailureError
@@ -33,6 +34,14 @@ def model_queue(model: str) -> str:
 def host_queue(queue: str, host: str) -> str:
     """Task queue of one host among those that pull from a model's `queue`: for calls whose prefix it holds."""
     return f"{queue}@{host}"
+
+
+def turn_of(tenant: str, priority: int, weight: float | None = None) -> Priority:
+    """Among what waits in a queue: the more urgent first (1 before 5), of those each ministry by its weight.
+
+    Without `weight` that of the workflow which starts it counts.
+    """
+    return Priority(priority_key=priority, fairness_key=tenant, fairness_weight=weight)
 
 
 class ScrubbingFailureConverter(DefaultFailureConverter):

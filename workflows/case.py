@@ -22,6 +22,7 @@ from temporalio.exceptions import (
 
 with workflow.unsafe.imports_passed_through():
     from diwan.domain.case import Plan, StepKind
+    from diwan.temporal import turn_of
 
 from workflows.agent_run import AgentRunWorkflow
 from workflows.calls import (
@@ -118,7 +119,10 @@ class CaseWorkflow:
     async def _run_agent(self, step: StepRef, plan: Plan) -> Plan:
         try:
             child: Child = await workflow.start_child_workflow(
-                AgentRunWorkflow.run, step, id=f"{step.workflow_id}/{step.step}/{step.visit}"
+                AgentRunWorkflow.run,
+                step,
+                id=f"{step.workflow_id}/{step.step}/{step.visit}",
+                priority=turn_of(step.tenant, plan.priority),
             )
         except WorkflowAlreadyStartedError:
             # The run of a case workflow that was reset or lost: let it end, then ask Postgres.

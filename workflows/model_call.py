@@ -19,7 +19,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeout
 
 with workflow.unsafe.imports_passed_through():
     from agents.loop import Turn
-    from diwan.temporal import host_queue
+    from diwan.temporal import host_queue, turn_of
 
 from workflows.calls import BEATS, CALL_MODEL, ModelCall, RunStart, StepRef
 
@@ -78,6 +78,7 @@ class ModelCalls:
             start_to_close_timeout=timedelta(seconds=start.call_limit_s),
             heartbeat_timeout=BEATS,
             retry_policy=_ONCE,
+            priority=turn_of(given.tenant, start.priority, start.weight),
         )
 
 

@@ -46,6 +46,11 @@ def _unsaid(value: object) -> bool:
     return not value
 
 
+def _unknown(value: object) -> bool:
+    """As `_unsaid`, for a field whose empty value says something."""
+    return value is None
+
+
 class PeriodState(BaseModel):
     """A legal period of a case while it runs. Dates are the tenant's calendar days; `due_at` is an instant.
 
@@ -73,7 +78,8 @@ class CaseState(BaseModel):
     """Stored as JSON on the case's row; changed only under its lock. No personal data, ever.
 
     `visits` counts how often each step was entered, `entered_on` is the office's day of this visit, `reminders` are
-    those of its step, in the order of the file; `flags` are machine names such as `instruction_suspected` or
+    those of its step, in the order of the file; `rises` is when it becomes more urgent (procedures/urgency.py), None
+    where that was never written down; `flags` are machine names such as `instruction_suspected` or
     `agent_failed`.
     """
 
@@ -87,12 +93,14 @@ class CaseState(BaseModel):
     return_to: str = ""
     entered_on: date | None = Field(default=None, exclude_if=_unsaid)
     reminders: list[ReminderState] = Field(default_factory=list[ReminderState], exclude_if=_unsaid)
+    rises: list[datetime] | None = Field(default=None, exclude_if=_unknown)
 
 
 class Plan(BaseModel):
     """What Postgres says comes next for a case; the workflow only carries it out.
 
-    `cursor` is the last consumed inbox_seq; `wake_at` the next instant at which a date falls due.
+    `cursor` is the last consumed inbox_seq; `wake_at` the next instant at which a date falls due; `priority` how urgent
+    the case is, 1 before 5 (procedures/urgency.py).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -104,6 +112,7 @@ class Plan(BaseModel):
     kind: StepKind
     wake_at: datetime | None = None
     blocked: str = ""
+    priority: int = 3
 
 
 def step_key(case: str, step: str, visit: int, call: str = "") -> str:

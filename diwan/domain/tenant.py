@@ -48,12 +48,18 @@ class OutsideEngine(BaseModel):
     data_classes: frozenset[DataClass] = Field(min_length=1)
 
 
+def _usual(weight: float) -> bool:
+    """Keeps the usual one out of the file's digest on the ledger, which is older than weights."""
+    return weight == 1.0
+
+
 class TenantSettings(BaseModel):
     """`signatories` by the subject of their access tokens. `sample` prints every letter as a specimen.
 
     `place` is the town in front of a letter's date; `contact` one line a way of reaching the office. `closed_days` are
     no working days beside weekends and public holidays; `opened_days` are working days whatever else they are.
-    `outside_engines` is the ministry's policy on engines outside its perimeter: without it none is ever asked.
+    `outside_engines` is the ministry's policy on engines outside its perimeter: without it none is ever asked. `weight`
+    is its share of the engines where calls of several ministries wait that are equally urgent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +74,7 @@ class TenantSettings(BaseModel):
     closed_days: Days = ()
     opened_days: Days = ()
     outside_engines: tuple[OutsideEngine, ...] = Field(default=(), max_length=20)
+    weight: float = Field(default=1.0, ge=0.001, le=1000, exclude_if=_usual)
 
     @model_validator(mode="after")
     def _not_both(self) -> TenantSettings:

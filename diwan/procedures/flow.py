@@ -15,7 +15,7 @@ from diwan.domain.case import CaseState, CaseStatus, PeriodState, Result, StepKi
 from diwan.domain.errors import Conflict, InvalidInput, NeedsPerson
 from diwan.domain.event import APPLICATION_SUBMITTED
 from diwan.domain.facts import FactValue
-from diwan.procedures import periods, reminders
+from diwan.procedures import periods, reminders, urgency
 from diwan.procedures.guards import compile_guard
 from diwan.procedures.periods import Calendar
 from diwan.procedures.schema import Procedure
@@ -280,6 +280,7 @@ class _Change:
     def move(self, *, cancel_tasks: bool) -> Move:
         kind = self._procedure.steps[self.state.step].kind
         self.state.reminders = reminders.scheduled(self._procedure, self.state, self._calendar)
+        self.state.rises = urgency.rises(self._procedure, self.state, self._calendar)
         return Move(
             state=self.state,
             kind=kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -9,6 +10,7 @@ from sqlalchemy import and_, case, exists, func, or_, select, text, update
 
 from diwan.store.connection import Connection
 from diwan.store.tables import case_file, clock_watch
+from diwan.store.tables import tenant as ministry
 
 # A date that a live workflow would have acted on: past this, nothing will wake the case by itself.
 OVERDUE = timedelta(seconds=30)
@@ -24,13 +26,18 @@ _PAUSE_S, _LONG_PAUSE_S = 60, 600
 
 @dataclass(frozen=True)
 class Bell:
-    """A case to be rung; `rings` and `inbox_last` as they were when it was found."""
+    """A case to be rung; `rings` and `inbox_last` as they were when it was found.
+
+    `rises` (procedures/urgency.py) and the ministry's `weight` say when it comes to be carried out among others.
+    """
 
     tenant: str
     case: str
     rings: int
     inbox_last: int
     traceparent: str = ""
+    rises: Sequence[datetime] | None = None
+    weight: float = 1.0
 
 
 async def cases_to_ring(conn: Connection, now: datetime, *, limit: int = 200) -> list[Bell]:
@@ -52,14 +59,23 @@ async def cases_to_ring(conn: Connection, now: datetime, *, limit: int = 200) ->
     longest = case((c.rings > _LONG_RUNG, _LONG_PAUSE_S), else_=_PAUSE_S)
     pause = func.make_interval(0, 0, 0, 0, 0, 0, func.least(longest, func.power(2, func.least(c.rings, 10))))
     rested = or_(c.rung_at.is_(None), c.rung_at + pause < now, c.rings == 0)
+    share = select(ministry.c.weight).where(ministry.c.tenant == c.tenant).scalar_subquery()
     found = await conn.execute(
-        select(c.tenant, c.id, c.rings, c.inbox_last, c.traceparent)
+        select(c.tenant, c.id, c.rings, c.inbox_last, c.traceparent, c.state["rises"], share)
         # An arm for each of three partial indexes.
         .where(or_(and_(unconsumed, rested), and_(overdue, rested), working))
         .order_by(c.rings > 0, c.rung_at.nulls_first())
         .limit(limit)
     )
-    return [Bell(*row) for row in found]
+    return [
+        Bell(tenant, case, rings, last, traceparent, instants(rises), weight or 1.0)
+        for tenant, case, rings, last, traceparent, rises, weight in found
+    ]
+
+
+def instants(stored: Sequence[str] | None) -> list[datetime] | None:
+    """Those of a list in a case's state."""
+    return None if stored is None else [datetime.fromisoformat(each) for each in stored]
 
 
 async def mark_rung(conn: Connection, bell: Bell, now: datetime) -> None:

@@ -6,6 +6,7 @@ A case that waits for a person or a date is not stuck: one that nothing will wak
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,6 +16,7 @@ from sqlalchemy import RowMapping, text
 
 from diwan.domain.case import StepKind
 from diwan.store.connection import Connection
+from diwan.store.doorbell import instants
 
 
 class Why(StrEnum):
@@ -43,7 +45,10 @@ USUAL = Limits()
 
 @dataclass(frozen=True)
 class Standing:
-    """Where an open case stands. `events` are not taken yet; `moved_at` is the time of its last entry."""
+    """Where an open case stands. `events` are not taken yet; `moved_at` is the time of its last entry.
+
+    `rises` and `weight` are as in `doorbell.Bell`.
+    """
 
     tenant: str
     case: str
@@ -55,6 +60,8 @@ class Standing:
     blocked: str
     events: int
     moved_at: datetime
+    rises: Sequence[datetime] | None
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -67,12 +74,14 @@ class Stuck(Standing):
 
 _STANDING = (
     "c.tenant, c.id AS case, c.number, c.state->>'step' AS step, cast(c.state->>'visit' AS int) AS visit, c.kind, "
-    "c.wake_at, c.blocked, c.inbox_last - c.inbox_cursor AS events, e.at AS moved_at "
+    "c.wake_at, c.blocked, c.inbox_last - c.inbox_cursor AS events, e.at AS moved_at, c.state->'rises' AS rises, "
+    "coalesce(t.weight, 1) AS weight "
 )
 _FROM = (
     "FROM case_file c JOIN entry e ON (e.tenant, e.chain, e.seq) = (c.tenant, c.id, c.version) "
     "LEFT JOIN inbox i ON (i.tenant, i.case_id, i.inbox_seq) = (c.tenant, c.id, c.inbox_cursor + 1) "
     "LEFT JOIN clock_watch w ON w.tenant = c.tenant "
+    "LEFT JOIN tenant t ON t.tenant = c.tenant "
 )
 _OPEN = "(c.kind <> 'end' OR c.inbox_last > c.inbox_cursor) "
 _ASKED = (
@@ -130,4 +139,4 @@ async def open_cases(conn: Connection, *, after: tuple[str, str] = ("", ""), lim
 
 def _standing(row: RowMapping) -> dict[str, Any]:
     values: dict[str, Any] = {name: row[name] for name in Standing.__dataclass_fields__}
-    return values | {"kind": StepKind(row["kind"])}
+    return values | {"kind": StepKind(row["kind"]), "rises": instants(row["rises"])}

@@ -34,6 +34,12 @@ async def settings_of(conn: Connection, tenant: str) -> dict[str, Any]:
     return settings
 
 
+async def weight_of(conn: Connection, tenant: str) -> float:
+    """The ministry's share of the engines, beside others'; 1 where it has said nothing."""
+    found = await conn.execute(select(tenant_table.c.weight).where(tenant_table.c.tenant == tenant))
+    return float(found.scalar_one_or_none() or 1.0)
+
+
 async def calendar_for(conn: Connection, tenant: str, procedure: Procedure) -> Calendar:
     """The procedure's calendar with the days that the ministry itself closed or opened, as of now."""
     row = await _OWN_DAYS.row(conn, {"tenant": tenant})

@@ -59,6 +59,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         "inbox(accepted_at, case_id, inbox_seq, tenant)",
         "outbox",
         "task(case_id, created_at, kind, status, step, tenant, visit)",
+        "tenant(tenant, weight)",
         "webhook",
     ),
     ("diwan_relay", "UPDATE"): ("case_file(rings, rung_at)", "outbox(attempts, delivered_at, last_status, next_at)"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     Boolean,
     Column,
+    Computed,
     Date,
     ForeignKeyConstraint,
     LargeBinary,
@@ -21,7 +23,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from diwan.store.tables.columns import instant, metadata, sealed, text
 
 tenant = Table(
-    "tenant", metadata, text("tenant"), Column[Any]("settings", JSONB, nullable=False), PrimaryKeyConstraint("tenant")
+    "tenant",
+    metadata,
+    text("tenant"),
+    Column[Any]("settings", JSONB, nullable=False),
+    Column("weight", REAL, Computed("coalesce((settings -> 'weight')::real, 1)"), nullable=False),
+    PrimaryKeyConstraint("tenant"),
 )
 
 source = Table(
