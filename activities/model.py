@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from temporalio import activity
 
 from activities.briefing import Brief, read_brief
@@ -22,16 +23,24 @@ from agents.messages import Briefing, build_request
 from agents.registry import spec_of
 from agents.spec import AgentSpec
 from diwan.domain.actor import agent
+from diwan.domain.errors import DiwanError, Final, Unavailable
 from diwan.domain.ports import Cipher, Keyring
 from diwan.ledger.entry import EntryModel
 from diwan.pool.engine import EngineClient, wire_request
-from diwan.pool.errors import EngineJunk
+from diwan.pool.errors import EngineJunk, EngineRejected
+from diwan.pool.health import Health, of_engine
 from diwan.pool.registry import Model
 from diwan.store import briefs, calls
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.tracing import spans
 from workflows.calls import CALL_MODEL, ModelCall
+
+log = structlog.get_logger()
+
+# Attempts of one call that an engine with room for it failed, before it is the call that is at fault: one that kills
+# whatever engine takes it would end the pool.
+_MOST_FAULTS = 8
 
 Clock = Callable[[], datetime]
 
@@ -46,10 +55,18 @@ class _Answer:
 
 
 class ModelActivities:
-    """`db` connects as diwan_pool; `engine` is the one beside this worker, on `host`, and serves `model`."""
+    """`db` connects as diwan_pool; `engine` serves `model` beside this worker, on `host`; `health` watches it."""
 
     def __init__(
-        self, db: Database, keyring: Keyring, engine: EngineClient, model: Model, clock: Clock, *, host: str = ""
+        self,
+        db: Database,
+        keyring: Keyring,
+        engine: EngineClient,
+        model: Model,
+        clock: Clock,
+        *,
+        host: str,
+        health: Health,
     ) -> None:
         self._db = db
         self._keyring = keyring
@@ -57,6 +74,7 @@ class ModelActivities:
         self._model = model
         self._clock = clock
         self._host = host
+        self.health = health
         self._salts: dict[str, str] = {}
         self._transcripts = Transcripts()
 
@@ -70,14 +88,14 @@ class ModelActivities:
         spec = spec_of(given.spec)
         cipher = await self._keyring.cipher(given.tenant, given.case)
         salt = await self._cache_salt(given.tenant)
-        # Each attempt's request is kept: while an engine is away none is made.
-        await self._engine.stand_by()
         # One transaction, without the case's lock: what is read makes the request, which is stored before it is sent.
         async with self._db.transaction(given.tenant) as conn:
             briefs.ask_ahead(conn, given.tenant, given.case)
             transcript = await self._transcripts.read(conn, given.tenant, spec, given.run, cipher)
             if len(transcript.turns) >= given.call:
                 return transcript.exchanges[given.call - 1].parsed.turn
+            # Each attempt's request is kept: while the engine is out none is made.
+            self.health.stand_by()
             read = await read_brief(conn, given.tenant, given.case, cipher)
             await check_egress(conn, given.tenant, read.procedure, self._model, self._engine.outside)
             briefing = _briefing(read)
@@ -93,7 +111,9 @@ class ModelActivities:
                 cache_salt=salt,
                 request_id=f"{given.run}/{given.call}",
             )
-            attempt = transcript.attempts.get(given.call, 0) + 1
+            attempt, faults = transcript.attempts.get(given.call, 0) + 1, transcript.faults.get(given.call, 0)
+            if faults >= _MOST_FAULTS:
+                raise Final("engine.call_fails", "No engine comes through this call.", "A person examines the dossier.")
             calls.store_request(
                 conn,
                 given.tenant,
@@ -103,11 +123,21 @@ class ModelActivities:
                 attempt=attempt,
                 final=given.final,
                 model=self._model.name,
+                host=self._host,
                 request=request,
                 cipher=cipher,
                 now=self._clock(),
             )
-        answer = await self._ask(request)
+        try:
+            answer = await self._ask(request)
+        except DiwanError as error:
+            if not of_engine(error):
+                await self._store_failure(given, spec, cipher, attempt, request, error)
+                raise
+            # First of all: what fails here is not to be asked for again from here.
+            self.health.fault(error)
+            await self._store_failure(given, spec, cipher, attempt, request, error)
+            raise Unavailable(error.code, error.message, "Another host takes the call.") from None
         return await self._store(given, spec, cipher, attempt, request, answer)
 
     async def _cache_salt(self, tenant: str) -> str:
@@ -121,10 +151,44 @@ class ModelActivities:
             try:
                 answer = await self._engine.chat(request, traceparent=spans.traceparent())
             except EngineJunk as junk:
+                if of_engine(junk):
+                    raise
+                if junk.endless:
+                    self.health.fault(junk)  # kept as an answer; the engine may be ill all the same
                 call.ended = spans.code_of(junk)
                 return _Answer(junk.body, "endless" if junk.endless else "junk", "")
+            if answer.model not in ("", self._model.name):
+                raise EngineRejected("engine.wrong_model", "The engine serves another model.", "Check the registry.")
             call.answered(answer.usage, answer.model)
+        self.health.answered()
         return _Answer(answer.body, "", answer.fingerprint)
+
+    async def _store_failure(
+        self, given: ModelCall, spec: AgentSpec, cipher: Cipher, attempt: int, request: bytes, error: DiwanError
+    ) -> None:
+        """The attempt is on record with its reason; where even that fails it stays one that was sent."""
+        body = error.body if isinstance(error, EngineJunk) else None
+        try:
+            async with (
+                self._db.transaction(given.tenant) as conn,
+                change_case(conn, given.tenant, given.case, now=self._clock()) as change,
+            ):
+                calls.store_failure(
+                    change, cipher, run=given.run, call=given.call, attempt=attempt, reason=error.code, body=body
+                )
+                change.record(
+                    "agent:model:failed",
+                    agent(given.tenant, spec.name),
+                    cipher=cipher,
+                    model=EntryModel(name=self._model.name, weights_digest=self._model.weights_digest),
+                    commitments={"request": request, **({} if body is None else {"response": body})},
+                    step=given.step,
+                    visit=given.visit,
+                    attempt=attempt,
+                    detail={"call": given.call, "final": given.final, "reason": error.code, "host": self._host},
+                )
+        except DiwanError as failure:
+            log.warning("call.failure_unrecorded", run=given.run, reason=error.code, error=failure.code)
 
     async def _store(
         self, given: ModelCall, spec: AgentSpec, cipher: Cipher, attempt: int, request: bytes, answer: _Answer
@@ -170,6 +234,7 @@ class ModelActivities:
                         "kind": turn.kind.value,
                         "why": turn.why,
                         "used": stored.used,
+                        "host": self._host,
                         **usage,
                     },
                 )
@@ -177,7 +242,7 @@ class ModelActivities:
             self._transcripts.forget(given.tenant, given.run)
         if stored.used:
             self._transcripts.came(given.tenant, given.run, Fresh(given.call, answer.body, parsed))
-            return turn.model_copy(update={"host": self._host})
+            return turn.model_copy(update={"host": self._host}) if self._host else turn
         async with self._db.transaction(given.tenant) as conn:
             transcript = await read_transcript(conn, given.tenant, spec, given.run, cipher)
         return transcript.exchanges[given.call - 1].parsed.turn if len(transcript.turns) >= given.call else turn

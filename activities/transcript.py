@@ -21,11 +21,13 @@ from diwan.store.connection import Connection
 
 @dataclass(frozen=True)
 class Transcript:
-    """Calls count from 1. Personal data, but for `turns`. `attempts`: the last of each call that was sent."""
+    """Calls count from 1. Personal data, but for `turns`. `attempts`: the last of each call that was sent; `faults`:
+    how many of each an engine failed."""
 
     exchanges: list[Exchange]
     turns: list[Turn]
     attempts: Mapping[int, int]
+    faults: Mapping[int, int]
 
     @property
     def answer(self) -> BaseModel | None:
@@ -58,13 +60,15 @@ async def read_transcript(
             parsed = fresh.parsed
         else:
             parsed = parsed_answer(spec, answer.body, final=answer.final, broken_as=answer.broken)
+        if answer.host:
+            parsed = replace(parsed, turn=parsed.turn.model_copy(update={"host": answer.host}))
         own = results.get(answer.call, {})
         wanted = [request.position for request in parsed.turn.runnable]
         if wanted and all(position in own for position in wanted):
             parsed = replace(parsed, turn=parsed.turn.with_results([own[position].ok for position in wanted]))
         exchanges.append(Exchange(parsed, {position: each.result for position, each in own.items()}))
         turns.append(parsed.turn)
-    return Transcript(exchanges, turns, recorded.attempts)
+    return Transcript(exchanges, turns, recorded.attempts, recorded.faults)
 
 
 @dataclass(frozen=True, slots=True)

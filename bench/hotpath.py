@@ -36,6 +36,8 @@ from bench.server import DebianPostgres, remove
 from bench.service import CONNECTIONS, ROOM, Service, registry
 from diwan.documents.readers import Readers
 from diwan.pool.engine import EngineClient
+from diwan.pool.gate import Gate
+from diwan.pool.health import Health
 from diwan.store import migrate
 from diwan.store.database import Database
 from diwan.temporal import model_queue
@@ -117,7 +119,11 @@ async def measure(home: Path, runs: int, steps: int, size: Size, profile: Path |
         )
         meters = Meters(watching, server.pid)
         parts = Parts(
-            ModelActivities(pool, of_pool, engine, registry().model(bare.MODEL), cases.now),
+            ModelActivities(
+                *(pool, of_pool, engine, registry().model(bare.MODEL), cases.now),
+                host="bench",
+                health=Health(engine, bare.MODEL, Gate(ROOM), most=ROOM),
+            ),
             RunActivities(
                 worker,
                 of_worker,

@@ -113,6 +113,7 @@ QUEUE_OLDEST = Gauge("diwan_queue_oldest_seconds", "Age of the oldest activity i
 QUEUE_POLLERS = Gauge("diwan_queue_pollers", "Processes that pull from a task queue.", "queue")
 
 ENGINE_ROOM = Gauge("diwan_engine_room", "Calls that an engine takes at once.", "model")
+ENGINE_OUT = Gauge("diwan_engine_out", "1 while an engine is asked nothing, by why.", "model", "why")
 ENGINE_RUNNING = Gauge("diwan_engine_running", "Calls that run in an engine now.", "model")
 ENGINE_CALLS = Counter("diwan_engine_calls_total", "Calls of an engine, by how they ended.", "model", "outcome")
 ENGINE_SECONDS = Histogram("diwan_engine_seconds", "Time of a call of an engine.", "model")

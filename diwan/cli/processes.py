@@ -196,6 +196,7 @@ async def _pool(settings: Settings, wanted: str) -> None:
     from activities.model import ModelActivities
     from activities.observed import Observed
     from diwan.pool.gate import Gate
+    from diwan.pool.health import STARTING, Health
     from diwan.pool.host import name_of_host
     from diwan.store.traces import CaseTraces
     from diwan.worker import pool_worker, run_until
@@ -203,7 +204,6 @@ async def _pool(settings: Settings, wanted: str) -> None:
     known = registry(settings)
     model = known.model(wanted or settings.text("engine_model"))
     db, ring, link = database(settings, "pool"), keyring(settings), TemporalLink(settings)
-    metrics.ENGINE_ROOM.set(settings.engine_room, model.name)
     metrics.ENGINE_RUNNING.set(0, model.name)
     async with (
         running.stop_signal() as stop,
@@ -217,9 +217,12 @@ async def _pool(settings: Settings, wanted: str) -> None:
         client = await running.patiently("temporal", link.connect, stop)
         if client is not None:
             host, gate = name_of_host(settings.pool_host), Gate(settings.engine_room)
-            calls = ModelActivities(db, ring, beside, model, clock, host=host)
+            health = Health(beside, model.name, gate, most=settings.engine_room)
+            health.take_out(STARTING)
+            calls = ModelActivities(db, ring, beside, model, clock, host=host, health=health)
             seen = [Observed(CaseTraces(db))]
-            await run_until(pool_worker(client, model.name, calls, host=host, gate=gate, interceptors=seen), stop)
+            polling = pool_worker(client, model.name, calls, host=host, gate=gate, interceptors=seen)
+            await asyncio.gather(run_until(polling, stop), health.run(stop))
     await ring.aclose()
     await db.dispose()
 

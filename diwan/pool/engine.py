@@ -6,6 +6,7 @@ Speaks OpenAI's chat completions as vLLM has them. Who retries, and where, is Te
 from __future__ import annotations
 
 import asyncio
+import secrets
 from types import TracebackType
 from typing import Self
 
@@ -15,12 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from agents import strict_json
 from agents.parse import BODY_LIMIT
 from agents.usage import Usage, usage_of
-from diwan.domain.errors import Unavailable
+from diwan.domain.errors import DiwanError, Unavailable
 from diwan.pool.errors import EngineBusy, EngineJunk, EngineRejected
+from diwan.pool.load import EngineLoad, load_of
 from diwan.pool.perimeter import INSIDE, Way
 from diwan.pool.wire import HttpWire, Wire, WireFailed
 
 _MAX_SMALL_BYTES = 256 * 1024
+_MAX_METRICS_BYTES = 4 * 1024 * 1024
 _SMALL_SECONDS = 5.0
 
 
@@ -83,7 +86,6 @@ class EngineClient:
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._room = asyncio.Semaphore(room)
-        self._doubted = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,12 +109,28 @@ class EngineClient:
         if traceparent:
             headers["traceparent"] = traceparent
         async with self._room:
-            try:
-                status, body = await self._exchange("POST", "/v1/chat/completions", request, headers)
-            except Unavailable:
-                self._doubted = True
-                raise
-        self._doubted = status >= 500 and status != 503
+            return await self._chat(request, headers)
+
+    async def probe(self, model: str, *, seconds: float) -> None:
+        """Have one token made, however many calls run; nothing of a case is in it.
+
+        Raises as `chat` does, and where what comes is no answer of `model`.
+        """
+        asked = {
+            "model": model,
+            "messages": [{"role": "user", "content": "1"}],
+            "max_tokens": 1,
+            "temperature": 0,
+            "request_id": f"probe-{secrets.token_hex(8)}",
+        }
+        answer = await self._chat(orjson.dumps(asked), {"content-type": "application/json"}, seconds=seconds)
+        if not _object(answer.body).get("choices"):
+            raise EngineJunk("engine.not_json", "The engine's answer is none.", body=b"")
+        if answer.model not in ("", model):
+            raise EngineRejected("engine.wrong_model", "The engine serves another model.", "Check the registry.")
+
+    async def _chat(self, request: bytes, headers: dict[str, str], *, seconds: float | None = None) -> EngineAnswer:
+        status, body = await self._exchange("POST", "/v1/chat/completions", request, headers, seconds=seconds)
         if status != 200:
             raise _failure(status, body)
         said = _object(body)
@@ -124,14 +142,6 @@ class EngineClient:
             model=_text(said, "model"),
             fingerprint=_text(said, "system_fingerprint"),
         )
-
-    async def stand_by(self) -> None:
-        """Raises `Unavailable` where the last call got no answer and /health still gives none; else returns at once.
-
-        For whoever has work to do before a call that an engine which is gone makes worthless.
-        """
-        if self._doubted and not await self.healthy():
-            raise Unavailable("engine.unreachable", "The engine cannot be reached.", "Check that it runs.")
 
     async def healthy(self) -> bool:
         """True where /health answers 200 within five seconds. Never raises."""
@@ -152,14 +162,21 @@ class EngineClient:
                 models[name] = length if isinstance(length, int) else 0
         return EngineInfo(version=_text(version, "version"), models=models)
 
-    async def _ok(self, path: str) -> bytes:
-        status, body = await self._small(path)
+    async def load(self) -> EngineLoad | None:
+        """What /metrics says of its load; None where it cannot be had. Never raises."""
+        try:
+            return load_of(await self._ok("/metrics", limit=_MAX_METRICS_BYTES))
+        except DiwanError:
+            return None
+
+    async def _ok(self, path: str, *, limit: int = _MAX_SMALL_BYTES) -> bytes:
+        status, body = await self._small(path, limit=limit)
         if status != 200:
             raise _failure(status, body)
         return body
 
-    async def _small(self, path: str) -> tuple[int, bytes]:
-        return await self._exchange("GET", path, b"", {}, seconds=_SMALL_SECONDS, limit=_MAX_SMALL_BYTES)
+    async def _small(self, path: str, *, limit: int = _MAX_SMALL_BYTES) -> tuple[int, bytes]:
+        return await self._exchange("GET", path, b"", {}, seconds=_SMALL_SECONDS, limit=limit)
 
     async def _exchange(
         self,
@@ -215,10 +232,16 @@ def _failure(status: int, body: bytes) -> EngineBusy | EngineRejected | Unavaila
     return EngineRejected("engine.request_rejected", f"The engine refused the request ({status}).", "Look at its log.")
 
 
+_NO_JSON = ("not_json", "not_utf8")
+
+
 def _object(body: bytes) -> dict[str, JsonValue]:
     try:
         value = strict_json.loads(body, limit=BODY_LIMIT)
-    except strict_json.NotStrict:
+    except strict_json.NotStrict as odd:
+        if odd.why not in _NO_JSON:
+            # A model can bring this about by what it says, on every host alike.
+            raise EngineJunk("engine.odd_json", "The engine's answer is no JSON to go by.", body=body) from None
         value = None
     if not isinstance(value, dict):
         raise EngineJunk("engine.not_json", "The engine's answer is not a JSON object.", body=body)

@@ -26,12 +26,14 @@ from diwan.store.sealing import context, open_json, seal_json
 
 @dataclass(frozen=True, slots=True)
 class UsedAnswer:
-    """The answer of a call that counts, as received; `broken` names why it could not be read to its end."""
+    """The answer of a call that counts, as received; `broken` names why it could not be read to its end, `host` where
+    it was given."""
 
     call: int
     body: bytes
     final: bool
     broken: str
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,13 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """All calls of a run so far, in order: answers that count, results, and for each call its last attempt."""
+    """All calls of a run so far, in order: answers that count, results, and for each call its last attempt, and how
+    many failed by the fault of an engine that had room."""
 
     answers: list[UsedAnswer]
     results: list[ToolResult]
     attempts: Mapping[int, int]
+    faults: Mapping[int, int]
 
 
 async def recorded(conn: Connection, tenant: str, run: str, cipher: Cipher, *, after: int = 0) -> Recorded:
@@ -59,8 +63,9 @@ async def recorded(conn: Connection, tenant: str, run: str, cipher: Cipher, *, a
     answers: list[UsedAnswer] = []
     results: list[ToolResult] = []
     attempts: dict[int, int] = {}
+    faults: dict[int, int] = {}
     rows = await _RECORDED.rows(conn, {"tenant": tenant, "run": run, "after": after})
-    for what, call, number, yes, final, said, sealed in rows:
+    for what, call, number, yes, final, said, host, sealed in rows:
         if what == "result":
             place = _tool_place("result_sealed", run, call, number)
             result = open_json(cipher, RetentionClass.EXCHANGE, place, sealed)
@@ -68,15 +73,18 @@ async def recorded(conn: Connection, tenant: str, run: str, cipher: Cipher, *, a
             continue
         attempts[call] = max(number, attempts.get(call, 0))
         if yes:
-            answers.append(UsedAnswer(call, _open_answer(cipher, run, call, number, sealed), final, said))
-    return Recorded(answers, results, attempts)
+            answers.append(UsedAnswer(call, _open_answer(cipher, run, call, number, sealed), final, said, host))
+        elif said not in ("", NO_ROOM):
+            faults[call] = faults.get(call, 0) + 1
+    return Recorded(answers, results, attempts, faults)
 
 
 _RECORDED = Statement(
-    "SELECT 'answer' AS what, call, attempt AS number, used AS yes, final, broken AS said,"
+    "SELECT 'answer' AS what, call, attempt AS number, used AS yes, final,"
+    " CASE WHEN used THEN broken ELSE reason END AS said, host,"
     " CASE WHEN used THEN response_sealed END AS sealed FROM model_call"
     " WHERE tenant = :tenant AND run_id = :run AND call > :after "
-    "UNION ALL SELECT 'result', call, position, status = 'done', false, tool, result_sealed"
+    "UNION ALL SELECT 'result', call, position, status = 'done', false, tool, '', result_sealed"
     " FROM tool_call WHERE tenant = :tenant AND run_id = :run AND call > :after ORDER BY call, what, number"
 )
 
@@ -86,11 +94,12 @@ async def used_answer(conn: Connection, tenant: str, run: str, call: int, cipher
     row = await _USED_ANSWER.row(conn, {"tenant": tenant, "run": run, "call": call})
     if row is None:
         return None
-    return UsedAnswer(call, _open_answer(cipher, run, call, row.attempt, row.response_sealed), row.final, row.broken)
+    body = _open_answer(cipher, run, call, row.attempt, row.response_sealed)
+    return UsedAnswer(call, body, row.final, row.broken, row.host)
 
 
 _USED_ANSWER = Statement(
-    "SELECT attempt, final, broken, response_sealed FROM model_call "
+    "SELECT attempt, final, broken, host, response_sealed FROM model_call "
     "WHERE tenant = :tenant AND run_id = :run AND call = :call AND used"
 )
 
@@ -126,11 +135,13 @@ def store_request(
     attempt: int,
     final: bool,
     model: str,
+    host: str,
     request: bytes,
     cipher: Cipher,
     now: datetime,
 ) -> None:
-    """Stores a request as it will be sent. Changes nothing of the case. `attempt` is the last recorded one + 1.
+    """Stores a request as it will be sent, to the engine of `host`. Changes nothing of the case. `attempt` is the last
+    recorded one + 1.
 
     Where another worker took the number at the same moment the transaction raises `Unavailable`.
     """
@@ -144,6 +155,7 @@ def store_request(
             "attempt": attempt,
             "case": case_id,
             "model": model,
+            "host": host,
             "final": final,
             "sealed": cipher.seal(RetentionClass.EXCHANGE, place, zlib.compress(request, _FAST)),
             "now": now,
@@ -157,8 +169,8 @@ def _attempt_taken() -> Unavailable:
 
 
 _STORE_REQUEST = Statement(
-    "INSERT INTO model_call (tenant, run_id, call, attempt, case_id, model, final, request_sealed, status, started_at) "
-    "VALUES (:tenant, :run, :call, :attempt, :case, :model, :final, :sealed, 'sent', :now)"
+    "INSERT INTO model_call (tenant, run_id, call, attempt, case_id, model, host, final, request_sealed, status,"
+    " started_at) VALUES (:tenant, :run, :call, :attempt, :case, :model, :host, :final, :sealed, 'sent', :now)"
 )
 
 
@@ -214,7 +226,7 @@ async def store_answer(change: Change, command: Command) -> StoredAnswer:
     """
     row = next(iter((await change.conn.run(command)).rows), None)
     if row is None or row.counted != row.used:
-        raise Conflict("call.not_sent", "No request of this attempt waits for an answer.", "Store the request first.")
+        raise _not_sent()
     return StoredAnswer(row.used)
 
 
@@ -230,6 +242,44 @@ _STORE_ANSWER = Statement(
     "counted AS (UPDATE agent_run SET calls = calls + 1, tokens = tokens + :tokens FROM answered"
     " WHERE answered.used AND tenant = :tenant AND id = :run RETURNING id) "
     "SELECT used, EXISTS (SELECT FROM counted) AS counted FROM answered"
+)
+
+
+# The reason of an attempt that its engine had no room for: it says nothing about the call.
+NO_ROOM = "engine.busy"
+
+
+def store_failure(
+    change: Change, cipher: Cipher, *, run: str, call: int, attempt: int, reason: str, body: bytes | None
+) -> None:
+    """Stores that an attempt had no answer: `reason` is the machine name of why, `body` what came in an answer's place.
+
+    Where the attempt has its answer the transaction raises `Conflict`.
+    """
+    place = _model_place("response_sealed", run, call, attempt)
+    _STORE_FAILURE.owed(
+        change.conn,
+        {
+            "tenant": change.case.tenant,
+            "run": run,
+            "call": call,
+            "attempt": attempt,
+            "reason": reason,
+            "sealed": None if body is None else cipher.seal(RetentionClass.EXCHANGE, place, body),
+            "now": change.now,
+        },
+        otherwise=_not_sent,
+    )
+
+
+def _not_sent() -> Conflict:
+    return Conflict("call.not_sent", "No request of this attempt waits for an answer.", "Store the request first.")
+
+
+_STORE_FAILURE = Statement(
+    "UPDATE model_call SET status = 'failed', reason = :reason, response_sealed = cast(:sealed AS bytea),"
+    " ended_at = :now"
+    " WHERE tenant = :tenant AND run_id = :run AND call = :call AND attempt = :attempt AND status = 'sent'"
 )
 
 

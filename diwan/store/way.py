@@ -103,7 +103,7 @@ def _line(
         entry,
         header,
         effect_at=effects.get(detail.get("inbox_seq", 0)) if accepted else None,
-        call=calls.get(place) if entry.kind == "agent:model:called" else None,
+        call=calls.get(place) if entry.kind.startswith("agent:model:") else None,
         # What a change announces is stored in its transaction, at its time.
         deliveries=[each for each in deliveries if each.created_at == entry.at],
     )

@@ -32,6 +32,8 @@ from diwan.embedded.demo_engine.app import MODEL, create_app
 from diwan.embedded.demo_engine.failures import Failure
 from diwan.embedded.demo_registry import demo_registry
 from diwan.pool.engine import EngineClient
+from diwan.pool.gate import Gate
+from diwan.pool.health import Health
 from diwan.pool.perimeter import INSIDE, Way
 from diwan.store import cases, letters, notifications, tasks
 from diwan.store.acts import act_on_task
@@ -51,6 +53,8 @@ from tests.support.wires import TransportWire
 from workflows.calls import BlockInput, CaseRef, ModelCall, RunEnd, RunStart, StepRef, ToolCall
 
 Out = TypeVar("Out")
+
+HOST = "a-host"
 
 # Piece → text; the demo engine's rules read them, and they make the application of `ANSWERS` good.
 PIECES = {
@@ -77,18 +81,24 @@ class Clock:
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """The demo engine without a socket; `sent` has the bodies of what was asked."""
+    """The demo engine without a socket; `sent` has the bodies of what was asked. `says` changes its answers."""
 
-    def __init__(self, failure: Failure | None) -> None:
+    def __init__(self, failure: Failure | None, says: Mapping[str, object] | None = None) -> None:
         self._engine = httpx.ASGITransport(create_app(failure))
+        self._says = says
         self.sent: list[bytes] = []
         self.before: Callable[[], Awaitable[None]] | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.sent.append(await request.aread())
+        if request.method == "POST":
+            self.sent.append(await request.aread())
         if self.before is not None:
             await self.before()
-        return await self._engine.handle_async_request(request)
+        answer = await self._engine.handle_async_request(request)
+        if self._says is None or request.method != "POST":
+            return answer
+        changed = json.dumps({**json.loads(await answer.aread()), **self._says}).encode()
+        return httpx.Response(answer.status_code, stream=httpx.ByteStream(changed))
 
 
 class Flood(httpx.AsyncByteStream):
@@ -151,7 +161,8 @@ class Office:
         """The pool worker's activity beside the engine on `wire`; `registered` changes the model's entry."""
         model = demo_registry().model(MODEL).model_copy(update=registered)
         async with EngineClient("http://engine", wire=TransportWire(wire), way=way, max_bytes=1_000_000) as client:
-            yield ModelActivities(self.pool, self.keyring, client, model, self.machine.wall)
+            health = Health(client, MODEL, Gate(8), most=8)
+            yield ModelActivities(self.pool, self.keyring, client, model, self.machine.wall, host=HOST, health=health)
 
     # --- what comes in ---------------------------------------------------------------------------------------------
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from agents.loop import TurnKind
-from agents.sampling import Sampling
-from diwan.domain.errors import Unavailable
+from diwan.domain.errors import Final, Retry, Unavailable
+from diwan.domain.ports import RetentionClass
 from diwan.embedded.demo_engine.failures import Failure, Mode
-from diwan.pool.errors import EngineBusy
+from diwan.pool.registry import Sampling
 from diwan.store import calls
 from diwan.store.calls import opened_request
-from tests.activities.office import EndlessWire, Office, Wire
+from diwan.store.sealing import context
+from tests.activities.office import HOST, EndlessWire, Office, Wire
 from tests.support.factories import TENANT
 
 
@@ -100,7 +103,6 @@ async def test_an_answer_after_the_end_of_its_run_is_kept_and_not_used(office: O
     ("mode", "kind"),
     [
         (Mode.JUNK, TurnKind.JUNK),
-        (Mode.NOT_JSON, TurnKind.JUNK),
         (Mode.TRUNCATE, TurnKind.TRUNCATED),
         (Mode.REFUSE, TurnKind.REFUSED),
         (Mode.EMPTY, TurnKind.EMPTY),
@@ -121,22 +123,108 @@ async def test_what_an_engine_says_badly_is_a_turn_of_its_kind_and_kept(
     async with office.worker.transaction(TENANT) as conn:
         (kept,) = (await calls.recorded(conn, TENANT, run.run, cipher)).answers
     assert kept.body
-    assert kept.broken == {Mode.NOT_JSON: "junk", Mode.ENDLESS: "endless"}.get(mode, "")
+    assert kept.broken == ("endless" if mode is Mode.ENDLESS else "")
     assert (await office.detail(step.case, "agent:model:called"))["kind"] == kind.value
 
 
-async def test_an_engine_without_room_is_a_fault_and_no_answer(office: Office) -> None:
-    step, run = await office.examining("busy")
-    wire = Wire(Failure(Mode.BUSY, times=1))
+FAULTS = [
+    (Mode.BUSY, "engine.busy", "busy"),
+    (Mode.CRASH, "engine.failed", "failed"),
+    (Mode.NOT_JSON, "engine.not_json", "junk"),
+]
+
+
+@pytest.mark.parametrize(("mode", "code", "out"), FAULTS)
+async def test_an_engines_fault_is_on_record_and_takes_it_out_until_a_probe_is_answered(
+    office: Office, mode: Mode, code: str, out: str
+) -> None:
+    step, run = await office.examining(f"fault-{mode.value}")
+    wire = Wire(Failure(mode, times=2))
     async with office.engine(wire) as model:
-        with pytest.raises(EngineBusy):
+        with pytest.raises(Retry) as raised:
             await office.ask(model, step, run, 1, final=False)
+        assert raised.value.code == code
+        assert model.health.out == out
+        with pytest.raises(Unavailable) as standing_by:
+            await office.ask(model, step, run, 1, final=False)
+        assert standing_by.value.code == "engine.out"
+        assert not await model.health.try_again()
+        assert await model.health.try_again()
         turn = await office.ask(model, step, run, 1, final=False)
     assert turn.kind is TurnKind.TOOLS
-    assert attempts(office, run.run) == [(1, "sent", False, ""), (2, "answered", True, "")]
+    assert attempts(office, run.run) == [(1, "failed", False, ""), (2, "answered", True, "")]
+    assert office.stored("select reason, host, ended_at is null from model_call where run_id = %s", run.run) == [
+        (code, HOST, False),
+        ("", HOST, False),
+    ]
+    failed = await office.detail(step.case, "agent:model:failed")
+    assert (failed["reason"], failed["host"], failed["call"]) == (code, HOST, 1)
 
 
-async def test_while_an_engine_is_away_no_more_requests_are_kept(office: Office) -> None:
+async def test_what_came_in_an_answers_place_is_kept_sealed(office: Office) -> None:
+    step, run = await office.examining("junk-kept")
+    async with office.engine(Wire(Failure(Mode.NOT_JSON))) as model:
+        with pytest.raises(Retry):
+            await office.ask(model, step, run, 1, final=False)
+    ((sealed,),) = office.stored("select response_sealed from model_call where run_id = %s", run.run)
+    assert isinstance(sealed, bytes)
+    cipher = await office.keyring.cipher(TENANT, step.case)
+    place = context("model_call.response_sealed", run.run, 1, 1)
+    assert cipher.open(RetentionClass.EXCHANGE, place, sealed) == b"upstream: <html>"
+
+
+async def test_the_gate_is_closed_before_the_fault_is_raised_or_even_stored(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, run = await office.examining("gate-first")
+    wire = Wire(Failure(Mode.CRASH))
+    async with office.engine(wire) as model:
+        out, take_out = asyncio.Event(), model.health.take_out
+
+        def told(reason: str) -> None:
+            take_out(reason)
+            out.set()
+
+        monkeypatch.setattr(model.health, "take_out", told)
+        # The case's row is locked by somebody: the failure cannot be stored meanwhile.
+        async with office.worker.transaction(TENANT) as conn:
+            await conn.execute(text("SELECT 1 FROM case_file WHERE id = :id FOR NO KEY UPDATE"), {"id": step.case})
+            asking = asyncio.create_task(office.ask(model, step, run, 1, final=False))
+            async with asyncio.timeout(30):
+                await out.wait()
+            assert not asking.done()
+        with pytest.raises(Unavailable):
+            await asking
+
+
+async def test_an_answer_of_another_model_is_none(office: Office) -> None:
+    """The address serves something else than at the last look."""
+    step, run = await office.examining("another-model")
+    wire = Wire(None, says={"model": "another"})
+    async with office.engine(wire) as model:
+        with pytest.raises(Unavailable) as raised:
+            await office.ask(model, step, run, 1, final=False)
+        assert (raised.value.code, model.health.out) == ("engine.wrong_model", "wrong_model")
+        assert not await model.health.try_again()
+    assert attempts(office, run.run) == [(1, "failed", False, "")]
+
+
+async def test_a_call_that_fails_on_engine_after_engine_is_given_up_and_not_the_engines(office: Office) -> None:
+    step, run = await office.examining("poison")
+    wire = Wire(Failure(Mode.CRASH))
+    async with office.engine(wire) as model:
+        for _ in range(8):
+            with pytest.raises(Unavailable):
+                await office.ask(model, step, run, 1, final=False)
+            model.health.admit()
+        with pytest.raises(Final) as raised:
+            await office.ask(model, step, run, 1, final=False)
+    assert raised.value.code == "engine.call_fails"
+    assert len(wire.sent) == 8
+    assert len(attempts(office, run.run)) == 8
+
+
+async def test_while_an_engine_is_out_no_more_requests_are_kept(office: Office) -> None:
     step, run = await office.examining("away")
     wire = Wire(None)
 
@@ -148,11 +236,22 @@ async def test_while_an_engine_is_away_no_more_requests_are_kept(office: Office)
         for _ in range(3):
             with pytest.raises(Unavailable):
                 await office.ask(model, step, run, 1, final=False)
-        assert attempts(office, run.run) == [(1, "sent", False, "")]
+        assert attempts(office, run.run) == [(1, "failed", False, "")]
+        assert not await model.health.try_again()
         wire.before = None
+        assert await model.health.try_again()
         turn = await office.ask(model, step, run, 1, final=False)
     assert turn.kind is TurnKind.TOOLS
-    assert attempts(office, run.run) == [(1, "sent", False, ""), (2, "answered", True, "")]
+    assert attempts(office, run.run) == [(1, "failed", False, ""), (2, "answered", True, "")]
+
+
+async def test_a_turn_names_its_host_when_it_is_read_again_too(office: Office) -> None:
+    step, run = await office.examining("host-named")
+    async with office.engine(Wire(None)) as model:
+        assert (await office.ask(model, step, run, 1, final=False)).host == HOST
+    async with office.engine(Wire(None)) as other:  # nothing kept in memory
+        assert (await office.ask(other, step, run, 1, final=False)).host == HOST
+    assert [turn.host for turn in (await office.runs.begin_run(step)).turns] == [HOST]
 
 
 @pytest.mark.parametrize("mode", [Mode.JUNK, Mode.REFUSE, Mode.EMPTY, Mode.TRUNCATE])

@@ -158,6 +158,7 @@ async def test_the_first_stored_answer_of_a_call_is_the_one_used(
                 attempt=attempt,
                 final=False,
                 model="m",
+                host="h",
                 request=b"q",
                 cipher=cipher,
                 now=now,

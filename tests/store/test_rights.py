@@ -39,16 +39,18 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
             "fact",
             "model_call",
             "page",
+            "pool_host",
             "procedure_version",
             "tenant(settings, tenant)",  # the policy on engines outside the perimeter
             "tool_call",
         ),
     ),
-    ("diwan_pool", "INSERT"): ("entry", "model_call"),
+    ("diwan_pool", "INSERT"): ("entry", "model_call", "pool_host"),
     ("diwan_pool", "UPDATE"): (
         "agent_run(calls, tokens)",
         "case_file",  # of which a trigger lets it change version and head only: test_guards.py
-        "model_call(broken, ended_at, engine, response_sealed, status, usage, used)",
+        "model_call(broken, ended_at, engine, reason, response_sealed, status, usage, used)",
+        "pool_host",
     ),
     ("diwan_relay", "SELECT"): (
         "case_file(blocked, id, inbox_cursor, inbox_last, kind, number, opened_at, procedure, rings, rung_at, state, "

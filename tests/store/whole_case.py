@@ -78,6 +78,7 @@ async def whole_case(
             attempt=1,
             final=True,
             model="demo",
+            host="a-host",
             request=secret.encode(),
             cipher=cipher,
             now=now,

@@ -1,4 +1,5 @@
-"""Tables. Every one has `tenant` first in its key and forced row security (migrations/ holds the SQL for it).
+"""Tables. Every one has forced row security (migrations/ holds the SQL for it), and but for `pool_host` (pool.py says
+why) `tenant` first in its key.
 
 Columns named `*_sealed` are ciphertext under a case key (domain/ports.py); ARCHITECTURE.md maps them. All
 instants are timestamptz in UTC. `version` counts the case's changes, one ledger entry each.
@@ -21,6 +22,7 @@ from diwan.store.tables.ministry import (
 )
 from diwan.store.tables.outgoing import letter, notification, outbox
 from diwan.store.tables.people import decision, task, task_act
+from diwan.store.tables.pool import pool_host
 
 __all__ = [
     "CHILDREN",
@@ -42,6 +44,7 @@ __all__ = [
     "outbox",
     "page",
     "party",
+    "pool_host",
     "procedure_version",
     "proposal",
     "source",

@@ -52,6 +52,8 @@ model_call = Table(
     sealed("request_sealed"),
     sealed("response_sealed", nullable=True),
     text("status"),
+    text("reason", default=""),
+    text("host", default=""),
     text("broken", default=""),
     Column("used", Boolean, nullable=False, server_default="false"),
     Column[Any]("usage", JSONB),
@@ -61,7 +63,8 @@ model_call = Table(
     PrimaryKeyConstraint("tenant", "run_id", "call", "attempt"),
     ForeignKeyConstraint(["tenant", "run_id"], ["agent_run.tenant", "agent_run.id"]),
     of_case(),
-)  # at most one attempt of a call is `used` (partial unique index); status: sent | answered | late;
+)  # at most one attempt of a call is `used` (partial unique index); status: sent | answered | late |
+# failed, with the machine name of the fault as reason; one that stays sent was lost with its worker, or cancelled;
 # final: the call that asks for the typed answer; broken: endless | junk where the answer could not be read to its end
 
 tool_call = Table(

@@ -8,6 +8,7 @@ the completion of an activity.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import os
 import signal
@@ -201,6 +202,24 @@ def let_last_reminders_be_due() -> None:
     reminders._due_at = earlier
 
 
+def let_a_call_fail() -> None:
+    """Each process's third call meets a fault of the engine: so what is stored of one is on the way of some case."""
+    from diwan.domain.errors import Unavailable
+    from diwan.pool.engine import EngineClient
+
+    chat, asked = EngineClient.chat, 0
+
+    @functools.wraps(chat)
+    async def failing(self: EngineClient, request: bytes, *, traceparent: str = "") -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            raise Unavailable("engine.failed", "The engine failed (500).")
+        return await chat(self, request, traceparent=traceparent)
+
+    setattr(EngineClient, "chat", failing)  # noqa: B010 - as type checkers see it, no method
+
+
 def lay(process: str, home: Path) -> None:
     """All fault points of a process."""
     mines = Mines(Minefield(home), process)
@@ -216,6 +235,7 @@ def lay(process: str, home: Path) -> None:
     if process == "pool":
         from diwan.pool.engine import EngineClient
 
+        let_a_call_fail()
         mines.around(EngineClient, "chat")
     if process == "relay":
         from diwan.relay import Delivery, Doorbell

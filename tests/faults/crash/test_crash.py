@@ -64,7 +64,11 @@ COMMITS = {
         "runs.RunActivities.call_tool": {"agent:tool:called"},
         "runs.RunActivities.end_run": {"agent:run:ended"},
     },
-    "pool": {"model.ModelActivities._call": {""}, "model.ModelActivities._store": {"agent:model:called"}},
+    "pool": {
+        "model.ModelActivities._call": {""},
+        "model.ModelActivities._store": {"agent:model:called"},
+        "model.ModelActivities._store_failure": {"agent:model:failed"},
+    },
     "relay": {
         place: {""}
         for place in (
