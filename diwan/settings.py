@@ -155,6 +155,11 @@ class Settings(BaseSettings):
         "prefix cache, and nobody else's. Made up at each start where it is empty.",
     )
     engine_timeout_s: int = Field(default=300, ge=1, le=3600, description="Seconds that one model call may take.")
+    pool_unfair: bool = Field(
+        default=False,
+        description="Whether a pool worker serves although Temporal ignores which call is urgent, or whose turn it is; "
+        "else it tries that when it starts, and ends.",
+    )
     registry: Path | None = Field(
         default=None, description="JSON file of registered models and the capabilities that each serves, best first."
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diwan import metrics
-from diwan.cli import running, worker_version
+from diwan.cli import fairness, running, worker_version
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
 from diwan.cli.engine_beside import engine_beside
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
@@ -216,6 +216,7 @@ async def _pool(settings: Settings, wanted: str) -> None:
     ):
         client = await running.patiently("temporal", link.connect, stop)
         if client is not None:
+            await fairness.demand(settings, client, stop)
             host, gate = name_of_host(settings.pool_host), Gate(settings.engine_room)
             health = Health(beside, model.name, gate, most=settings.engine_room)
             health.take_out(STARTING)

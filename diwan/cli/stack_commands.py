@@ -181,6 +181,7 @@ def doctor(
     Exit code 1 when something is wrong. With --repair each open case is shown with what was found and done: 1 when
     some are blocked or cannot go on, 75 when Temporal or the database does not answer.
     """
+    from diwan.cli import fairness
     from diwan.cli import repair as cases
     from diwan.embedded.doctor import Finding, State, examine
 
@@ -200,6 +201,7 @@ def doctor(
     else:
         findings += asyncio.run(examine(stack_options(chosen)))
         findings += cases.findings(chosen)
+        findings += fairness.findings(chosen)
     rows: list[dict[str, Any]] = [
         {"what": found.what, "state": found.state.value, "detail": found.detail, "remedy": found.remedy}
         for found in findings
