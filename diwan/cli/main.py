@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 refused, 5 conflict, 75 try
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, ClassVar
 
 import typer
@@ -79,7 +80,14 @@ def _options(  # pyright: ignore[reportUnusedFunction]  # registered by the deco
 
 def run() -> None:
     """Entry point of the `diwan` script and of `python -m diwan.cli.main`."""
-    app(prog_name="diwan")
+    try:
+        app(prog_name="diwan")
+    except SystemExit as end:
+        if "temporalio.client" in sys.modules and isinstance(end.code, int):
+            from diwan.cli import running
+
+            running.leave(end.code)
+        raise
 
 
 if __name__ == "__main__":

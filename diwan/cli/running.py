@@ -64,12 +64,12 @@ async def stop_signal() -> AsyncGenerator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def leave() -> NoReturn:
-    """End at once after an orderly stop: a Temporal client's threads can crash the interpreter on its way out."""
+def leave(code: int = 0) -> NoReturn:
+    """End at once after all was done: a Temporal client's threads can crash the interpreter on its way out."""
     spans.flush()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 def listener(host: str, port: int, setting: str) -> socket.socket:

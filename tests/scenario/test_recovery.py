@@ -265,6 +265,7 @@ async def test_a_bug_in_an_activity_blocks_the_case_until_it_is_mended(office: O
     assert [(line["level"], line["code"]) for line in alerts] == [("error", "ZeroDivisionError")]
     examined = {found["what"]: found for found in await diwan(office, "doctor", expect=1)}
     assert "ZeroDivisionError" in examined[f"case {cases.numbers[case]}"]["detail"]
+    assert examined["order of calls"]["state"] == "ok"
 
     await worker_with(office, "")
     await diwan(office, "doctor", "--repair", expect=1)  # rings it; it was blocked when it was looked at
