@@ -21,6 +21,7 @@ from diwan.domain.text import Language
 from diwan.embedded import launch
 from diwan.embedded.parts import OwnEngine
 from diwan.embedded.ports import free_port
+from diwan.pool.digests import tokenizer_digest
 from diwan.pool.registry import Model, Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,23 +121,31 @@ async def _answers(http: httpx.AsyncClient, url: str) -> bool:
 
 
 def weights_digest() -> str:
-    """As docs/operations.md has it: `cat *.safetensors | sha256sum`."""
+    """Reckoned apart from the service: `cat *.safetensors | sha256sum`, as docs/operations.md has it."""
     total = hashlib.sha256()
     for path in sorted(WEIGHTS.glob("*.safetensors")):
         total.update(path.read_bytes())
     return total.hexdigest()
 
 
-def own_engine(server: Server, *, name: str = NAME) -> OwnEngine:
-    """The server as an embedded stack takes it; under another `name` it serves no such model."""
-    model = Model(
+def registered(name: str = NAME) -> Model:
+    """The tiny model's entry; with the options that the CPU needs, for whoever starts vLLM by it."""
+    return Model(
         name=name,
         family="Mistral, two layers of random weights",
         weights_digest=weights_digest(),
+        tokenizer_digest=tokenizer_digest(WEIGHTS),
         engine=f"vllm {VERSION}",
         licence="Apache-2.0",
         languages=frozenset(Language),
         context_length=CONTEXT,
+        tool_parser="hermes",
+        engine_args=("--enforce-eager", "--dtype", "float32", "--max-num-seqs", "4"),
     )
+
+
+def own_engine(server: Server, *, name: str = NAME) -> OwnEngine:
+    """The server as an embedded stack takes it; under another `name` it serves no such model."""
+    model = registered(name)
     registry = Registry(models=(model,), capabilities={EXAMINER.capability: (name,)})
     return OwnEngine(url=server.url, model=name, registry=registry)
