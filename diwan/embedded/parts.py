@@ -254,8 +254,8 @@ class Parts:
 # Settings that the stack decides besides those it writes down for clients.
 _DECIDED = (
     *("host", "port", "health_host", "health_port", "issuer_port", "engine_port", "vault_dir", "agent_patience_s"),
-    *("engine_key", "engine_key_file", "engine_model", "engine_weights", "registry", "webhook_secrets", "worker_versioning"),
-    *("vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
+    *("engine_key", "engine_key_file", "engine_model", "registry", "webhook_secrets", "worker_versioning"),
+    *("engine_weights", "vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
     *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_auditor"),
 )
 
