@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from temporalio import activity
 from activities.briefing import read_brief
 from activities.dossier import Dossier, read_cited_pages, read_dossier
 from activities.heartbeat import heartbeats
+from activities.models import with_a_host
 from activities.moves import carry, plan_of
 from activities.readings import Reading, read_documents
 from activities.registers import Registers
@@ -27,14 +28,17 @@ from diwan.domain.decision import Proposal
 from diwan.domain.errors import Conflict
 from diwan.domain.facts import Fact, Provenance
 from diwan.domain.ports import Cipher, Keyring
+from diwan.domain.text import Language
 from diwan.procedures.assess import assess
 from diwan.procedures.flow import after_step
+from diwan.procedures.schema import Procedure
 from diwan.procedures.steps import DONE, FAILED, AgentStep
 from diwan.procedures.urgency import priority
 from diwan.store import briefs, calls, cases, documents, facts, proposals, runs, tenants
 from diwan.store.change import Change, change_case, lock_ahead
 from diwan.store.connection import Connection
 from diwan.store.database import Database
+from diwan.temporal import model_queue
 from workflows.calls import BEGIN_RUN, CALL_TOOL, END_RUN, RunEnd, RunStart, StepRef, ToolCall
 
 Clock = Callable[[], datetime]
@@ -48,9 +52,9 @@ SHOWN_FLAGS = frozenset({HIDDEN_TEXT, "ocr_layer", "doubtful_numbers", "text_cut
 
 @dataclass(frozen=True)
 class RunSettings:
-    """`queue_of` gives the task queue for a capability; waits in seconds."""
+    """`models_of` names the models that may read a dossier of a procedure, best first; waits in seconds."""
 
-    queue_of: Callable[[str], str]
+    models_of: Callable[[Procedure, str, Language], Sequence[str]]
     patience_s: int = 120
     call_limit_s: int = 600
     host_wait_s: int = 2
@@ -116,10 +120,11 @@ class RunActivities:
         async with self._db.transaction(step.tenant) as conn:
             transcript = await read_transcript(conn, step.tenant, spec, run.id, cipher)
             weight = await tenants.weight_of(conn, step.tenant)
+            model = await with_a_host(conn, self._listed(dossier, spec.capability))
         return RunStart(
             run=run.id,
             spec=spec.name,
-            queue=self._settings.queue_of(spec.capability),
+            queue=model_queue(model or f"none-{spec.capability}"),  # of nobody: people take over
             patience_s=self._settings.patience_s,
             call_limit_s=self._settings.call_limit_s,
             turns=transcript.turns,
@@ -127,6 +132,9 @@ class RunActivities:
             weight=weight,
             host_wait_s=self._settings.host_wait_s,
         )
+
+    def _listed(self, dossier: Dossier, capability: str) -> Sequence[str]:
+        return self._settings.models_of(dossier.procedure, capability, Language(dossier.case.language))
 
     @activity.defn(name=CALL_TOOL.name)
     async def call_tool(self, given: ToolCall) -> bool:

@@ -40,7 +40,6 @@ from diwan.pool.gate import Gate
 from diwan.pool.health import Health
 from diwan.store import migrate
 from diwan.store.database import Database
-from diwan.temporal import model_queue
 from diwan.vault.callers import Caller
 from diwan.vault.client import VaultKeyring
 from workflows.calls import ModelCall, RunEnd, StepRef, ToolCall
@@ -129,7 +128,7 @@ async def measure(home: Path, runs: int, steps: int, size: Size, profile: Path |
                 of_worker,
                 readers,
                 Registers(worker, of_worker),
-                RunSettings(queue_of=lambda _: model_queue(bare.MODEL)),
+                RunSettings(models_of=lambda _procedure, _capability, _language: [bare.MODEL]),
                 cases.now,
             ),
         )

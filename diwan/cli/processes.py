@@ -24,7 +24,9 @@ from diwan.domain.errors import NotFound
 from diwan.tracing import spans
 
 if TYPE_CHECKING:
+    from diwan.domain.text import Language
     from diwan.pool.registry import Registry
+    from diwan.procedures.schema import Procedure
     from diwan.settings import Settings
     from diwan.store.clock_watch import ClockWatch
 
@@ -132,7 +134,7 @@ async def _worker(settings: Settings) -> None:
     known = registry(settings)
     queues = [CASE_QUEUE, *(model_queue(model.name) for model in known.models)]
     run_settings = RunSettings(
-        queue_of=_queues(known),
+        models_of=_models(known),
         patience_s=settings.agent_patience_s,
         call_limit_s=settings.engine_timeout_s + _AROUND_A_CALL_S,
         host_wait_s=settings.agent_host_wait_s,
@@ -169,11 +171,14 @@ async def _worker(settings: Settings) -> None:
 _AROUND_A_CALL_S = 30
 
 
-def _queues(known: Registry) -> Callable[[str], str]:
-    """The queue of the first model that serves a capability; of nobody where none does, and people take over."""
-    from diwan.temporal import model_queue
+def _models(known: Registry) -> Callable[[Procedure, str, Language], list[str]]:
+    """Names of the models that may serve a procedure, best first."""
+    from diwan.pool.choice import may_serve
 
-    return lambda capability: model_queue(next(iter(known.capabilities.get(capability, ())), f"none-{capability}"))
+    def models_of(procedure: Procedure, capability: str, language: Language) -> list[str]:
+        return [model.name for model in may_serve(known, procedure, capability, language=language)]
+
+    return models_of
 
 
 # --- pool -----------------------------------------------------------------------------------------------------------

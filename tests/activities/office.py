@@ -130,6 +130,7 @@ class Office:
     readers: Readers
     clock: Clock
     machine: Machine = field(init=False)
+    models: list[str] = field(default_factory=lambda: [MODEL])
 
     def __post_init__(self) -> None:
         self.machine = Machine(self.clock)
@@ -153,7 +154,7 @@ class Office:
 
     @property
     def runs(self) -> RunActivities:
-        settings = RunSettings(queue_of=lambda capability: f"model-{capability}")
+        settings = RunSettings(models_of=lambda _procedure, _capability, _language: self.models)
         return RunActivities(self.worker, self.keyring, self.readers, self.registers, settings, self.machine.wall)
 
     @asynccontextmanager

@@ -19,7 +19,7 @@ from diwan.relay import Doorbell
 from diwan.store.change import CaseRow
 from diwan.store.database import Database
 from diwan.store.procedures import publish
-from diwan.temporal import DATA_CONVERTER, model_queue
+from diwan.temporal import DATA_CONVERTER
 from diwan.worker import case_worker, pool_worker
 from tests.activities.office import Office, Wire
 from tests.legal_time import server
@@ -72,7 +72,7 @@ class Year:
     async def _workers(self) -> AsyncGenerator[None]:
         office, client = self.office, self.environment.client
         clock = [_OnServersTime(self.tell_time)]
-        settings = RunSettings(queue_of=lambda _: model_queue(MODEL))
+        settings = RunSettings(models_of=lambda _procedure, _capability, _language: [MODEL])
         runs = RunActivities(
             *(office.worker, office.keyring, office.readers, office.registers, settings, office.machine.wall)
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
 from temporalio.client import Client
+from temporalio.common import Priority
 from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.relay import Doorbell
@@ -24,6 +26,7 @@ class Temporal:
 
     def __init__(self) -> None:
         self.started: list[str] = []
+        self.turns: list[Priority] = []
         self.refused: dict[str, RPCStatusCode] = {}
         self.away = False
 
@@ -32,6 +35,7 @@ class Temporal:
         if status is not None:
             raise RPCError("no", status, b"")
         self.started.append(id.partition("/")[2])
+        self.turns.append(_options["priority"])
 
 
 @pytest.fixture
@@ -39,8 +43,8 @@ async def cases(database: TestDatabase, web: Database, keyring: MemoryKeyring, n
     """More cases with an event than are rung together."""
     await ministry(database, now=now)
     made: list[str] = []
-    for number in range(40):
-        reference = f"ring-{number}"
+    for _ in range(40):
+        reference = f"ring-{uuid.uuid4().hex}"
         accepted = await accept_event(
             web, keyring, envelope(f"open-{reference}"), application(reference), [], client=sender(), now=now
         )
@@ -68,3 +72,16 @@ async def test_one_refused_case_keeps_nobody_waiting_and_nothing_is_lost_while_t
         assert await cases_to_ring(conn, now) == []
         again = await cases_to_ring(conn, now + timedelta(seconds=3))
     assert {bell.case for bell in again} == set(cases)
+
+
+async def test_a_ring_says_how_urgent_the_case_is_and_what_its_ministry_weighs(
+    connect: Callable[[str], Database], database: TestDatabase, cases: list[str], now: datetime
+) -> None:
+    with database.superuser() as connection:
+        connection.execute("update tenant set settings = settings || '{\"weight\": 2.5}'")
+    temporal = Temporal()
+    for later, priority in ((timedelta(0), 4), (timedelta(days=365), 1)):
+        temporal.turns, temporal.started = [], []
+        await Doorbell(connect("diwan_relay"), cast("Client", temporal), lambda at=now + later: at).pass_once()
+        assert set(temporal.turns) == {Priority(priority_key=priority, fairness_key="demo", fairness_weight=2.5)}
+        assert set(cases) <= set(temporal.started)
