@@ -6,6 +6,7 @@ Every command imports what it runs when it runs: each process holds only its own
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,8 @@ from diwan.cli.engine_beside import engine_beside
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
 from diwan.cli.pool_digest import digest
-from diwan.domain.errors import NotFound
+from diwan.cli.pool_status import status
+from diwan.domain.errors import DiwanError, NotFound
 from diwan.tracing import spans
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("relay")(relay)
     pool = command_group("The pool of models.")
     pool.command("serve")(serve_pool)
+    pool.command("status")(status)
     pool.command("digest")(digest)
     app.add_typer(pool, name="pool")
 
@@ -184,6 +187,9 @@ def _models(known: Registry) -> Callable[[Procedure, str, Language], list[str]]:
 # --- pool -----------------------------------------------------------------------------------------------------------
 
 
+_SIGN_S = 3.0
+
+
 def serve_pool(
     model: Annotated[
         str, typer.Option("--model", metavar="NAME", help="The model, as registered; else DIWAN_ENGINE_MODEL says it.")
@@ -203,6 +209,8 @@ async def _pool(settings: Settings, wanted: str) -> None:
     from diwan.pool.gate import Gate
     from diwan.pool.health import STARTING, Health
     from diwan.pool.host import name_of_host
+    from diwan.pool_signs import Signs
+    from diwan.relay import run_forever
     from diwan.store.traces import CaseTraces
     from diwan.worker import pool_worker, run_until
 
@@ -228,7 +236,11 @@ async def _pool(settings: Settings, wanted: str) -> None:
             calls = ModelActivities(db, ring, beside, model, clock, host=host, health=health)
             seen = [Observed(CaseTraces(db))]
             polling = pool_worker(client, model.name, calls, host=host, gate=gate, interceptors=seen)
-            await asyncio.gather(run_until(polling, stop), health.run(stop))
+            signs = Signs(db, host, model.name, gate, health, most=settings.engine_room)
+            told = run_forever("pool_host", signs.pass_once, stop, idle_s=_SIGN_S)
+            await asyncio.gather(run_until(polling, stop), health.run(stop), told)
+            with contextlib.suppress(DiwanError):
+                await signs.end()
     await ring.aclose()
     await db.dispose()
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 import diwan
 from diwan.domain.errors import DiwanError
 from diwan.web import health
-from diwan.web.api import cases, clock, documents, events, letters, procedures, tasks, trace
+from diwan.web.api import cases, clock, documents, events, letters, pool, procedures, tasks, trace
 from diwan.web.dependencies import Dependencies
 from diwan.web.guard import Guard
 from diwan.web.openapi import describe
@@ -37,6 +37,7 @@ _ROUTERS = (
     tasks.router,
     procedures.router,
     clock.router,
+    pool.router,
 )
 # FastAPI's own telemetry would log the text of exceptions and put addresses on spans.
 _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False, auto_configure=False)

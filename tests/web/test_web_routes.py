@@ -47,6 +47,7 @@ ROLES: dict[str, set[Role]] = {
     "GET /v1/procedures/{name}": ANYONE,
     "GET /v1/procedures/{name}/schema": ANYONE,
     "POST /v1/procedures": {Role.ANALYST},
+    "GET /v1/pool": {Role.OPERATOR},
     "GET /v1/clock": STAFF | {Role.OPERATOR},
     "POST /v1/clock/confirmation": {Role.SUPERVISOR, Role.OPERATOR},
 }

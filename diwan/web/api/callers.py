@@ -41,6 +41,7 @@ Worker = Annotated[Actor, Depends(Caller(*WORKERS))]
 WorkerOrAuditor = Annotated[Actor, Depends(Caller(*WORKERS, Role.AUDITOR))]
 Supervisor = Annotated[Actor, Depends(Caller(Role.SUPERVISOR, Role.OPERATOR))]
 StaffOrOperator = Annotated[Actor, Depends(Caller(*STAFF, Role.OPERATOR))]
+Operator = Annotated[Actor, Depends(Caller(Role.OPERATOR))]
 Analyst = Annotated[Actor, Depends(Caller(Role.ANALYST))]
 
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 
 from tests.faults.evidence import Evidence, Report, Row, Stored
 
-_NAMES: dict[object, str] = {"answer": "answer", "tool": "tool", "started": "run", "ended": "run"}
+_NAMES: dict[object, str] = {"answer": "answer", "fault": "answer", "tool": "tool", "started": "run", "ended": "run"}
 
 
 def check(stored: Stored, evidence: Evidence, report: Report) -> None:
@@ -47,7 +47,7 @@ def _run(run: Row, case: Row, calls: list[Row], report: Report) -> None:
 
 
 def _entries(stored: Stored, report: Report) -> None:
-    """An entry for each run begun and ended, each answer stored, each tool's result; and none more."""
+    """An entry for each run begun and ended, each answer or fault stored, each tool's result; and none more."""
     told: Counter[tuple[object, ...]] = Counter()
     ended: set[str] = set()
     for entry in stored["entry"]:
@@ -57,6 +57,8 @@ def _entries(stored: Stored, report: Report) -> None:
             told["answer", run, detail.get("call"), said.get("attempt")] += 1
             if detail.get("used") and run in ended:
                 report.find("answer.used_late", f"{run} call {detail.get('call')}", "used after its run had ended")
+        elif entry["kind"] == "agent:model:failed":
+            told["fault", run, detail.get("call"), said.get("attempt")] += 1
         elif entry["kind"] == "agent:tool:called":
             told["tool", run, detail.get("call"), detail.get("position")] += 1
         elif entry["kind"] == "agent:run:started":
@@ -78,7 +80,8 @@ def _wanted(stored: Stored) -> set[tuple[object, ...]]:
     wanted: set[tuple[object, ...]] = set()
     for row in stored["model_call"]:
         if row["status"] != "sent":
-            wanted.add(("answer", row["run_id"], row["call"], row["attempt"]))
+            what = "fault" if row["status"] == "failed" else "answer"
+            wanted.add((what, row["run_id"], row["call"], row["attempt"]))
     for row in stored["tool_call"]:
         wanted.add(("tool", row["run_id"], row["call"], row["position"]))
     for row in stored["agent_run"]:

@@ -98,11 +98,12 @@ ONLY_READ = {
     *("connections.ping", "health._database", "traces.CaseTraces.of"),
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt"),
-    *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_"),
+    *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
 }
 OUTSIDE = {"tenant._apply", "bootstrap.bootstrap", "clock.confirm"}  # what an operator does
-# The clock is written down by whoever comes by when the last look at it is old: no event hangs on it.
-CLOCK = {"dependencies.Dependencies.stamp", "clock_watch.watch_all", "clock._view"}
+# The clock is written down by whoever comes by when the last look at it is old, hosts of the pool say every few seconds
+# how they are: no event hangs on it.
+CLOCK = {"dependencies.Dependencies.stamp", "clock_watch.watch_all", "clock._view", "pool_signs.Signs._give"}
 
 
 @dataclass(frozen=True)
