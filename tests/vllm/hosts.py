@@ -1,0 +1,124 @@
+"""Hosts of a pool in the tests' own process, beside real engines: what they compute is real, their words are ours.
+
+Random weights end a run after three calls. So that runs are as long as real ones, each request goes to the engine as it
+is, is computed there, and only the message that comes back is replaced: so many pages are asked for, then the run goes
+to its end. What is measured, tokens that an engine had to compute, is the engine's own figure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import orjson
+
+from activities.model import ModelActivities
+from diwan.embedded.supervisor import Stack
+from diwan.embedded.temporal import NAMESPACE
+from diwan.pool.engine import EngineClient
+from diwan.pool.gate import Gate
+from diwan.pool.wire import Answered, HttpWire
+from diwan.store.database import Database
+from diwan.temporal import connect
+from diwan.vault.callers import read_token
+from diwan.vault.client import VaultKeyring
+from diwan.worker import pool_worker
+from tests.vllm.server import Server, own_engine
+
+ROOM = 4
+PAGES = 5  # tool calls of a run, one after the other
+TOOL = "documents_read_page"
+_COMPUTED = re.compile(r"^vllm:prefix_cache_(queries|hits)_total\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
+_RUNNING = re.compile(r"^vllm:num_requests_running\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
+
+
+class LongRuns:
+    """A real engine's wire: what goes is real; of what comes the message is replaced, but for the final answer.
+
+    `salt` keeps what one test computes apart from what another did.
+    """
+
+    def __init__(self, server: Server, salt: str) -> None:
+        self._wire = HttpWire(server.url, connections=ROOM + 2)
+        self._salt = salt
+
+    @asynccontextmanager
+    async def exchange(
+        self, method: str, path: str, content: bytes, headers: Mapping[str, str]
+    ) -> AsyncGenerator[Answered]:
+        request: dict[str, Any] = orjson.loads(content) if content else {}
+        if "cache_salt" in request:
+            request["cache_salt"] += self._salt
+            content = orjson.dumps(request)
+        async with self._wire.exchange(method, path, content, headers) as answered:
+            body = b"".join([chunk async for chunk in answered.chunks])
+            yield Answered(answered.status, _chunks(_rewritten(request, body) if "tools" in request else body))
+
+    async def aclose(self) -> None:
+        await self._wire.aclose()
+
+
+def _rewritten(request: dict[str, Any], body: bytes) -> bytes:
+    answer: dict[str, Any] = orjson.loads(body)
+    if "choices" not in answer:
+        return body
+    done = sum(message["role"] == "tool" for message in request["messages"])
+    message: dict[str, Any] = {"role": "assistant", "content": "I have read enough."}
+    if done < PAGES:
+        arguments = f'{{"document": "d{done % 3 + 1}", "page": 1}}'
+        call = {"id": f"call-{done}", "type": "function", "function": {"name": TOOL, "arguments": arguments}}
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    answer["choices"][0] |= {"message": message, "finish_reason": "tool_calls" if done < PAGES else "stop"}
+    return orjson.dumps(answer)
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+@asynccontextmanager
+async def hosts(stack: Stack, servers: Mapping[str, Server], *, salt: str, warm: bool = True) -> AsyncGenerator[None]:
+    """A pool worker beside each server, by its name. Not `warm`: none says its name, so calls go to whoever is free."""
+    vault = orjson.loads((stack.home.run / "stack.json").read_bytes())["vault_address"]
+    async with AsyncExitStack() as running_now:
+        db = Database.connect(stack.database_url("diwan_pool"), role="diwan_pool", pool_size=2 * ROOM)
+        keyring = VaultKeyring(vault, read_token(stack.home.secrets / "vault-token-pool"))
+        running_now.push_async_callback(db.dispose)
+        running_now.push_async_callback(keyring.aclose)
+        for name, server in servers.items():
+            own = own_engine(server)
+            engine = EngineClient(server.url, room=ROOM, seconds=120, wire=LongRuns(server, salt))
+            await running_now.enter_async_context(engine)
+            said = name if warm else ""
+            calls = ModelActivities(db, keyring, engine, own.registry.model(own.model), _now, host=said)
+            client = await connect(stack.urls.temporal, NAMESPACE)
+            worker = pool_worker(client, own.model, calls, host=name, gate=Gate(ROOM))
+            await running_now.enter_async_context(worker)
+        yield
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def computed(servers: Mapping[str, Server]) -> int:
+    """Prompt tokens that these engines have computed so far: asked for, less found in their caches."""
+    total = 0.0
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for server in servers.values():
+            told = (await http.get(f"{server.url}/metrics", timeout=30.0)).text
+            found = {kind: float(value) for kind, value in _COMPUTED.findall(told)}
+            assert found.keys() == {"queries", "hits"}, "the engine's figures have other names"
+            total += found["queries"] - found["hits"]
+    return round(total)
+
+
+async def running(server: Server) -> int:
+    """How many calls an engine has under way."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        told = (await http.get(f"{server.url}/metrics", timeout=30.0)).text
+    return sum(int(float(value)) for value in _RUNNING.findall(told))
