@@ -7,6 +7,7 @@ to its end. What is measured, tokens that an engine had to compute, is the engin
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +22,7 @@ from diwan.embedded.supervisor import Stack
 from diwan.embedded.temporal import NAMESPACE
 from diwan.pool.engine import EngineClient
 from diwan.pool.gate import Gate
+from diwan.pool.health import Health
 from diwan.pool.wire import Answered, HttpWire
 from diwan.store.database import Database
 from diwan.temporal import connect
@@ -37,9 +39,10 @@ _RUNNING = re.compile(r"^vllm:num_requests_running\{[^}]*\} ([0-9.e+]+)$", re.MU
 
 
 class LongRuns:
-    """A real engine's wire: what goes is real; of what comes the message is replaced, but for the final answer.
+    """A real engine's wire: of what comes the message is replaced, but for the final answer.
 
-    `salt` keeps what one test computes apart from what another did.
+    What goes is real but for two things. Each page begins with its run's name, for the runs of a test read the same
+    dossier and would share what cases of a ministry do not; `salt` keeps what one test computes from another's.
     """
 
     def __init__(self, server: Server, salt: str) -> None:
@@ -53,6 +56,10 @@ class LongRuns:
         request: dict[str, Any] = orjson.loads(content) if content else {}
         if "cache_salt" in request:
             request["cache_salt"] += self._salt
+            run, _, _ = str(request.get("request_id", "")).rpartition("/")
+            for message in request["messages"]:
+                if message["role"] == "tool":
+                    message["content"] = f"{run} {message['content']}"
             content = orjson.dumps(request)
         async with self._wire.exchange(method, path, content, headers) as answered:
             body = b"".join([chunk async for chunk in answered.chunks])
@@ -84,6 +91,7 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
 async def hosts(stack: Stack, servers: Mapping[str, Server], *, salt: str, warm: bool = True) -> AsyncGenerator[None]:
     """A pool worker beside each server, by its name. Not `warm`: none says its name, so calls go to whoever is free."""
     vault = orjson.loads((stack.home.run / "stack.json").read_bytes())["vault_address"]
+    stop = asyncio.Event()
     async with AsyncExitStack() as running_now:
         db = Database.connect(stack.database_url("diwan_pool"), role="diwan_pool", pool_size=2 * ROOM)
         keyring = VaultKeyring(vault, read_token(stack.home.secrets / "vault-token-pool"))
@@ -93,12 +101,19 @@ async def hosts(stack: Stack, servers: Mapping[str, Server], *, salt: str, warm:
             own = own_engine(server)
             engine = EngineClient(server.url, room=ROOM, seconds=120, wire=LongRuns(server, salt))
             await running_now.enter_async_context(engine)
-            said = name if warm else ""
-            calls = ModelActivities(db, keyring, engine, own.registry.model(own.model), _now, host=said)
+            model, gate = own.registry.model(own.model), Gate(ROOM)
+            health = Health(engine, own.model, gate, most=ROOM)
+            calls = ModelActivities(db, keyring, engine, model, _now, host=name if warm else "", health=health)
             client = await connect(stack.urls.temporal, NAMESPACE)
-            worker = pool_worker(client, own.model, calls, host=name, gate=Gate(ROOM))
+            worker = pool_worker(client, own.model, calls, host=name, gate=gate)
             await running_now.enter_async_context(worker)
+            running_now.push_async_callback(_ended, asyncio.ensure_future(health.run(stop)))
+            running_now.callback(stop.set)
         yield
+
+
+async def _ended(watching: asyncio.Future[None]) -> None:
+    await watching
 
 
 def _now() -> datetime:

@@ -35,9 +35,14 @@ async def second(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Ser
 
 @pytest.fixture(scope="module")
 async def desk(server: Server) -> AsyncGenerator[Office]:
-    """A stack without a pool of its own: the tests bring the hosts."""
-    async with an_office(engine=own_engine(server), without=frozenset({"pool"}), agent_patience_s=900) as made:
-        yield made
+    """A stack without a pool of its own: the tests bring the hosts.
+
+    A busy machine without a GPU may keep a call waiting for long that would be taken at once by a host that is free.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DIWAN_AGENT_HOST_WAIT_S", "30")
+        async with an_office(engine=own_engine(server), without=frozenset({"pool"}), agent_patience_s=900) as made:
+            yield made
 
 
 async def carried(desk: Office, count: int, reference: str) -> list[str]:
