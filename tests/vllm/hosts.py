@@ -32,6 +32,7 @@ from diwan.worker import pool_worker
 from tests.vllm.server import Server, own_engine
 
 ROOM = 4
+PAGE = 2_400  # characters
 PAGES = 5  # tool calls of a run, one after the other
 TOOL = "documents_read_page"
 _COMPUTED = re.compile(r"^vllm:prefix_cache_(queries|hits)_total\{[^}]*\} ([0-9.e+]+)$", re.MULTILINE)
@@ -41,8 +42,9 @@ _RUNNING = re.compile(r"^vllm:num_requests_running\{[^}]*\} ([0-9.e+]+)$", re.MU
 class LongRuns:
     """A real engine's wire: of what comes the message is replaced, but for the final answer.
 
-    What goes is real but for two things. Each page begins with its run's name, for the runs of a test read the same
-    dossier and would share what cases of a ministry do not; `salt` keeps what one test computes from another's.
+    What goes is real but for two things. Each page begins with its run's name and is repeated up to a full page's
+    length, for the runs of a test read the same short dossier and would share what cases of a ministry do not; `salt`
+    keeps what one test computes from another's.
     """
 
     def __init__(self, server: Server, salt: str) -> None:
@@ -59,7 +61,7 @@ class LongRuns:
             run, _, _ = str(request.get("request_id", "")).rpartition("/")
             for message in request["messages"]:
                 if message["role"] == "tool":
-                    message["content"] = f"{run} {message['content']}"
+                    message["content"] = (f"{run} {message['content']} " * PAGE)[:PAGE]
             content = orjson.dumps(request)
         async with self._wire.exchange(method, path, content, headers) as answered:
             body = b"".join([chunk async for chunk in answered.chunks])
