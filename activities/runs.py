@@ -34,7 +34,7 @@ from diwan.procedures.flow import after_step
 from diwan.procedures.schema import Procedure
 from diwan.procedures.steps import DONE, FAILED, AgentStep
 from diwan.procedures.urgency import priority
-from diwan.store import briefs, calls, cases, documents, facts, proposals, runs, tenants
+from diwan.store import briefs, cases, documents, facts, proposals, runs, tenants, tool_calls
 from diwan.store.change import Change, change_case, lock_ahead
 from diwan.store.connection import Connection
 from diwan.store.database import Database
@@ -150,7 +150,7 @@ class RunActivities:
                 # What was read above locks nothing; nothing but the page is waited for while the case is locked.
                 wanted = desk.page_wanted(request)
                 lock_ahead(conn, given.tenant, given.case)
-                calls.result_ahead(conn, given.tenant, given.run, given.call, given.position)
+                tool_calls.result_ahead(conn, given.tenant, given.run, given.call, given.position)
                 page = await documents.page_of(conn, given.tenant, *wanted, cipher) if wanted else None
                 return await self._keep_result(conn, given, request, await desk.carry_out(request, page), cipher)
         result = await desk.carry_out(request, None)
@@ -162,7 +162,7 @@ class RunActivities:
     ) -> bool:
         """Whether the stored result, which may be an earlier one, is one that worked."""
         async with change_case(conn, given.tenant, given.case, now=self._clock()) as change:
-            stored = await calls.store_tool_result(
+            stored = await tool_calls.store_tool_result(
                 change,
                 cipher,
                 run=given.run,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -18,9 +20,11 @@ from temporalio.exceptions import ActivityError, TimeoutType
 from temporalio.exceptions import TimeoutError as TemporalTimeout
 from temporalio.worker import CustomSlotSupplier, SlotPermit, UnsandboxedWorkflowRunner, Worker
 
+from diwan.embedded.temporal import EmbeddedTemporal
 from diwan.pool.gate import Gate
 from diwan.temporal import host_queue, model_queue
 from diwan.worker import pool_worker
+from workflows.calls import BEATS
 
 PATIENCE_S = 60
 HOST = "here"
@@ -114,7 +118,7 @@ class Host:
         flows = Worker(
             self.client,
             task_queue=f"flows-{self.model}",
-            workflows=[Calls],
+            workflows=[Calls, OneCall],
             workflow_runner=UnsandboxedWorkflowRunner(),
         )
         async with flows, pool_worker(self.client, self.model, cast("Any", self.engine), host=HOST, gate=gate):
@@ -123,6 +127,21 @@ class Host:
     async def ask(self, wanted: dict[str, int], *, wait_s: int = PATIENCE_S) -> WorkflowHandle[Any, Any]:
         return await self.client.start_workflow(
             "GateCalls", args=[wanted, wait_s], id=uuid.uuid4().hex, task_queue=f"flows-{self.model}"
+        )
+
+
+@workflow.defn(name="GateOneCall")
+class OneCall:
+    """A call as an agent's run makes it: dead without a sign of life, and tried again elsewhere."""
+
+    @workflow.run
+    async def run(self, queue: str) -> None:
+        await workflow.execute_activity(
+            "call_model",
+            task_queue=queue,
+            start_to_close_timeout=timedelta(minutes=10),
+            heartbeat_timeout=BEATS,
+            retry_policy=RetryPolicy(maximum_attempts=3, initial_interval=timedelta(seconds=1)),
         )
 
 
@@ -193,3 +212,32 @@ async def test_more_room_takes_more_and_less_takes_no_more_until_there_is_some_a
     assert host.engine.done[host.shared] == 8
     assert host.engine.most == 1
     assert gate.used == 0
+
+
+async def test_the_call_of_a_host_that_is_stopped_goes_to_another_after_its_last_sign_of_life(
+    server: EmbeddedTemporal, host: Host
+) -> None:
+    """The stopped process keeps its connections: a poll of it that waits may take the call once more, no oftener."""
+    stopped = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.pool.stopped_host", server.address, server.namespace, host.model),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    host.engine.go_on.set()
+    flows = Worker(
+        host.client, task_queue="flows-stopped", workflows=[OneCall], workflow_runner=UnsandboxedWorkflowRunner()
+    )
+    try:
+        async with flows:
+            call = await host.client.start_workflow(
+                "GateOneCall", host.shared, id=uuid.uuid4().hex, task_queue="flows-stopped"
+            )
+            assert stopped.stdout is not None
+            async with asyncio.timeout(PATIENCE_S):
+                assert await stopped.stdout.readline() == b"taken\n"
+            stopped.send_signal(signal.SIGSTOP)
+            async with host.polling(Gate(1)):
+                await ended(call)
+    finally:
+        stopped.kill()
+        await stopped.wait()
+    assert host.engine.done == {host.shared: 1}

@@ -26,6 +26,7 @@ from diwan.store import (
     parties,
     procedures,
     runs,
+    tool_calls,
 )
 from diwan.store.change import change_case
 from diwan.store.database import Database
@@ -213,10 +214,10 @@ async def test_a_tools_first_result_stays(
     async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         run = await runs.start_run(change, "examine", 1, spec="s", prompts="1")
         change.record("agent:run:started", WORKER, cipher=cipher)
-    stored: list[calls.StoredResult] = []
+    stored: list[tool_calls.StoredResult] = []
     for ok in (False, True):
         async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-            done = await calls.store_tool_result(
+            done = await tool_calls.store_tool_result(
                 change,
                 cipher,
                 run=run.id,
@@ -233,7 +234,7 @@ async def test_a_tools_first_result_stays(
                 change.record("agent:tool:called", WORKER, cipher=cipher)
             else:
                 change.unchanged()
-    assert stored == [calls.StoredResult(new=True, ok=False), calls.StoredResult(new=False, ok=False)]
+    assert stored == [tool_calls.StoredResult(new=True, ok=False), tool_calls.StoredResult(new=False, ok=False)]
 
 
 async def test_events_are_consumed_once_and_in_order(

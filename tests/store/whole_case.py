@@ -11,7 +11,19 @@ from diwan.domain.event import DocumentRef
 from diwan.domain.facts import Fact, PageText, Provenance
 from diwan.domain.party import Party, PartyRole
 from diwan.domain.task import ActInput, TaskAct, TaskKind
-from diwan.store import calls, decisions, documents, facts, inbox, letters, notifications, outbox, runs, tasks
+from diwan.store import (
+    calls,
+    decisions,
+    documents,
+    facts,
+    inbox,
+    letters,
+    notifications,
+    outbox,
+    runs,
+    tasks,
+    tool_calls,
+)
 from diwan.store.acts import act_on_task
 from diwan.store.change import change_case
 from diwan.store.database import Database
@@ -106,7 +118,7 @@ async def whole_case(
         )
 
     async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-        await calls.store_tool_result(
+        await tool_calls.store_tool_result(
             change,
             cipher,
             run=run.id,
