@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import httpx
@@ -32,6 +33,7 @@ from diwan.worker import pool_worker
 from tests.vllm.server import Server, own_engine
 
 ROOM = 4
+SEED = 1
 PAGE = 2_400  # characters
 PAGES = 5  # tool calls of a run, one after the other
 TOOL = "documents_read_page"
@@ -47,8 +49,10 @@ class LongRuns:
     keeps what one test computes from another's.
     """
 
-    def __init__(self, server: Server, salt: str) -> None:
-        self._wire = HttpWire(server.url, connections=ROOM + 2)
+    def __init__(self, servers: Sequence[Server], salt: str) -> None:
+        """Of several servers each call goes to one at random."""
+        self._wires = [HttpWire(server.url, connections=2 * ROOM) for server in servers]
+        self._random = Random(SEED)  # noqa: S311 - a placement, no secret
         self._salt = salt
 
     @asynccontextmanager
@@ -63,12 +67,14 @@ class LongRuns:
                 if message["role"] == "tool":
                     message["content"] = (f"{run} {message['content']} " * PAGE)[:PAGE]
             content = orjson.dumps(request)
-        async with self._wire.exchange(method, path, content, headers) as answered:
+        wire = self._random.choice(self._wires)
+        async with wire.exchange(method, path, content, headers) as answered:
             body = b"".join([chunk async for chunk in answered.chunks])
             yield Answered(answered.status, _chunks(_rewritten(request, body) if "tools" in request else body))
 
     async def aclose(self) -> None:
-        await self._wire.aclose()
+        for wire in self._wires:
+            await wire.aclose()
 
 
 def _rewritten(request: dict[str, Any], body: bytes) -> bytes:
@@ -91,7 +97,7 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def hosts(stack: Stack, servers: Mapping[str, Server], *, salt: str, warm: bool = True) -> AsyncGenerator[None]:
-    """A pool worker beside each server, by its name. Not `warm`: none says its name, so calls go to whoever is free."""
+    """A pool worker beside each server, by its name. Not `warm`: each call goes to any of the servers, at random."""
     vault = orjson.loads((stack.home.run / "stack.json").read_bytes())["vault_address"]
     stop = asyncio.Event()
     async with AsyncExitStack() as running_now:
@@ -101,7 +107,8 @@ async def hosts(stack: Stack, servers: Mapping[str, Server], *, salt: str, warm:
         running_now.push_async_callback(keyring.aclose)
         for name, server in servers.items():
             own = own_engine(server)
-            engine = EngineClient(server.url, room=ROOM, seconds=120, wire=LongRuns(server, salt))
+            wire = LongRuns([server] if warm else [*servers.values()], salt)
+            engine = EngineClient(server.url, room=ROOM, seconds=120, wire=wire)
             await running_now.enter_async_context(engine)
             model, gate = own.registry.model(own.model), Gate(ROOM)
             health = Health(engine, own.model, gate, most=ROOM)
