@@ -232,7 +232,7 @@ async def running(home: Path, *, steps: int) -> AsyncGenerator[Bench]:
         server = await started(stack, postgres.process(home / "postgres.log"))
         postgres.provision()
         postgres.make_temporal_databases(built.sql_tool)
-        temporal = ProductionTemporal(home / "temporal", built.server, postgres, bare.MODEL_QUEUE)
+        temporal = ProductionTemporal(home / "temporal", built.server, postgres)
         temporal_process = await started(stack, temporal.process(home / "temporal.log"))
         for namespace in (NAMESPACE, bare.NAMESPACE, RIVAL_NAMESPACE):
             await temporal.make_namespace(namespace)

@@ -115,18 +115,15 @@ class DebianPostgres(EmbeddedPostgres):
 
 
 class ProductionTemporal:
-    """All four services in one process, as small installations run it.
+    """All four services in one process, as small installations run it."""
 
-    `model_queue` has one partition; without one every queue has.
-    """
-
-    def __init__(self, folder: Path, program: Path, postgres: DebianPostgres, model_queue: str = "") -> None:
+    def __init__(self, folder: Path, program: Path, postgres: DebianPostgres) -> None:
         self.folder = folder
         self._program = program
         names = ("frontend", "http", "history", "matching", "worker")
         self._ports = {name: ports.free_port() for name in (*names, *(f"{name}_members" for name in names))}
         folder.mkdir(parents=True)
-        self._write("dynamic.yaml", _dynamic(model_queue))
+        self._write("dynamic.yaml", _DYNAMIC)
         self._write("server.yaml", self._configuration(postgres))
 
     @property
@@ -188,11 +185,13 @@ def _store(name: str, database: str, port: int, connections: int) -> str:
         maxConnLifetime: 1h"""
 
 
-# Priority is honoured by default; fairness wants its flag, and order holds per partition, so a model's queue has one.
-def _dynamic(model_queue: str) -> str:
-    only = f"  constraints:\n    taskQueueName: {model_queue}\n" if model_queue else ""
-    partitions = "".join(f"matching.numTaskqueue{kind}Partitions:\n- value: 1\n{only}" for kind in ("Read", "Write"))
-    return f"matching.enableFairness:\n- value: true\n{partitions}"
+# Priority is honoured by default; fairness wants its flag. Order holds per partition, and each host has a queue of its
+# own, so every queue has one.
+_DYNAMIC = """
+matching.enableFairness: [{value: true}]
+matching.numTaskqueueReadPartitions: [{value: 1}]
+matching.numTaskqueueWritePartitions: [{value: 1}]
+"""
 
 
 _CONFIGURATION = """
