@@ -195,6 +195,8 @@ async def test_the_gate_is_closed_before_the_fault_is_raised_or_even_stored(
             assert not asking.done()
         with pytest.raises(Unavailable):
             await asking
+    # It was told at once: had it waited for the lock, storing would have been given up.
+    assert attempts(office, run.run) == [(1, "failed", False, "")]
 
 
 async def test_an_answer_of_another_model_is_none(office: Office) -> None:
