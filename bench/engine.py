@@ -1,6 +1,6 @@
 """An engine of zero latency: not a model, a script behind vLLM's protocol that always does the same, at once.
 
-    python -m bench.engine --port 8000 --steps 20
+    python -m bench.engine --port 8000 --model NAME --steps 20
 
 It asks for a page of the first document so many times, then says that it has read enough, then gives an empty but valid
 examination. A stand-in for a GPU host, so that what is measured is everything else. `POST /steps` changes the number.
@@ -22,16 +22,19 @@ _NOTHING = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 class Engine:
-    """`steps`: how often a run asks for a tool before it answers."""
+    """`steps`: how often a run asks for a tool before it answers. It says that it serves `model`."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, model: str = "") -> None:
         self.steps = steps
+        self._model = model
 
     def answer(self, path: str, body: bytes) -> bytes:
         if path == "/v1/chat/completions":
             return orjson.dumps(self.completion(orjson.loads(body)))
         if path == "/steps":
             self.steps = int(body)
+        if path == "/v1/models":
+            return orjson.dumps({"object": "list", "data": [{"id": self._model, "object": "model"}]})
         if path == "/version":
             return b'{"version": "bench of zero latency"}'
         return b"{}"
@@ -100,6 +103,7 @@ def _length(head: bytes) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--model", required=True)
     parser.add_argument("--steps", type=int, default=20)
     given = parser.parse_args()
-    asyncio.run(serve(Engine(given.steps), given.port))
+    asyncio.run(serve(Engine(given.steps, given.model), given.port))

@@ -69,7 +69,7 @@ class Service:
         return read_token(self._tokens[caller])
 
     def engine(self) -> Process:
-        arguments = ("--port", str(self.engine_port), "--steps", str(self._steps))
+        arguments = ("--port", str(self.engine_port), "--model", self._model, "--steps", str(self._steps))
         return Process(
             "engine",
             bound(sys.executable, "-m", "bench.engine", *arguments),
