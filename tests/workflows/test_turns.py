@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 from temporalio.client import Client, WorkflowHandle
@@ -21,6 +21,7 @@ from agents.loop import Turn
 from diwan.domain.case import Plan, StepKind
 from diwan.domain.errors import NeedsPerson
 from diwan.embedded.temporal import EmbeddedTemporal
+from diwan.fairness import all_wait
 from diwan.recovery import ring
 from diwan.temporal import CASE_QUEUE, model_queue, turn_of
 from diwan.worker import activities_of, case_worker
@@ -110,6 +111,8 @@ async def test_model_calls_are_pulled_in_turn(server: EmbeddedTemporal, temporal
         await waits(temporal, *FLOOD)
         await waits(temporal, *FEW)
         await waits(temporal, URGENT)
+        activities = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+        await all_wait(temporal, queue, len([*FLOOD, *FEW, URGENT]), activities)
         pool = Worker(
             temporal,
             task_queue=queue,
@@ -129,6 +132,7 @@ async def test_cases_are_begun_in_turn(temporal: Client) -> None:
     try:
         for workflow_id in [*FLOOD, *FEW, URGENT]:
             await begin(temporal, workflow_id)
+        await all_wait(temporal, CASE_QUEUE, len([*FLOOD, *FEW, URGENT]))
         asked = PollWorkflowTaskQueueRequest(
             namespace=temporal.namespace, task_queue=TaskQueue(name=CASE_QUEUE), identity="test"
         )
