@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -19,10 +16,12 @@ from temporalio.worker import Worker
 
 from agents.loop import Turn
 from diwan.domain.case import Plan, StepKind
-from diwan.embedded.temporal import EmbeddedTemporal
-from diwan.temporal import CASE_QUEUE, connect, model_queue
+from diwan.temporal import CASE_QUEUE, model_queue
 from diwan.worker import activities_of, case_worker
+from tests.support.temporal import server, temporal
 from workflows.calls import BlockInput, CaseRef, ModelCall, RunEnd, RunStart, StepRef, ToolCall
+
+__all__ = ["server", "temporal"]
 
 MODEL = "scripted"
 
@@ -124,22 +123,6 @@ class Engine:
 
 def plan(step: str, kind: StepKind, *, visit: int = 1, wake_at: datetime | None = None) -> Plan:
     return Plan(version=1, cursor=0, step=step, visit=visit, kind=kind, wake_at=wake_at)
-
-
-@pytest.fixture(scope="session")
-async def server() -> AsyncGenerator[EmbeddedTemporal]:
-    folder = Path(tempfile.mkdtemp(prefix="diwan-", dir="/tmp"))
-    made = EmbeddedTemporal(folder)
-    await made.start()
-    yield made
-    made.stop()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-async def temporal(server: EmbeddedTemporal) -> Client:
-    """A client for each test: one client cannot have two workers on one queue, not even one after the other."""
-    return await connect(server.address, server.namespace)
 
 
 @pytest.fixture
