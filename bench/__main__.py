@@ -6,7 +6,6 @@ at: wall-clock ratios move with the neighbours.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import shutil
 import sys
@@ -19,14 +18,13 @@ from pathlib import Path
 
 from bench import profile, programs, report, rounds
 from bench.cases import SIZES
+from bench.command import main
 from bench.report import Verdict
 from bench.rounds import Bench, Round
 from bench.say import say
 from bench.server import COLLECTOR
 from bench.service import RIVAL_PYTHON
-from diwan.domain.errors import DiwanError
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
 _KEPT = Path(tempfile.gettempdir()) / "diwan-bench-logs"
 
 
@@ -251,21 +249,9 @@ async def run(plan: Plan) -> int:
             _keep_logs(Path(folder))
     judged = verdicts(plan, found)
     section = text(plan, found, judged, commit, programs.postgres().version)
-    sys.stdout.write(section + "\n")
-    report.write_section(RESULTS, f"bench, {plan.name}", section)
-    return 0 if all(each.holds for each in judged if each.gate) else 1
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="What a durable agent step costs.")
-    parser.add_argument("--quick", action="store_true", help="a few minutes, for work on the hot path")
-    given = parser.parse_args()
-    try:
-        return asyncio.run(run(QUICK if given.quick else FULL))
-    except DiwanError as error:
-        say(str(error))
-        return error.exit_code
+    return report.finish(plan.name, section, judged)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    shorter = "a few minutes, for work on the hot path"
+    sys.exit(main("What a durable agent step costs.", shorter, lambda quick: run(QUICK if quick else FULL)))

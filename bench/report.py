@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ PARTS = (
     "engine",
 )
 STAND_INS = frozenset({"engine"})  # in the place of a GPU host: shown, and no part of what a step costs us
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
 
 CPU_GATE = 0.7
 HISTORY_GATE = 3_000
@@ -191,6 +194,13 @@ def commit() -> str:
 
     changed = git("status", "--porcelain", "--", ":/", ":!/bench/RESULTS.md").strip()
     return git("rev-parse", "--short=12", "HEAD").strip() + (" with uncommitted changes" if changed else "")
+
+
+def finish(name: str, section: str, judged: Sequence[Verdict]) -> int:
+    """Prints a section and writes it into RESULTS.md; the exit status: 1 where a gate does not hold."""
+    sys.stdout.write(section + "\n")
+    write_section(RESULTS, f"bench, {name}", section)
+    return 0 if all(each.holds for each in judged if each.gate) else 1
 
 
 def write_section(file: Path, name: str, text: str, *, by: str = "the bench") -> None:

@@ -5,8 +5,6 @@ Ends with 1 where a gate fails.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -15,15 +13,14 @@ from pathlib import Path
 
 from bench import programs, report
 from bench.cases import SIZES
+from bench.command import main
 from bench.pool.alone import Alone, alone
 from bench.pool.fleet import Ground, Placement, ground
 from bench.pool.pace import Pace
 from bench.pool.saturation import Saturated, saturate
 from bench.report import Verdict
 from bench.say import say
-from diwan.domain.errors import DiwanError
 
-RESULTS = Path(__file__).parents[1] / "RESULTS.md"
 SIZE = SIZES["10 kB"]
 OCCUPANCY_GATE = 0.95
 
@@ -133,21 +130,8 @@ async def run(plan: Plan) -> int:
             found = await measure(on, plan)
     judged = verdicts(found)
     section = text(plan, found, judged, commit)
-    sys.stdout.write(section + "\n")
-    report.write_section(RESULTS, f"bench, {plan.name}", section)
-    return 0 if all(each.holds for each in judged if each.gate) else 1
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="What pulling is worth.")
-    parser.add_argument("--quick", action="store_true", help="four hosts, a few minutes")
-    given = parser.parse_args()
-    try:
-        return asyncio.run(run(QUICK if given.quick else FULL))
-    except DiwanError as error:
-        say(str(error))
-        return error.exit_code
+    return report.finish(plan.name, section, judged)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("What pulling is worth.", "four hosts, a few minutes", lambda quick: run(QUICK if quick else FULL)))
