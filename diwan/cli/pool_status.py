@@ -22,6 +22,14 @@ _HOSTS = (
     Column("Prefix hits", "hits", right=True),
     Column("Seen", "seen", right=True),
 )
+_MODELS = (
+    Column("Model", "model", keep=True),
+    Column("Hosts", "hosts", right=True),
+    Column("Serving", "serving", right=True),
+    Column("Calls", "calls", right=True),
+    Column("Room", "room", right=True),
+    Column("Prefix hits", "hits", right=True),
+)
 _WAITING = (
     Column("Ministry", "tenant"),
     Column("Agents that wait", "runs", right=True),
@@ -40,7 +48,14 @@ def picture(view: Json, width: int) -> RenderableType:
     """The answer of /v1/pool as tables."""
     hosts = [_row(host) for host in view["hosts"]]
     parts: list[RenderableType] = [table(_HOSTS, hosts, width=width) if hosts else "No host has given a sign of life."]
+    if view["models"]:
+        parts += ["", table(_MODELS, [_model(model) for model in view["models"]], width=width)]
     return Group(*parts, "", table(_WAITING, view["waiting"], width=width))
+
+
+def _model(model: Json) -> Json:
+    share = model["prefix_hit_share"]
+    return {**model, "hits": "" if share is None else f"{share:.0%}"}
 
 
 def _row(host: Json) -> Json:

@@ -17,9 +17,9 @@ HOST: dict[str, Any] = {
 WAITING = [{"tenant": "housing", "runs": 7, "oldest_s": 42.0}]
 
 
-def drawn(*hosts: dict[str, Any]) -> str:
+def drawn(*hosts: dict[str, Any], models: tuple[dict[str, Any], ...] = ()) -> str:
     stream = io.StringIO()
-    view = {"hosts": list(hosts), "models": [], "waiting": WAITING}
+    view = {"hosts": list(hosts), "models": list(models), "waiting": WAITING}
     Console(file=stream, width=120).print(picture(view, 120))
     return stream.getvalue()
 
@@ -31,6 +31,14 @@ def test_each_host_has_a_line_and_what_is_wrong_with_it() -> None:
     (second,) = [line for line in lines if "host-2" in line]
     assert "out: hung" in second
     assert any(line.split() == ["housing", "7", "42.0"] for line in lines)
+
+
+def test_each_model_has_a_line_with_what_its_hosts_take_together() -> None:
+    load = {"model": "mistral", "hosts": 3, "serving": 2, "room": 8, "calls": 5, "prefix_hit_share": 0.625}
+    idle = {"model": "qwen", "hosts": 1, "serving": 0, "room": 0, "calls": 0, "prefix_hit_share": None}
+    lines = [line.split() for line in drawn(HOST, models=(load, idle)).splitlines()]
+    assert ["mistral", "3", "2", "5", "8", "62%"] in lines
+    assert ["qwen", "1", "0", "0", "0"] in lines
 
 
 def test_without_hosts_it_says_so() -> None:
