@@ -38,7 +38,7 @@ def test_each_model_has_a_line_with_what_its_hosts_take_together() -> None:
     idle = {"model": "qwen", "hosts": 1, "serving": 0, "room": 0, "calls": 0, "prefix_hit_share": None}
     lines = [line.split() for line in drawn(HOST, models=(load, idle)).splitlines()]
     assert ["mistral", "3", "2", "5", "8", "62%"] in lines
-    assert ["qwen", "1", "0", "0", "0"] in lines
+    assert ["qwen", "1", "0", "0", "0", "-"] in lines
 
 
 def test_without_hosts_it_says_so() -> None:
