@@ -73,10 +73,9 @@ class Office:
         """The open task of a step, with what it shows, once the case is there."""
 
         def there(view: Json) -> bool:
-            return (view["step"], view["visit"]) == (step, visit)
+            return (view["step"], view["visit"]) == (step, visit) and bool(open_here(view))
 
-        view = await self.case_when(case, there)
-        (task,) = [each for each in view["tasks"] if each["status"] == "open" and each["step"] == step]
+        (task,) = open_here(await self.case_when(case, there))
         return await self.get("clerk", f"/v1/tasks/{task['id']}")
 
     async def act(self, user: str, task: Json, verb: str, *, key: str = "", **given: Any) -> httpx.Response:
@@ -90,6 +89,11 @@ class Office:
 
     async def closed(self, case: str) -> Json:
         return await self.case_when(case, lambda view: view["status"] == "closed")
+
+
+def open_here(view: Json) -> list[Json]:
+    """The tasks that wait for somebody at the case's step: none once it is answered, until the case has gone on."""
+    return [task for task in view["tasks"] if task["status"] == "open" and task["step"] == view["step"]]
 
 
 def opening(reference: str, application: Json) -> Json:

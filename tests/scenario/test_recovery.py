@@ -23,7 +23,7 @@ from tests.faults.checker import check
 from tests.faults.evidence import Evidence, Sent
 from tests.scenario.by_hand import diwan, supply
 from tests.scenario.conftest import an_office
-from tests.scenario.office import EXAMPLE, SOURCE, Json, Office, follow_up
+from tests.scenario.office import EXAMPLE, SOURCE, Json, Office, follow_up, open_here
 from tests.support.histories import reset_to_start
 
 REFUSED, PIECES = EXAMPLE / "03-french-permit-too-old", EXAMPLE / "02-french-promise-missing"
@@ -96,8 +96,8 @@ class Cases:
         while True:
 
             def asks(view: Json, left: tuple[str, int] | None = seen) -> bool:
-                here = (view["step"], view["visit"])
-                return view["status"] == "closed" or (view["kind"] in ("task", "wait") and here != left)
+                waits = view["kind"] == "wait" or open_here(view)
+                return view["status"] == "closed" or bool(waits and (view["step"], view["visit"]) != left)
 
             view = await self.office.case_when(case, asks)
             if view["status"] == "closed":
