@@ -184,7 +184,7 @@ def attempts(office: Office, case: str) -> list[Json]:
     """Every attempt of every model call of a case, in the order in which they were sent."""
     with psycopg.connect(office.stack.database_url("postgres")) as connection:
         rows = connection.cursor(row_factory=dict_row).execute(
-            "select call, attempt, status, reason, host, used, started_at, ended_at from model_call "
+            "select run_id, call, attempt, status, reason, host, used, started_at, ended_at from model_call "
             "where case_id = %s order by call, attempt",
             [case],
         )
