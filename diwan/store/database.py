@@ -23,6 +23,14 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",
 }
 
+# A server that is cut off sends nothing, not even an end: the kernel asks after it, and gives the line up in a minute.
+_SIGNS_OF_LIFE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
 # What a second try may cure: the server went away, shut down, or chose us as a deadlock's victim.
 _PASSING = (
     psycopg.errors.LockNotAvailable,
@@ -77,7 +85,7 @@ class Database:
             hide_parameters=True,
             # Without it an INSERT's row count is -1, and ON CONFLICT DO NOTHING cannot be told from a row.
             execution_options={"preserve_rowcount": True},
-            connect_args={"options": options, "application_name": role, "connect_timeout": 10},
+            connect_args={"options": options, "application_name": role, "connect_timeout": 10, **_SIGNS_OF_LIFE},
         )
 
         @event.listens_for(engine.sync_engine, "connect")

@@ -51,6 +51,8 @@ class CommandFailed(Exception):
 # uvloop (0.23, by libuv's uv_poll) tells nobody of a socket that was reset, as is that of a server process that was
 # killed: whoever waits would wait for ever. So it is looked at by the clock too, which costs one that is well nothing.
 _LOOK_EVERY_S = 0.5
+# Nothing of an answer in so long: the server is cut off, for it ends each statement by itself sooner (database.py).
+_SILENT_S = 45.0
 
 _Key = tuple[bytes, tuple[int, ...]]  # the SQL, and the types (oids) of its values
 
@@ -121,11 +123,18 @@ class Line:
         socket = pg.socket
         stirred = asyncio.Event()
         results: list[Any] = []
+        heard = loop.time()
 
         def look() -> None:
             nonlocal looking
             looking = loop.call_later(_LOOK_EVERY_S, look)
             stirred.set()
+
+        async def stir() -> None:
+            await stirred.wait()
+            stirred.clear()
+            if loop.time() - heard > _SILENT_S:
+                raise psycopg.OperationalError("The server is silent.")
 
         looking = loop.call_later(_LOOK_EVERY_S, look)
         loop.add_reader(socket, stirred.set)
@@ -133,8 +142,7 @@ class Line:
             while pg.flush():
                 # It may have to read before it can write on.
                 loop.add_writer(socket, stirred.set)
-                await stirred.wait()
-                stirred.clear()
+                await stir()
                 loop.remove_writer(socket)
                 pg.consume_input()
             while True:
@@ -145,8 +153,8 @@ class Line:
                     if result.status == pq.ExecStatus.PIPELINE_SYNC:
                         return results
                     results.append(result)
-                await stirred.wait()
-                stirred.clear()
+                    heard = loop.time()
+                await stir()
                 pg.consume_input()
         finally:
             looking.cancel()

@@ -1,4 +1,4 @@
-"""A connection that is reset under a message, as that of a server process that is killed: an error at once, no wait.
+"""A connection that is reset under a message, as that of a server process that is killed, or falls silent: an error.
 
 On uvloop, which the service runs on and which tells nobody of it.
 """
@@ -19,8 +19,10 @@ import pytest
 import uvloop
 
 from diwan.domain.errors import Unavailable
+from diwan.store import exchange
 from diwan.store.connection import Statement
 from diwan.store.database import Database
+from tests.support.cable import cable
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
 
@@ -40,15 +42,19 @@ class Between:
     async def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection(*self._server)
         answers = asyncio.ensure_future(_pass_on(from_server, writer))
-        while some := await reader.read(1 << 16):
-            to_server.write(some)
-            if self.doomed:
-                self.doomed = False
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                writer.transport.abort()
-                break
-        to_server.close()
-        await answers
+        try:
+            while some := await reader.read(1 << 16):
+                to_server.write(some)
+                if self.doomed:
+                    self.doomed = False
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                    writer.transport.abort()
+                    break
+            to_server.close()
+            await answers
+        finally:
+            for each in (to_server, writer):
+                each.transport.abort()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -105,3 +111,43 @@ async def lose(through: str, relay: Between) -> None:
 def test_a_connection_that_is_reset_is_an_error_and_not_a_wait(database: TestDatabase) -> None:
     with between(database.url(ROLE)) as (relay, through):
         uvloop.run(lose(through, relay))
+
+
+async def go_silent(url: str) -> None:
+    """What is asked of a server that is cut off fails in time; its commit never came. Then all is as before."""
+    port = urlsplit(url).port
+    assert port is not None
+    async with cable(port) as line:
+        db = Database.connect(url.replace(f":{port}/", f":{line.port}/"), role=ROLE, pool_size=1)
+        async with db.transaction(TENANT) as conn:
+            assert await _SLEEP.row(conn, {"seconds": 0.0}) is not None
+        line.cut()
+        with pytest.raises(Unavailable):
+            async with asyncio.timeout(20), db.transaction(TENANT) as conn:
+                await _SLEEP.row(conn, {"seconds": 0.0})
+        line.mend()
+        async with asyncio.timeout(20), db.transaction(TENANT) as conn:
+            assert await _SLEEP.row(conn, {"seconds": 0.0}) is not None
+        await db.dispose()
+
+
+def test_a_server_that_falls_silent_is_an_error_and_not_a_wait(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_SILENT_S", 1.0)
+    uvloop.run(go_silent(database.url(ROLE)))
+
+
+async def take_long(url: str) -> None:
+    db = Database.connect(url, role=ROLE, pool_size=1)
+    async with db.transaction(TENANT) as conn:
+        for _ in range(4):  # each is heard of
+            await _SLEEP.row(conn, {"seconds": 0.5})
+    await db.dispose()
+
+
+def test_a_transaction_that_takes_long_is_none_that_is_silent(
+    database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_SILENT_S", 1.5)
+    uvloop.run(take_long(database.url(ROLE)))
