@@ -82,7 +82,11 @@ class ModelActivities:
     async def call_model(self, given: ModelCall) -> Turn:
         """One call, or the answer it has already. Engine faults are raised; what an engine says is a `Turn`."""
         async with heartbeats():
-            return await self._call(given)
+            try:
+                return await self._call(given)
+            except Unavailable as error:
+                self.health.missed(error)
+                raise
 
     async def _call(self, given: ModelCall) -> Turn:
         spec = spec_of(given.spec)
@@ -149,7 +153,8 @@ class ModelActivities:
     async def _ask(self, request: bytes) -> _Answer:
         with engine_call(self._model.name) as call:
             try:
-                answer = await self._engine.chat(request, traceparent=spans.traceparent())
+                asking = self._engine.chat(request, traceparent=spans.traceparent())
+                answer = await self.health.calls.ask(asking)
             except EngineJunk as junk:
                 if of_engine(junk):
                     raise

@@ -146,6 +146,11 @@ class Settings(BaseSettings):
         default=None, description="File that the log of the vLLM started here is appended to; else standard error."
     )
     engine_key: SecretStr | None = Field(default=None, description="Bearer token that the engine wants, if any.")
+    engine_ca: Path | None = Field(
+        default=None,
+        description="PEM file of the authority of the certificate at an https DIWAN_ENGINE_URL, the ministry's own; no "
+        "other is trusted then. Else those that the system trusts.",
+    )
     engine_model: str = Field(default="", description="Model that this pool worker's engine serves, as registered.")
     engine_room: int = Field(default=4, ge=1, le=512, description="Calls that the engine takes at once.")
     pool_host: str = Field(

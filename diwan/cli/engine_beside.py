@@ -38,11 +38,17 @@ async def engine_beside(
 async def _attached(settings: Settings, known: Registry) -> AsyncGenerator[EngineClient]:
     from diwan.pool.engine import EngineClient
     from diwan.pool.perimeter import way_to
+    from diwan.pool.wire import trusting
 
     address = settings.text("engine_url")
     way = await way_to(address, inside=known.perimeter, outside=known.outside)
     async with EngineClient(
-        address, seconds=settings.engine_timeout_s, room=settings.engine_room, api_key=_key(settings), way=way
+        address,
+        seconds=settings.engine_timeout_s,
+        room=settings.engine_room,
+        api_key=_key(settings),
+        way=way,
+        trusted=trusting(settings.engine_ca),
     ) as client:
         yield client
 

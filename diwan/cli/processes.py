@@ -207,7 +207,7 @@ async def _pool(settings: Settings, wanted: str) -> None:
     from activities.model import ModelActivities
     from activities.observed import Observed
     from diwan.pool.gate import Gate
-    from diwan.pool.health import STARTING, Health
+    from diwan.pool.health import STARTING, Check, Health
     from diwan.pool.host import name_of_host
     from diwan.pool_signs import Signs
     from diwan.relay import run_forever
@@ -218,20 +218,17 @@ async def _pool(settings: Settings, wanted: str) -> None:
     model = known.model(wanted or settings.text("engine_model"))
     db, ring, link = database(settings, "pool"), keyring(settings), TemporalLink(settings)
     metrics.ENGINE_RUNNING.set(0, model.name)
+    parts: dict[str, Check] = {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready}
     async with (
         running.stop_signal() as stop,
-        running.health(
-            settings.health_host,
-            settings.health_port,
-            {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready},
-        ),
+        running.health(settings.health_host, settings.health_port, parts),
         engine_beside(settings, known, model, stop) as beside,
     ):
         client = await running.patiently("temporal", link.connect, stop)
         if client is not None:
             await fairness.demand(settings, client, stop)
             host, gate = name_of_host(settings.pool_host), Gate(settings.engine_room)
-            health = Health(beside, model.name, gate, most=settings.engine_room)
+            health = Health(beside, model.name, gate, most=settings.engine_room, registered=model.engine, parts=parts)
             health.take_out(STARTING)
             calls = ModelActivities(db, ring, beside, model, clock, host=host, health=health)
             seen = [Observed(CaseTraces(db))]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from ssl import SSLContext
 from types import TracebackType
 from typing import Self
 
@@ -17,10 +18,10 @@ from agents import strict_json
 from agents.parse import BODY_LIMIT
 from agents.usage import Usage, usage_of
 from diwan.domain.errors import DiwanError, Unavailable
-from diwan.pool.errors import EngineBusy, EngineJunk, EngineRejected
+from diwan.pool.errors import EngineBusy, EngineJunk, EngineRejected, EngineUntrusted
 from diwan.pool.load import EngineLoad, load_of
 from diwan.pool.perimeter import INSIDE, Way
-from diwan.pool.wire import HttpWire, Wire, WireFailed
+from diwan.pool.wire import HttpWire, Wire, WireFailed, WireUntrusted
 
 _MAX_SMALL_BYTES = 256 * 1024
 _MAX_METRICS_BYTES = 4 * 1024 * 1024
@@ -63,6 +64,7 @@ def wire_request(request: dict[str, JsonValue], *, cache_salt: str, request_id: 
 
 class EngineClient:
     """`base_url` has no path, and is inside the perimeter unless `way` leads out; `room` bounds the calls in flight.
+    `trusted` judges its certificate, where it has one.
 
     Use as an async context manager, or `aclose` it. `wire` stands in for the network in tests.
     """
@@ -76,13 +78,14 @@ class EngineClient:
         api_key: str = "",
         max_bytes: int = BODY_LIMIT,
         way: Way = INSIDE,
+        trusted: SSLContext | None = None,
         wire: Wire | None = None,
     ) -> None:
         self._headers = {"accept-encoding": "identity"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
         self.outside = way.outside
-        self._wire = wire or HttpWire(base_url, connections=room + 2, way=way)
+        self._wire = wire or HttpWire(base_url, connections=room + 2, way=way, trusted=trusted)
         self._seconds = seconds
         self._max_bytes = max_bytes
         self._room = asyncio.Semaphore(room)
@@ -102,8 +105,8 @@ class EngineClient:
         """Send the bytes of `wire_request`, give back the bytes of the answer.
 
         Raises `EngineBusy` (503, 429), `Unavailable` (no connection, a broken one, 5xx, no answer in time),
-        `EngineRejected` (other 4xx, redirects), `EngineJunk` (not JSON; endless: past the size limit, or still
-        dribbling at the time limit).
+        `EngineRejected` (other 4xx, redirects), `EngineUntrusted` (no TLS, or another's certificate), `EngineJunk`
+        (not JSON; endless: past the size limit, or still dribbling at the time limit).
         """
         headers = {"content-type": "application/json"}
         if traceparent:
@@ -143,13 +146,17 @@ class EngineClient:
             fingerprint=_text(said, "system_fingerprint"),
         )
 
+    async def check(self) -> None:
+        """Returns where /health answers 200 within five seconds. Raises as `chat` does."""
+        await self._ok("/health")
+
     async def healthy(self) -> bool:
-        """True where /health answers 200 within five seconds. Never raises."""
+        """Whether `check` returns. Never raises."""
         try:
-            status, _ = await self._small("/health")
-        except (Unavailable, EngineJunk):
+            await self.check()
+        except DiwanError:
             return False
-        return status == 200
+        return True
 
     async def info(self) -> EngineInfo:
         """Version and models. Raises as `chat` does."""
@@ -211,8 +218,19 @@ class EngineClient:
                 message = "The engine's answer did not end in time."
                 raise EngineJunk("engine.too_slow", message, body=bytes(received), endless=True) from None
             raise Unavailable("engine.timed_out", "The engine did not answer in time.", "Look at its load.") from None
+        except WireUntrusted as untrusted:
+            raise EngineUntrusted(f"engine.{untrusted.why}", *_UNTRUSTED[untrusted.why]) from None
         except WireFailed:
             raise Unavailable("engine.unreachable", "The engine cannot be reached.", "Check that it runs.") from None
+
+
+_UNTRUSTED = {
+    "certificate_expired": ("The engine's certificate has run out, or is not valid yet.", "Renew it; check clocks."),
+    "certificate_other_name": ("The engine's certificate is for another name.", "Check DIWAN_ENGINE_URL."),
+    "certificate_unknown_authority": ("Nobody that we trust issued the engine's certificate.", "Set DIWAN_ENGINE_CA."),
+    "certificate_refused": ("The engine's certificate is not accepted.", "Look at it."),
+    "no_tls": ("What is at the engine's https address does not speak TLS as we do.", "Check DIWAN_ENGINE_URL."),
+}
 
 
 def _failure(status: int, body: bytes) -> EngineBusy | EngineRejected | Unavailable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diwan.domain.errors import Final, Retry
+from diwan.domain.errors import Final, NeedsPerson, Retry
 
 
 class EngineBusy(Retry):
@@ -11,6 +11,14 @@ class EngineBusy(Retry):
 
 class EngineRejected(Final):
     """The engine will never take this request (4xx). Codes: engine.context_exceeded, engine.unknown_model, …"""
+
+
+class EngineUntrusted(NeedsPerson):
+    """What answers at the engine's address cannot show that it is the engine: an operator has to look at it.
+
+    Codes: engine.certificate_expired, engine.certificate_other_name, engine.certificate_unknown_authority,
+    engine.certificate_refused, engine.no_tls.
+    """
 
 
 class EngineJunk(Final):

@@ -2,7 +2,8 @@
 
 Out: the gate is closed before a fault of the engine is raised, or a dead engine behind a live poller swallows the
 queue; what waits goes to other hosts. A probe, that ends in one real token, lets it in again, with back-off: an engine
-that answers probes and fails calls is asked ever less often.
+that answers probes and fails calls is asked ever less often. A host that is cut off from the service (Postgres, vault,
+Temporal) is out like one whose engine is dead: it could do nothing with a call but lose it.
 """
 
 from __future__ import annotations
@@ -10,21 +11,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from diwan import metrics
 from diwan.domain.errors import DiwanError, Unavailable
 from diwan.pool.engine import EngineClient
-from diwan.pool.errors import EngineBusy
+from diwan.pool.errors import EngineBusy, EngineUntrusted
 from diwan.pool.gate import Gate
+from diwan.pool.in_flight import GIVEN_UP, InFlight
 from diwan.pool.load import EngineLoad
 
 log = structlog.get_logger()
 
+Check = Callable[[], Awaitable[None]]
+
 _LOOK_S = 2.0
 _MODELS_EVERY = 15  # looks
+_PARTS_EVERY = 3  # looks
+_PART_S = 5.0
+_PARTS_MISSED = 2  # in a row: a part that is only slow is asked for no less
 _PROBE_S = 30.0
 _SLOW_S = 10.0
 _STALLED_S = 60.0
@@ -34,6 +41,8 @@ _LOOKS_TO_LOWER, _LOOKS_TO_RAISE = 2, 3
 _KV_FULL = 0.9
 
 STARTING = "starting"
+# By what a call fails with. `database.busy` is no sign: all connections are in use.
+_OF_PARTS = {"database": ("database.unavailable",), "vault": ("vault.",)}
 _REASONS = {
     "engine.unreachable": "unreachable",
     "engine.timed_out": "hung",
@@ -46,9 +55,17 @@ _REASONS = {
     "engine.unknown_model": "wrong_model",
     "engine.wrong_model": "wrong_model",
     "engine.credential_refused": "refused",
+    "engine.certificate_expired": "certificate_expired",
+    "engine.certificate_other_name": "certificate_other_name",
+    "engine.certificate_unknown_authority": "certificate_unknown_authority",
+    "engine.certificate_refused": "certificate_refused",
+    "engine.no_tls": "no_tls",
+    GIVEN_UP: "hung",
 }
 # What a model says may make these: the same on every host.
 _OF_MODELS = ("engine.odd_json", "engine.too_long", "engine.too_slow")
+# Of a probe after a fault: whoever still waits for this engine waits in vain.
+_DEAD = ("unreachable", "hung")
 
 
 def of_engine(error: DiwanError) -> bool:
@@ -58,19 +75,34 @@ def of_engine(error: DiwanError) -> bool:
 
 class Health:
     """`out` is empty while the engine serves, else why not: starting, unreachable, failed, hung, slow, junk, busy,
-    wrong_model, refused. `most` is the room that operators gave it; `clock` counts seconds."""
+    wrong_model, wrong_version, refused, certificate_…, no_tls, or the part of the service that is away: no_database,
+    no_vault, no_temporal (`parts` by name: each raises, or takes long, where it is).
+
+    `most` is the room that operators gave it; `registered` the engine and version of the model's entry, as in `vllm
+    0.32.0`; `calls` are those that it has; `clock` counts seconds."""
 
     def __init__(
-        self, engine: EngineClient, model: str, gate: Gate, *, most: int, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: EngineClient,
+        model: str,
+        gate: Gate,
+        *,
+        most: int,
+        registered: str = "",
+        parts: Mapping[str, Check] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._model = model
         self._gate = gate
         self._most = most
+        self._registered = registered
+        self._parts = parts or {}
         self._clock = clock
+        self.calls = InFlight()
         self._woken = asyncio.Event()
         self._faults = 0  # in a row, with no call answered between them
-        self._waits = self._full = self._looks = 0
+        self._waits = self._full = self._looks = self._missed = 0
         self._moved = (0, clock())  # tokens, and when they changed last
         self.out = ""
         self.version = ""
@@ -87,8 +119,16 @@ class Health:
         """A call was answered as one should be."""
         self._faults = 0
 
+    def missed(self, error: DiwanError) -> None:
+        """A call could not be done for want of a part of the service; told before the error is raised."""
+        part = next((part for part, codes in _OF_PARTS.items() if error.code.startswith(codes)), "")
+        if part in self._parts:
+            self.take_out(f"no_{part}")
+
     def fault(self, error: DiwanError) -> None:
         """A call failed by the engine's fault; told before the error is raised."""
+        if error.code == GIVEN_UP:
+            return  # it was the watch that said so
         if isinstance(error, EngineBusy) and self._gate.used > 1:
             # It takes what it had before this call.
             self._set_room(min(self._gate.room, self._gate.used - 1))
@@ -132,6 +172,8 @@ class Health:
         if reason:
             self._faults += 1
             self._say(reason)
+            if reason in _DEAD and (lost := self.calls.give_up()):
+                log.warning("engine.calls_given_up", model=self._model, calls=lost)
             return False
         self.admit()
         return True
@@ -139,7 +181,7 @@ class Health:
     def admit(self) -> None:
         """Let it in, whatever it is."""
         self._moved = (self.load.tokens, self._clock())
-        self._waits = self._full = 0
+        self._waits = self._full = self._missed = 0
         self._say("")
         self._gate.open()
         log.info("engine.admitted", model=self._model, version=self.version)
@@ -147,9 +189,15 @@ class Health:
     async def look(self) -> None:
         """One look at an engine that serves: whether it is well, and whether its room is right."""
         self._looks += 1
-        if not await self._engine.healthy():
-            self.take_out("unreachable")
+        if reason := await self._unwell():
+            self.take_out(reason)
             return
+        if self._looks % _PARTS_EVERY == 0:
+            reason = await self._cut_off()
+            self._missed = self._missed + 1 if reason else 0
+            if self._missed >= _PARTS_MISSED:
+                self.take_out(reason)
+                return
         if self._looks % _MODELS_EVERY == 0 and (reason := await self._serves_its_model()):
             self.take_out(reason)
             return
@@ -163,9 +211,11 @@ class Health:
 
     async def _probe(self) -> str:
         """Why the engine is not to be asked; empty where it is."""
+        if reason := await self._cut_off():
+            return reason
         began = self._clock()
-        if not await self._engine.healthy():
-            return "unreachable"
+        if reason := await self._unwell():
+            return reason
         if reason := await self._serves_its_model():
             return reason
         try:
@@ -174,13 +224,35 @@ class Health:
             return _REASONS.get(error.code, "failed")
         return "slow" if self._clock() - began > _SLOW_S else ""
 
+    async def _cut_off(self) -> str:
+        """Which part of the service does not answer; empty where all do."""
+        for name, check in self._parts.items():
+            try:
+                async with asyncio.timeout(_PART_S):
+                    await check()
+            except Exception as error:  # whatever is wrong with it: it cannot be used now
+                log.warning("host.part_away", part=name, error=type(error).__name__)
+                return f"no_{name}"
+        return ""
+
+    async def _unwell(self) -> str:
+        try:
+            await self._engine.check()
+        except EngineUntrusted as error:
+            return _REASONS[error.code]
+        except DiwanError:
+            return "unreachable"
+        return ""
+
     async def _serves_its_model(self) -> str:
         try:
             said = await self._engine.info()
         except DiwanError as error:
             return _REASONS.get(error.code, "failed")
         self.version = said.version
-        return "" if self._model in said.models else "wrong_model"
+        if self._model not in said.models:
+            return "wrong_model"
+        return "wrong_version" if _other_version(self._registered, said.version) else ""
 
     def _stalled(self, load: EngineLoad) -> bool:
         """Calls run, and for long no token was read or made: a device that is lost leaves /health as it was."""
@@ -215,3 +287,9 @@ class Health:
         if self._faults <= 1:
             return 0.0
         return min(_LONGEST_REST_S, _FIRST_REST_S * 2.0 ** min(self._faults - 2, 16))
+
+
+def _other_version(registered: str, said: str) -> bool:
+    """Whether a vLLM says another version; a build's suffix (`+cpu`) counts only where one is registered."""
+    name, _, version = registered.partition(" ")
+    return name == "vllm" and bool(version) and said not in ("", version) and said.partition("+")[0] != version

@@ -41,19 +41,24 @@ class Scripted(httpx.AsyncBaseTransport):
         self.running = self.waiting = self.tokens = 0
         self.kv = 0.1
         self.models = [MODEL]
+        self.version = "0.32.0"
         self.gone = False
+        self.never = asyncio.Event()
+        self.holds = False
         self.metrics = True
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if self.gone:
             raise httpx.ConnectError("gone")
         path = request.url.path
+        if self.holds and path == "/v1/chat/completions":
+            await self.never.wait()
         if path == "/metrics":
             said = LOAD.format(running=self.running, waiting=self.waiting, kv=self.kv, tokens=self.tokens).encode()
             return httpx.Response(200 if self.metrics else 404, stream=httpx.ByteStream(said))
         said = {
             "/health": {},
-            "/version": {"version": "0.32.0"},
+            "/version": {"version": self.version},
             "/v1/models": {"data": [{"id": model} for model in self.models]},
             "/v1/chat/completions": {"choices": [{}], "model": MODEL},
         }[path]
@@ -79,6 +84,14 @@ class Watched:
             self.permits.append(permit)
         while len(self.permits) > number:
             self.gate.release_slot(cast("Any", _With(self.permits.pop())))
+
+    async def waiting_call(self) -> asyncio.Task[Any]:
+        """A call that the engine has, and does not answer."""
+        self.engine.holds = True
+        call = asyncio.create_task(self.health.calls.ask(self.client.chat(b"{}")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return call
 
     async def look(self, times: int) -> None:
         for _ in range(times):
@@ -223,6 +236,106 @@ async def test_calls_that_run_while_no_token_is_made_are_a_hung_engine(host: Wat
     for host.now in range(300, 420, 30):
         await host.look(1)
     assert host.health.out == "hung"
+
+
+@pytest.mark.parametrize(
+    ("registered", "said", "out"),
+    [
+        ("vllm 0.32.0", "0.32.0", ""),
+        ("vllm 0.32.0", "0.32.0+cpu", ""),  # a build of it
+        ("vllm 0.32.0+cpu", "0.32.0", "wrong_version"),
+        ("vllm 0.32.0", "0.33.0", "wrong_version"),
+        ("vllm 0.32.0", "", ""),  # it does not say
+        ("vllm", "0.33.0", ""),  # nothing is registered
+        ("rules of a demonstration", "0.33.0", ""),
+    ],
+)
+async def test_a_vllm_of_another_version_than_registered_is_not_asked(
+    host: Watched, registered: str, said: str, out: str
+) -> None:
+    """What it answers would be on record as the registered one's, and may differ."""
+    host.engine.version = said
+    health = Health(host.client, MODEL, host.gate, most=4, registered=registered)
+    health.take_out(watch.STARTING)
+    assert await health.try_again() is not bool(out)
+    assert (health.out, host.gate.is_open) == (out, not out)
+
+
+async def test_calls_of_an_engine_that_is_known_to_be_dead_are_given_up(host: Watched) -> None:
+    """One look that it does not answer is no proof, for calls that run may be well; the probe after it is."""
+    call = await host.waiting_call()
+    host.engine.gone = True
+    await host.look(1)
+    assert not call.done()
+    assert not await host.health.try_again()
+    with pytest.raises(Unavailable) as raised:
+        await call
+    assert raised.value.code == "engine.given_up"
+    assert watch.of_engine(raised.value)
+    host.engine.gone = host.engine.holds = False
+    assert await host.health.try_again()
+    host.health.fault(raised.value)  # told late: the engine is well again
+    assert host.gate.is_open
+
+
+async def test_calls_of_an_engine_that_fails_a_probe_by_another_fault_go_on(host: Watched) -> None:
+    call = await host.waiting_call()
+    host.engine.models = ["another"]
+    host.health.fault(FAILED)
+    assert not await host.health.try_again()
+    assert not call.done()
+    host.engine.never.set()
+    await call
+
+
+async def test_a_call_that_is_cancelled_leaves_nothing_behind(host: Watched) -> None:
+    call = await host.waiting_call()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert host.health.calls.give_up() == 0
+
+
+async def test_a_host_that_is_cut_off_from_a_part_of_the_service_is_out_until_it_is_back(host: Watched) -> None:
+    away: set[str] = set()
+    health = Health(host.client, MODEL, host.gate, most=4, parts={name: _part(name, away) for name in ("a", "b")})
+    away.add("b")
+    for _ in range(5):
+        await health.look()
+    assert health.out == ""  # once is none: it may only be slow
+    await health.look()
+    assert (health.out, host.gate.is_open) == ("no_b", False)
+    assert not await health.try_again()
+    away.clear()
+    assert await health.try_again()
+    for _ in range(12):
+        await health.look()
+    assert health.out == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "out"),
+    [
+        ("database.unavailable", "no_database"),
+        ("vault.not_answering", "no_vault"),
+        ("database.busy", ""),  # all connections are in use
+        ("engine.out", ""),
+    ],
+)
+async def test_a_call_that_misses_a_part_of_the_service_closes_the_gate(host: Watched, code: str, out: str) -> None:
+    """Each call that this host took would be lost at once: it would swallow the queue."""
+    parts = {name: _part(name, set()) for name in ("database", "vault")}
+    health = Health(host.client, MODEL, host.gate, most=4, parts=parts)
+    health.missed(Unavailable(code, "x"))
+    assert (health.out, host.gate.is_open) == (out, not out)
+
+
+def _part(name: str, away: set[str]) -> watch.Check:
+    async def check() -> None:
+        if name in away:
+            raise OSError("away")
+
+    return check
 
 
 async def test_an_idle_engine_makes_no_token_and_is_well(host: Watched) -> None:
