@@ -25,6 +25,7 @@ from agents.spec import AgentSpec
 from diwan.domain.actor import agent
 from diwan.domain.errors import DiwanError, Final, Unavailable
 from diwan.domain.ports import Cipher, Keyring
+from diwan.domain.rerun import Known
 from diwan.ledger.entry import EntryModel
 from diwan.pool.engine import EngineClient, wire_request
 from diwan.pool.errors import EngineJunk, EngineRejected
@@ -55,7 +56,10 @@ class _Answer:
 
 
 class ModelActivities:
-    """`db` connects as diwan_pool; `engine` serves `model` beside this worker, on `host`; `health` watches it."""
+    """`db` connects as diwan_pool; `engine` serves `model` beside this worker, on `host`; `health` watches it.
+
+    `batch_invariant`: whether the engine runs in that mode.
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class ModelActivities:
         *,
         host: str,
         health: Health,
+        batch_invariant: Known = Known.UNKNOWN,
     ) -> None:
         self._db = db
         self._keyring = keyring
@@ -74,6 +79,7 @@ class ModelActivities:
         self._model = model
         self._clock = clock
         self._host = host
+        self._batch_invariant = batch_invariant
         self.health = health
         self._salts: dict[str, str] = {}
         self._transcripts = Transcripts()
@@ -241,6 +247,10 @@ class ModelActivities:
                         "used": stored.used,
                         "host": self._host,
                         **usage,
+                        # For whoever sends it again, years later (docs/adr/0021).
+                        "tokenizer_digest": self._model.tokenizer_digest or "",
+                        "engine_version": self.health.version,
+                        "batch_invariant": self._batch_invariant.value,
                     },
                 )
         if given.final:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diwan.store.connection import Connection
-from diwan.store.pool_hosts import SERVING, hosts
-
-# A host gives a sign of life every few seconds; one that has given none for so long serves nobody.
-_LIVE_S = 30.0
+from diwan.store.pool_hosts import LIVE_S, SERVING, hosts
 
 
 async def with_a_host(conn: Connection, listed: Sequence[str]) -> str:
@@ -17,6 +14,6 @@ async def with_a_host(conn: Connection, listed: Sequence[str]) -> str:
     The first of all where none has: a host may come while the run waits. Empty where none is listed.
     """
     if len(listed) > 1:
-        there = {host.model for host in await hosts(conn, seen_within_s=_LIVE_S) if host.state == SERVING}
+        there = {host.model for host in await hosts(conn, seen_within_s=LIVE_S) if host.state == SERVING}
         listed = [*(model for model in listed if model in there), *listed]
     return next(iter(listed), "")

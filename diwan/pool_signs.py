@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from diwan.domain.rerun import Known
 from diwan.pool.gate import Gate
 from diwan.pool.health import Health
+from diwan.pool.registry import Model
 from diwan.store.database import Database
 from diwan.store.pool_hosts import ENDED, OUT, SERVING, HostSigns, give_sign
 
 
 class Signs:
-    """`db` connects as diwan_pool; `most` is the room that operators gave the engine."""
+    """`db` connects as diwan_pool; `most` is the room that operators gave the engine, `batch_invariant` whether it runs
+    in that mode."""
 
-    def __init__(self, db: Database, host: str, model: str, gate: Gate, health: Health, *, most: int) -> None:
+    def __init__(
+        self, db: Database, host: str, model: Model, gate: Gate, health: Health, *, most: int, batch_invariant: Known
+    ) -> None:
         self._db = db
         self._host = host
         self._model = model
         self._gate = gate
         self._health = health
         self._most = most
+        self._batch_invariant = batch_invariant
 
     async def pass_once(self) -> int:
         """One sign; 0: there is no more to do now."""
@@ -32,7 +38,7 @@ class Signs:
         load = self._health.load
         signs = HostSigns(
             host=self._host,
-            model=self._model,
+            model=self._model.name,
             version=self._health.version,
             state=state,
             reason=reason,
@@ -44,6 +50,9 @@ class Signs:
             kv_used=load.kv_used,
             prefix_queries=load.prefix_queries,
             prefix_hits=load.prefix_hits,
+            weights_digest=self._model.weights_digest,
+            tokenizer_digest=self._model.tokenizer_digest or "",
+            batch_invariant=self._batch_invariant.value,
         )
         async with self._db.transaction(None) as conn:
             await give_sign(conn, signs)

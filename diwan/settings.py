@@ -139,6 +139,12 @@ class Settings(BaseSettings):
         description="More options for the vLLM started here, of this host alone, as in a shell: "
         "--gpu-memory-utilization 0.9. What concerns the model stands in the registry.",
     )
+    engine_batch_invariant: bool | None = Field(
+        default=None,
+        description="Whether the engine runs in batch-invariant mode, for `diwan case rerun`: slower, and what it "
+        "answers does not hang on what else it answers meanwhile. The vLLM started here is started so; of a server at "
+        "DIWAN_ENGINE_URL it is your word, and unknown where it is not set.",
+    )
     engine_start_s: int = Field(
         default=1_800, ge=10, le=86_400, description="Seconds until the vLLM started here has to serve."
     )

@@ -26,8 +26,9 @@ from diwan.temporal import CASE_QUEUE, host_queue, model_queue
 from diwan.versions import deployment
 from workflows.agent_run import AgentRunWorkflow
 from workflows.case import CaseWorkflow
+from workflows.rerun import RerunWorkflow
 
-WORKFLOWS = (CaseWorkflow, AgentRunWorkflow)
+WORKFLOWS = (CaseWorkflow, AgentRunWorkflow, RerunWorkflow)
 
 # Imported once, outside the sandbox: pure by the import contract, or (cel) unable to load inside it.
 # `workflows.calls` is names and types: built anew for every workflow, its models cost more than a step of an agent.
@@ -55,18 +56,21 @@ def case_worker(
     client: Client,
     casework: CaseActivities,
     runs: RunActivities,
-    *,
+    *others: object,
     cached_cases: int = 500,
     build: str = "",
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
-    """Polls the cases' queue; as that build of deployment `diwan` where one is given (versions.py)."""
+    """Polls the cases' queue; as that build of deployment `diwan` where one is given (versions.py).
+
+    `others` hold more activities of that queue.
+    """
     return Worker(
         client,
         task_queue=CASE_QUEUE,
         workflows=list(WORKFLOWS),
         interceptors=list(interceptors),
-        activities=activities_of(casework) + activities_of(runs),
+        activities=[method for holder in (casework, runs, *others) for method in activities_of(holder)],
         workflow_runner=workflow_runner(),
         max_cached_workflows=cached_cases,
         max_concurrent_workflow_tasks=_WORKFLOW_TASKS,
@@ -110,29 +114,31 @@ def pool_worker(
     client: Client,
     model: str,
     calls: ModelActivities,
-    *,
+    *others: object,
     host: str,
     gate: Gate,
     interceptors: Sequence[Interceptor] = (),
 ) -> PoolWorkers:
     """Polls a model's queue and this host's own, for calls whose prefix its engine holds, while `gate` has room.
 
-    Without a version: it runs activities only, and GPU hosts are upgraded apart from the rest.
+    `others` hold more activities of those queues. Without a version: it runs activities only, and GPU hosts are
+    upgraded apart from the rest.
     """
     shared = model_queue(model)
     return PoolWorkers(
-        [_pulls(client, queue, calls, gate, interceptors) for queue in (shared, host_queue(shared, host))], gate
+        [_pulls(client, queue, (calls, *others), gate, interceptors) for queue in (shared, host_queue(shared, host))],
+        gate,
     )
 
 
 def _pulls(
-    client: Client, queue: str, calls: ModelActivities, gate: Gate, interceptors: Sequence[Interceptor]
+    client: Client, queue: str, holders: Sequence[object], gate: Gate, interceptors: Sequence[Interceptor]
 ) -> Worker:
     fixed = FixedSizeSlotSupplier(1)  # of what this worker never runs
     return Worker(
         client,
         task_queue=queue,
-        activities=activities_of(calls),
+        activities=[method for holder in holders for method in activities_of(holder)],
         interceptors=list(interceptors),
         tuner=WorkerTuner.create_composite(
             workflow_supplier=fixed, activity_supplier=gate, local_activity_supplier=fixed, nexus_supplier=fixed

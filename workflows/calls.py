@@ -94,6 +94,28 @@ class RunEnd(StepRef):
     reason: str
 
 
+class RerunRef(CaseRef):
+    """A recorded model call that is to be sent again."""
+
+    rerun: str
+
+
+class RerunPlan(BaseModel):
+    """`outcome`: how it ended, or `asked`. `queues` are those of the hosts that may take it now, the best first; where
+    there is none `why` is the machine name of why not."""
+
+    outcome: str
+    queues: list[str] = []
+    why: str = ""
+    call_limit_s: int = 0
+
+
+class RerunEnd(RerunRef):
+    """`reason` is the machine name of why it was not run."""
+
+    reason: str
+
+
 @dataclass(frozen=True)
 class Call(Generic[In, Out]):
     name: str
@@ -110,6 +132,9 @@ BEGIN_RUN = Call("begin_run", StepRef, RunStart)
 CALL_MODEL = Call("call_model", ModelCall, Turn)
 CALL_TOOL = Call("call_tool", ToolCall, bool)
 END_RUN = Call("end_run", RunEnd, Plan)
+PLAN_RERUN = Call("plan_rerun", RerunRef, RerunPlan)
+RERUN_CALL = Call("rerun_call", RerunRef, str)
+END_RERUN = Call("end_rerun", RerunEnd, str)
 
 ALL_CALLS: tuple[Call[BaseModel, object], ...] = (
     LOAD_CASE,
@@ -121,6 +146,9 @@ ALL_CALLS: tuple[Call[BaseModel, object], ...] = (
     CALL_MODEL,
     CALL_TOOL,
     END_RUN,
+    PLAN_RERUN,
+    RERUN_CALL,
+    END_RERUN,
 )  # type: ignore[assignment]
 
 # Five times what lies between two signs of life.

@@ -1,4 +1,4 @@
-"""`diwan case`: find cases, read one with its story, save its letters."""
+"""`diwan case`: find cases, read one with its story, save its letters, send a model call of it again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from diwan.cli.credentials import AsOption, AsRole, connect
 from diwan.cli.following import read_case
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, say
+from diwan.cli.rerun import rerun
 from diwan.domain.errors import Final
 
 Json = dict[str, Any]
@@ -22,9 +23,10 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Ho
 
 
 def register(app: typer.Typer) -> None:
-    group = command_group("List cases, show one with its story, save its letters.")
+    group = command_group("List cases, show one with its story, save its letters, run a model call again.")
     group.command("list")(list_)
     group.command("show")(show)
+    group.command("rerun")(rerun)
     app.add_typer(group, name="case")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diwan.domain.errors import InvalidInput
+from diwan.domain.rerun import Known
 
 if TYPE_CHECKING:
     from diwan.pool.engine import EngineClient
@@ -107,7 +108,16 @@ def launch_of(settings: Settings, weights: Path) -> Launch:
         room=settings.engine_room,
         tensor_parallel=settings.engine_tensor_parallel,
         arguments=arguments,
+        batch_invariant=bool(settings.engine_batch_invariant),
     )
+
+
+def batch_invariant_of(settings: Settings) -> Known:
+    """Whether the engine runs in that mode: of one started here it is known, of another the operator says it."""
+    said = settings.engine_batch_invariant
+    if said is None:
+        return Known.NO if settings.engine_weights is not None else Known.UNKNOWN
+    return Known.YES if said else Known.NO
 
 
 def _key(settings: Settings) -> str:

@@ -20,6 +20,7 @@ _HOSTS = (
     Column("Waiting", "waiting", right=True),
     Column("Cache", "cache", right=True),
     Column("Prefix hits", "hits", right=True),
+    Column("Invariant", "batch_invariant"),
     Column("Seen", "seen", right=True),
 )
 _MODELS = (

@@ -17,7 +17,7 @@ import typer
 from diwan import metrics
 from diwan.cli import fairness, running, worker_version
 from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
-from diwan.cli.engine_beside import engine_beside
+from diwan.cli.engine_beside import batch_invariant_of, engine_beside
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
 from diwan.cli.pool_digest import digest
@@ -124,6 +124,7 @@ async def _worker(settings: Settings) -> None:
     from activities.observed import Observed
     from activities.registers import Registers
     from activities.reminders import Reminders
+    from activities.reruns import Reruns
     from activities.runs import RunActivities, RunSettings
     from diwan.documents.readers import Readers
     from diwan.documents.typeset import render_letter
@@ -159,11 +160,12 @@ async def _worker(settings: Settings) -> None:
             correspondence = Correspondence(db, ring, render_letter, clock)
             reminders = Reminders(db, ring, render_letter, clock, watch)
             casework = CaseActivities(db, ring, correspondence, reminders, clock, watch)
+            reruns = Reruns(db, ring, clock, call_limit_s=run_settings.call_limit_s)
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
             watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
             seen = [Observed(CaseTraces(db))]
             async with worker_version.of_this_worker(settings, client, stop) as build:
-                polling = case_worker(client, casework, runs, build=build, interceptors=seen)
+                polling = case_worker(client, casework, runs, reruns, build=build, interceptors=seen)
                 await asyncio.gather(run_until(polling, stop), watching)
     await ring.aclose()
     await db.dispose()
@@ -206,6 +208,7 @@ def serve_pool(
 async def _pool(settings: Settings, wanted: str) -> None:
     from activities.model import ModelActivities
     from activities.observed import Observed
+    from activities.rerun_call import RerunCalls
     from diwan.pool.gate import Gate
     from diwan.pool.health import STARTING, Check, Health
     from diwan.pool.host import name_of_host
@@ -230,10 +233,13 @@ async def _pool(settings: Settings, wanted: str) -> None:
             host, gate = name_of_host(settings.pool_host), Gate(settings.engine_room)
             health = Health(beside, model.name, gate, most=settings.engine_room, registered=model.engine, parts=parts)
             health.take_out(STARTING)
-            calls = ModelActivities(db, ring, beside, model, clock, host=host, health=health)
+            invariant = batch_invariant_of(settings)
+            of_host = (db, ring, beside, model, clock)
+            calls = ModelActivities(*of_host, host=host, health=health, batch_invariant=invariant)
+            again = RerunCalls(*of_host, host=host, health=health, batch_invariant=invariant)
             seen = [Observed(CaseTraces(db))]
-            polling = pool_worker(client, model.name, calls, host=host, gate=gate, interceptors=seen)
-            signs = Signs(db, host, model.name, gate, health, most=settings.engine_room)
+            polling = pool_worker(client, model.name, calls, again, host=host, gate=gate, interceptors=seen)
+            signs = Signs(db, host, model, gate, health, most=settings.engine_room, batch_invariant=invariant)
             told = run_forever("pool_host", signs.pass_once, stop, idle_s=_SIGN_S)
             await asyncio.gather(run_until(polling, stop), health.run(stop), told)
             with contextlib.suppress(DiwanError):
@@ -244,7 +250,7 @@ async def _pool(settings: Settings, wanted: str) -> None:
 
 # --- relay ----------------------------------------------------------------------------------------------------------
 
-_RING_IDLE_S, _DELIVER_IDLE_S, _SWEEP_EVERY_S, _UPLOADS_EVERY_S = 0.2, 1.0, 60.0, 60.0
+_RING_IDLE_S, _RERUNS_IDLE_S, _DELIVER_IDLE_S, _SWEEP_EVERY_S, _UPLOADS_EVERY_S = 0.2, 1.0, 1.0, 60.0, 60.0
 
 
 def relay() -> None:
@@ -262,6 +268,7 @@ async def _relay(settings: Settings) -> None:
     from diwan.housekeeping import Uploads
     from diwan.recovery import Sweeper
     from diwan.relay import Delivery, Doorbell, run_forever
+    from diwan.rerun_bell import RerunBell
 
     db, link = database(settings, "relay"), TemporalLink(settings)
     checks = {"database": lambda: ping(db), "temporal": link.ready}
@@ -285,6 +292,7 @@ async def _relay(settings: Settings) -> None:
             if client is not None:
                 await asyncio.gather(
                     run_forever("doorbell", Doorbell(db, client, clock).pass_once, stop, idle_s=_RING_IDLE_S),
+                    run_forever("reruns", RerunBell(db, client).pass_once, stop, idle_s=_RERUNS_IDLE_S),
                     run_forever("sweeper", Sweeper(db, client, clock).pass_once, stop, idle_s=_SWEEP_EVERY_S),
                 )
 

@@ -45,7 +45,8 @@ class Launch:
     """What of an engine is its host's: where vLLM and the weights lie, how many devices, how many calls at once.
 
     `key` is the bearer token that it will want: any user of the host can reach loopback. `arguments` are more of vLLM's
-    options, after the registry's.
+    options, after the registry's. `batch_invariant`: what it answers is not to hang on what else it answers meanwhile,
+    where the device can do that.
     """
 
     program: str
@@ -55,6 +56,7 @@ class Launch:
     room: int
     tensor_parallel: int = 1
     arguments: EngineArguments = ()
+    batch_invariant: bool = False
 
 
 def arguments_of(model: Model, host: Launch) -> list[str]:
@@ -81,14 +83,17 @@ def arguments_of(model: Model, host: Launch) -> list[str]:
     return [*words, *model.engine_args, *host.arguments]
 
 
-def environment_of(ours: Mapping[str, str], key: str) -> dict[str, str]:
-    """What of our environment it gets: nothing of Diwan's, no proxy; it looks nothing up and reports to nobody."""
+def environment_of(ours: Mapping[str, str], key: str, *, batch_invariant: bool = False) -> dict[str, str]:
+    """What of our environment it gets: nothing of Diwan's, no proxy; it looks nothing up and reports to nobody.
+
+    Batch-invariant mode is said either way: what a host says of it must not hang on an operator's shell.
+    """
     kept = {
         name: value
         for name, value in ours.items()
         if not name.startswith(_NOT_PASSED_ON) and name.lower() not in _PROXIES
     }
-    return {**kept, **_SILENT, "VLLM_API_KEY": key}
+    return {**kept, **_SILENT, "VLLM_API_KEY": key, "VLLM_BATCH_INVARIANT": "1" if batch_invariant else "0"}
 
 
 def program_at(wanted: str) -> Path:
@@ -137,7 +142,7 @@ class Engine:
         self._host = host
         self._bound = bound
         self._healthy = healthy
-        self._environment = environment_of(environment, host.key)
+        self._environment = environment_of(environment, host.key, batch_invariant=host.batch_invariant)
         self._output = output
         self._patience = patience or Patience()
         self._process: asyncio.subprocess.Process | None = None

@@ -118,6 +118,11 @@ def opened_request(cipher: Cipher, run: str, call: int, attempt: int, sealed: by
     return zlib.decompress(stored)
 
 
+def opened_response(cipher: Cipher, run: str, call: int, attempt: int, sealed: bytes) -> bytes:
+    """The exact bytes of an answer as it was received."""
+    return _open_answer(cipher, run, call, attempt, sealed)
+
+
 # --- model calls -----------------------------------------------------------------------------------------------------
 
 

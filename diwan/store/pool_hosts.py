@@ -16,6 +16,9 @@ SERVING = "serving"
 OUT = "out"
 ENDED = "ended"
 
+# A host gives a sign of life every few seconds; one that has given none for so long serves nobody.
+LIVE_S = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class HostSigns:
@@ -34,6 +37,9 @@ class HostSigns:
     kv_used: float
     prefix_queries: int
     prefix_hits: int
+    weights_digest: str
+    tokenizer_digest: str
+    batch_invariant: str
 
 
 @dataclass(frozen=True, slots=True)

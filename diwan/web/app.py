@@ -15,7 +15,7 @@ from starlette.responses import Response
 import diwan
 from diwan.domain.errors import DiwanError
 from diwan.web import health
-from diwan.web.api import cases, clock, documents, events, letters, pool, procedures, tasks, trace
+from diwan.web.api import cases, clock, documents, events, letters, pool, procedures, reruns, tasks, trace
 from diwan.web.dependencies import Dependencies
 from diwan.web.guard import Guard
 from diwan.web.openapi import describe
@@ -33,6 +33,7 @@ _ROUTERS = (
     documents.router,
     cases.router,
     trace.router,
+    reruns.router,
     letters.router,
     tasks.router,
     procedures.router,

@@ -12,7 +12,7 @@ from tests.activities.office import Office
 async def says(office: Office, host: str, model: str, state: str) -> None:
     reason = "hangs" if state == OUT else ""
     async with office.pool.transaction(None) as conn:
-        await give_sign(conn, HostSigns(host, model, "", state, reason, 4, 4, 0, 0, 0, 0.0, 0, 0))
+        await give_sign(conn, HostSigns(host, model, "", state, reason, 4, 4, 0, 0, 0, 0.0, 0, 0, "", "", "unknown"))
 
 
 async def test_the_best_that_has_a_host_answers(office: Office) -> None:

@@ -12,7 +12,7 @@ from diwan.cli.pool_status import picture
 HOST: dict[str, Any] = {
     **{"host": "host-1", "model": "m", "version": "0.32.0", "state": "serving", "reason": "", "since": ""},
     **{"unseen_s": 1.2, "room": 3, "most": 4, "calls": 2, "running": 2, "waiting": 1, "kv_used": 0.5},
-    **{"prefix_queries": 1000, "prefix_hits": 750},
+    **{"prefix_queries": 1000, "prefix_hits": 750, "batch_invariant": "yes"},
 }
 WAITING = [{"tenant": "housing", "runs": 7, "oldest_s": 42.0}]
 
@@ -27,7 +27,7 @@ def drawn(*hosts: dict[str, Any], models: tuple[dict[str, Any], ...] = ()) -> st
 def test_each_host_has_a_line_and_what_is_wrong_with_it() -> None:
     lines = drawn(HOST, {**HOST, "host": "host-2", "state": "out", "reason": "hung", "prefix_queries": 0}).splitlines()
     (first,) = [line.split() for line in lines if "host-1" in line]
-    assert first == ["host-1", "m", "serving", "2", "3", "1", "50%", "75%", "1", "s", "ago"]
+    assert first == ["host-1", "m", "serving", "2", "3", "1", "50%", "75%", "yes", "1", "s", "ago"]
     (second,) = [line for line in lines if "host-2" in line]
     assert "out: hung" in second
     assert any(line.split() == ["housing", "7", "42.0"] for line in lines)

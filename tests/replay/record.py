@@ -26,6 +26,7 @@ from diwan.domain.errors import NeedsPerson
 from diwan.embedded.issuer import fetch_token
 from diwan.embedded.temporal import EmbeddedTemporal
 from diwan.temporal import connect
+from tests.scenario.again import asked, calls_of, ended, spoil
 from tests.scenario.conftest import an_office, short_folder
 from tests.scenario.office import EXAMPLE, Office, follow_up
 from tests.support.histories import histories_of, reset_to_start, store
@@ -42,9 +43,10 @@ async def record(folder: Path) -> int:
         client = await connect(office.stack.urls.temporal, "diwan")
         cases = await asyncio.to_thread(_samples, office)
         cases |= await _while_the_agent_works(office, client)
+        again = await _run_again(office)
         cases |= await _without_an_engine(office)
         await asyncio.to_thread(_emptied, folder)
-        kept = sum([await _keep(client, folder, name, f"demo/{case}") for name, case in cases.items()])
+        kept = sum([await _keep(client, folder, name, f"demo/{case}") for name, case in (cases | again).items()])
     return kept + await _scripted(folder)
 
 
@@ -111,6 +113,23 @@ async def _without_an_engine(office: Office) -> dict[str, str]:
     await office.send(follow_up(WITHDRAWN, accepted["number"], "replay-no-engine-withdrawal", {}))
     await office.closed(accepted["case"])
     return {"no-engine": accepted["case"]}
+
+
+async def _run_again(office: Office) -> dict[str, str]:
+    """A model call of a closed case is sent again; another, whose stored answer somebody spoilt, is not."""
+    accepted = await office.submit(EXAMPLE / "03-french-permit-too-old", "replay-run-again")
+    await office.approve("clerk", await office.at(accepted["case"], "review"))
+    await office.approve("authority", await office.at(accepted["case"], "sign"))
+    case = (await office.closed(accepted["case"]))["id"]
+    first, second, *_ = await calls_of(office, case)
+    again = await ended(office, await asked(office, case, first["number"]))
+    spoil(office, second)
+    spoilt = await ended(office, await asked(office, case, second["number"]))
+    assert (again["status"], spoilt["status"]) == ("identical", "not_run")
+    return {
+        "call-run-again": f"{case}/rerun/{again['id']}",
+        "call-not-run-again": f"{case}/rerun/{spoilt['id']}",
+    }
 
 
 async def _scripted(folder: Path) -> int:

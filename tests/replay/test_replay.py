@@ -23,6 +23,7 @@ from tests.support.histories import StoredHistory, read
 from workflows.agent_run import AgentRunWorkflow
 from workflows.calls import ALL_CALLS
 from workflows.case import CaseWorkflow
+from workflows.rerun import RerunWorkflow
 
 FOLDER = Path(__file__).parent / "histories"
 FILES = sorted(FOLDER.glob("*/*.json"))
@@ -30,6 +31,7 @@ NOW = sorted((FOLDER / diwan.__version__).glob("*.json"))
 SCENARIOS = {
     *(folder.name for procedure in example_names() for folder in example_dossiers(procedure)),
     *("withdrawn-while-the-agent-works", "reset-while-the-agent-works", "no-engine", "date-comes-then-blocked"),
+    *("call-run-again", "call-not-run-again"),
 }
 
 
@@ -53,7 +55,7 @@ async def failures(stored: list[StoredHistory], *workflows: type) -> dict[str, s
 
 async def test_what_is_open_goes_on() -> None:
     assert len(FILES) >= len(NOW) > 20
-    assert await failures([read(path) for path in FILES], CaseWorkflow, AgentRunAsItIs) == {}
+    assert await failures([read(path) for path in FILES], CaseWorkflow, AgentRunAsItIs, RerunWorkflow) == {}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ async def test_an_incompatible_change_is_found(workflow: str, changed: tuple[typ
 
 
 async def test_a_change_behind_a_patch_is_compatible() -> None:
-    assert await failures([read(path) for path in NOW], Patched, AgentRunAsItIs) == {}
+    assert await failures([read(path) for path in NOW], Patched, AgentRunAsItIs, RerunWorkflow) == {}
 
 
 def test_later_calls_are_stored_on_a_hosts_queue_and_on_the_shared_one_as_they_were_before() -> None:
@@ -83,7 +85,7 @@ def test_later_calls_are_stored_on_a_hosts_queue_and_on_the_shared_one_as_they_w
 
 
 def test_all_workflows_are_replayed() -> None:
-    assert set(WORKFLOWS) == {CaseWorkflow, AgentRunWorkflow}
+    assert set(WORKFLOWS) == {CaseWorkflow, AgentRunWorkflow, RerunWorkflow}
     assert AgentRunAsItIs.__bases__ == (AgentRunWorkflow,)
 
 

@@ -20,8 +20,8 @@ ALL = tuple(TABLES)
 MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("diwan_web", "SELECT"): ALL,
     ("diwan_web", "INSERT"): (
-        *("blob", "case_file", "document", "entry", "fact", "inbox", "numbering", "party", "procedure_version"),
-        *("proposal", "task", "task_act"),
+        *("blob", "case_file", "document", "entry", "fact", "inbox", "model_rerun", "numbering", "party"),
+        *("procedure_version", "proposal", "task", "task_act"),
     ),
     ("diwan_web", "UPDATE"): ("case_file", "clock_watch", "document", "numbering", "task"),
     ("diwan_worker", "SELECT"): ALL,
@@ -29,7 +29,10 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         *("agent_run", "blob", "decision", "entry", "fact", "letter", "notification", "outbox", "page", "proposal"),
         *("task", "tool_call"),
     ),
-    ("diwan_worker", "UPDATE"): ("agent_run", "case_file", "clock_watch", "document", "inbox", "notification", "task"),
+    ("diwan_worker", "UPDATE"): (
+        *("agent_run", "case_file", "clock_watch", "document", "inbox", "model_rerun(ended_at, reason, status)"),
+        *("notification", "task"),
+    ),
     ("diwan_pool", "SELECT"): (
         *(
             "agent_run",
@@ -38,6 +41,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
             "entry",
             "fact",
             "model_call",
+            "model_rerun",
             "page",
             "pool_host",
             "procedure_version",
@@ -50,6 +54,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         "agent_run(calls, tokens)",
         "case_file",  # of which a trigger lets it change version and head only: test_guards.py
         "model_call(broken, ended_at, engine, reason, response_sealed, status, usage, used)",
+        "model_rerun(conditions, ended_at, reason, report_sealed, response_sealed, status)",
         "pool_host",
     ),
     ("diwan_relay", "SELECT"): (
@@ -59,6 +64,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         "document(id, received_at, tenant)",  # of uploads that no event has named: tests/relay/test_uploads.py
         "entry(at, chain, seq, tenant)",
         "inbox(accepted_at, case_id, inbox_seq, tenant)",
+        "model_rerun(asked_at, case_id, id, status, tenant)",
         "outbox",
         "task(case_id, created_at, kind, status, step, tenant, visit)",
         "tenant(tenant, weight)",
@@ -112,6 +118,7 @@ def test_the_relay_sees_envelopes_only(demo: TestDatabase, whole: str) -> None:
         "entry": ("header", "body_sealed", "kind"),
         "task": ("shown_sealed", "assignee", "completed_by", "proposer"),
         "document": ("name_sealed", "event_id", "uploaded_by", "blob"),
+        "model_rerun": ("response_sealed", "report_sealed", "asked_by", "conditions"),
     }
     for table, columns in sealed_or_personal.items():
         for column in columns:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
+from agents.compare import compare
 from diwan.domain.actor import agent, system
 from diwan.domain.case import Result, StepKind
 from diwan.domain.decision import Assessment, Proposal
 from diwan.domain.event import DocumentRef
 from diwan.domain.facts import Fact, PageText, Provenance
 from diwan.domain.party import Party, PartyRole
+from diwan.domain.ports import Cipher
+from diwan.domain.rerun import Conditions, Side
 from diwan.domain.task import ActInput, TaskAct, TaskKind
 from diwan.store import (
     calls,
@@ -20,16 +23,18 @@ from diwan.store import (
     letters,
     notifications,
     outbox,
+    reruns,
     runs,
     tasks,
     tool_calls,
 )
 from diwan.store.acts import act_on_task
+from diwan.store.call_records import CallRecord
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.intake import accept_event
 from diwan.store.proposals import make_proposal
-from tests.support.factories import AUTHORITY, CLERK, TENANT, a_document, application, envelope, sender
+from tests.support.factories import AUDITOR, AUTHORITY, CLERK, TENANT, a_document, application, envelope, sender
 from tests.support.keyring import MemoryKeyring
 
 
@@ -117,6 +122,8 @@ async def whole_case(
             commitments={"request": secret.encode()},
         )
 
+    await _run_again(web, pool, cipher, case_id, run.id, secret=secret, now=now)
+
     async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         await tool_calls.store_tool_result(
             change,
@@ -194,3 +201,18 @@ async def whole_case(
         change.closed(now)
         change.record("case:decision:signed", system(TENANT, "worker"), cipher=cipher, body={"to": secret})
     return case_id
+
+
+async def _run_again(
+    web: Database, pool: Database, cipher: Cipher, case_id: str, run: str, *, secret: str, now: datetime
+) -> None:
+    """An auditor has the model call sent again, and it is answered otherwise."""
+    side = Side(model="demo")
+    record = CallRecord(1, 1, now, run, "examine", 1, 1, 1, True, "", side, "0", 1)
+    async with web.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        await reruns.ask_rerun(change, record, AUDITOR, cipher, rerun=f"again-{case_id}", key="again")
+    async with pool.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        row = await reruns.get_rerun(conn, TENANT, case_id, f"again-{case_id}")
+        answer = f"{secret}, said otherwise".encode()
+        came = reruns.Came(answer, compare(secret.encode(), answer), Conditions(then=side, now=side))
+        await reruns.end_rerun(change, row, system(TENANT, "pool"), cipher, came=came)

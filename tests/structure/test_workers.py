@@ -11,6 +11,8 @@ from temporalio import activity
 
 from activities.casework import CaseActivities
 from activities.model import ModelActivities
+from activities.rerun_call import RerunCalls
+from activities.reruns import Reruns
 from activities.runs import RunActivities
 from diwan import worker
 from diwan.temporal import CASE_QUEUE, model_queue
@@ -21,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def _implementations() -> dict[str, typing.Any]:
     found: dict[str, typing.Any] = {}
-    for holder in (CaseActivities, RunActivities, ModelActivities):
+    for holder in (CaseActivities, RunActivities, ModelActivities, Reruns, RerunCalls):
         for _, method in inspect.getmembers(holder, inspect.isfunction):
             definition = getattr(method, "__temporal_activity_definition", None)
             if definition is not None:

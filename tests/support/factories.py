@@ -44,6 +44,7 @@ CLERK = person("clerk-1", Role.CLERK)
 OTHER_CLERK = person("clerk-2", Role.CLERK)
 SUPERVISOR = person("supervisor-1", Role.SUPERVISOR)
 AUTHORITY = person("authority-1", Role.AUTHORITY)
+AUDITOR = person("auditor-1", Role.AUDITOR)
 
 
 async def ministry(database: TestDatabase, *, now: datetime, tenant: str = TENANT) -> None:

@@ -20,8 +20,9 @@ from tests.web.conftest import Service, an_event
 OPERATOR = person("operator-1", Role.OPERATOR)
 SIGNS = HostSigns(
     *("host-1", "m", "0.32.0", SERVING, ""),
-    **{"room": 3, "most": 4, "calls": 2, "running": 2, "waiting": 1, "kv_used": 0.5},
-    **{"prefix_queries": 1000, "prefix_hits": 750},
+    *(3, 4, 2, 2, 1, 0.5),
+    *(1000, 750),
+    *("a" * 64, "", "unknown"),
 )
 
 

@@ -7,7 +7,7 @@ instants are timestamptz in UTC. `version` counts the case's changes, one ledger
 
 from __future__ import annotations
 
-from diwan.store.tables.agents import agent_run, model_call, proposal, tool_call
+from diwan.store.tables.agents import agent_run, model_call, model_rerun, proposal, tool_call
 from diwan.store.tables.casework import blob, case_file, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
 from diwan.store.tables.ministry import (
@@ -39,6 +39,7 @@ __all__ = [
     "letter",
     "metadata",
     "model_call",
+    "model_rerun",
     "notification",
     "numbering",
     "outbox",
@@ -64,6 +65,7 @@ CHILDREN = (
     fact,
     agent_run,
     model_call,
+    model_rerun,
     tool_call,
     proposal,
     task,

@@ -67,6 +67,37 @@ model_call = Table(
 # failed, with the machine name of the fault as reason; one that stays sent was lost with its worker, or cancelled;
 # final: the call that asks for the typed answer; broken: endless | junk where the answer could not be read to its end
 
+model_rerun = Table(
+    "model_rerun",
+    metadata,
+    text("tenant"),
+    text("id"),
+    text("case_id"),
+    text("run_id"),
+    Column("call", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("entry_seq", BigInteger, nullable=False),
+    text("asked_by"),
+    text("key"),
+    text("status", default="asked"),
+    text("reason", default=""),
+    Column[Any]("conditions", JSONB),
+    sealed("response_sealed", nullable=True),
+    sealed("report_sealed", nullable=True),
+    instant("asked_at"),
+    instant("ended_at", nullable=True),
+    PrimaryKeyConstraint("tenant", "id"),
+    UniqueConstraint("tenant", "asked_by", "key"),
+    ForeignKeyConstraint(
+        ["tenant", "run_id", "call", "attempt"],
+        ["model_call.tenant", "model_call.run_id", "model_call.call", "model_call.attempt"],
+    ),
+    of_case(),
+)  # an answer asked for again. status: domain Outcome, at most one `asked` of an attempt (partial unique index);
+# number: of the call in its case; entry_seq: the entry of its answer; key: Idempotency-Key; reason: why it was not run;
+# conditions: JSON of domain Conditions; report_sealed: JSON of agents Comparison
+
 tool_call = Table(
     "tool_call",
     metadata,

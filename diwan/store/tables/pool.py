@@ -22,8 +22,12 @@ pool_host = Table(
     Column("kv_used", Double, nullable=False),
     Column("prefix_queries", BigInteger, nullable=False),
     Column("prefix_hits", BigInteger, nullable=False),
+    text("weights_digest", default=""),
+    text("tokenizer_digest", default=""),
+    text("batch_invariant", default="unknown"),
     instant("since"),
     instant("seen_at"),
     PrimaryKeyConstraint("host"),
 )  # state: serving | out (reason: health.py) | ended; calls: ours that run; running, waiting: the engine's, of whoever
-# asks it; prefix_*: tokens since the engine started; since: when it came to this state; seen_at: the last sign of life
+# asks it; prefix_*: tokens since the engine started; *_digest: as its model is registered there; batch_invariant: yes |
+# no | unknown, whether that mode is on; since: when it came to this state; seen_at: the last sign of life

@@ -42,6 +42,7 @@ WorkerOrAuditor = Annotated[Actor, Depends(Caller(*WORKERS, Role.AUDITOR))]
 Supervisor = Annotated[Actor, Depends(Caller(Role.SUPERVISOR, Role.OPERATOR))]
 StaffOrOperator = Annotated[Actor, Depends(Caller(*STAFF, Role.OPERATOR))]
 Operator = Annotated[Actor, Depends(Caller(Role.OPERATOR))]
+AuditorOrSupervisor = Annotated[Actor, Depends(Caller(Role.AUDITOR, Role.SUPERVISOR))]
 Analyst = Annotated[Actor, Depends(Caller(Role.ANALYST))]
 
 

@@ -24,7 +24,8 @@ class HostView(BaseModel):
     """A host: `state` is serving, out (for `reason`), ended, or silent: no sign of life for 20 seconds.
 
     `room`: calls that it takes now, at most `most`; `calls`: ours that run; `running`, `waiting`: the engine's, of
-    whoever asks it; `kv_used`: share of its cache in use; `prefix_…`: tokens since the engine started.
+    whoever asks it; `kv_used`: share of its cache in use; `prefix_…`: tokens since the engine started; `…_digest`: of
+    its model, as registered there; `batch_invariant`: yes, no or unknown, whether that mode is on.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +45,9 @@ class HostView(BaseModel):
     kv_used: float
     prefix_queries: int
     prefix_hits: int
+    weights_digest: str
+    tokenizer_digest: str
+    batch_invariant: str
 
 
 class ModelLoad(BaseModel):

@@ -239,9 +239,11 @@ def lay(process: str, home: Path) -> None:
         mines.around(EngineClient, "chat")
     if process == "relay":
         from diwan.relay import Delivery, Doorbell
+        from diwan.rerun_bell import RerunBell
 
         mines.around(Doorbell, "_ring")
         mines.around(Delivery, "_post")
+        mines.around(RerunBell, "_ring")
 
 
 def keep_running(process: str, run: Callable[[], None]) -> NoReturn:

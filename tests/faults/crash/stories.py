@@ -12,6 +12,7 @@ from sqlalchemy import text
 from diwan.embedded.bootstrap import TENANT
 from diwan.store.tenants import put_tenant, settings_of
 from tests.faults.crash.people import PATIENCE_S, PatientOffice, as_owner
+from tests.scenario import again
 from tests.scenario.office import EXAMPLE, Json, opening
 
 Story = Callable[[PatientOffice], Awaitable[None]]
@@ -172,6 +173,23 @@ _AGED = text("UPDATE document SET received_at = received_at - interval '400 days
 _THERE = text("SELECT count(*) FROM document WHERE id = :id")
 
 
+async def run_again(office: PatientOffice) -> None:
+    """A model call is sent again until it comes through; one whose stored answer somebody spoilt never is."""
+    case = (await office.submit(REFUSED, "run-again"))["case"]
+    await office.done("clerk", await office.at(case, "review"), "approve")
+    await office.done("authority", await office.at(case, "sign"), "approve")
+    await office.closed(case)
+    good, bad, *_ = await again.calls_of(office, case)
+    # Each that dies while it has the call is a fault of it, and three end the attempt.
+    passing = ("rerun.host_lost", "rerun.no_host", "rerun.no_room", "engine.failed", "engine.out")
+    for _ in range(2):  # who dies after its commit is not asked for that one again
+        while (came := await again.run(office, case, good))["status"] != "identical":
+            assert came["reason"] in passing, came
+    again.spoil(office, bad)
+    while (came := await again.run(office, case, bad))["reason"] != "cipher.does_not_open":
+        assert came["reason"] in passing, came
+
+
 async def withdraw(office: PatientOffice, accepted: Json) -> None:
     await office.tell(WITHDRAWAL, accepted["number"], f"withdraw-{accepted['number']}", {})
     assert (await office.closed(accepted["case"]))["result"] == "withdrawn"
@@ -212,4 +230,5 @@ STORIES: tuple[Story, ...] = (
     nothing_supplied,
     reminded,
     never_named,
+    run_again,
 )

@@ -44,6 +44,7 @@ COMMITS = {
         },
         "intake.upload_document": {""},
         "procedures.post": {"procedure:version:published"},
+        "reruns._asked": {"call:rerun:asked"},
     },
     "worker": {
         "casework.CaseActivities._take_next": {
@@ -63,11 +64,13 @@ COMMITS = {
         "runs.RunActivities._begin": {"agent:run:started"},
         "runs.RunActivities.call_tool": {"agent:tool:called"},
         "runs.RunActivities.end_run": {"agent:run:ended"},
+        "reruns.Reruns.end_rerun": {"call:rerun:ended"},
     },
     "pool": {
         "model.ModelActivities._call": {""},
         "model.ModelActivities._store": {"agent:model:called"},
         "model.ModelActivities._store_failure": {"agent:model:failed"},
+        "rerun_call.RerunCalls._rerun": {"call:rerun:ended"},
     },
     "relay": {
         place: {""}
@@ -80,14 +83,15 @@ COMMITS = {
 }
 EDGES = {
     "pool": {"engine.EngineClient.chat": {""}},
-    "relay": {"relay.Doorbell._ring": {""}, "relay.Delivery._post": {""}},
+    "relay": {"relay.Doorbell._ring": {""}, "relay.Delivery._post": {""}, "rerun_bell.RerunBell._ring": {""}},
 }
 # `wake` is not among them: who dies after its commit need not be woken again, for a ring may come first.
 COMPLETIONS = {
     "worker": {
         *("load_case", "drain_inbox", "perform_step", "block_case", "begin_run", "call_tool", "end_run"),
+        *("plan_rerun", "end_rerun"),
     },
-    "pool": {"call_model"},
+    "pool": {"call_model", "rerun_call"},
 }
 # Who begins a transaction and writes nothing in it, or not in the life of an event. Whoever adds to this has looked.
 ONLY_READ = {
@@ -99,6 +103,7 @@ ONLY_READ = {
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt"),
     *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
+    *("reruns.ask", "reruns.list_", "reruns.show", "rerun_bell.RerunBell.pass_once"),
 }
 OUTSIDE = {"tenant._apply", "bootstrap.bootstrap", "clock.confirm"}  # what an operator does
 # The clock is written down by whoever comes by when the last look at it is old, hosts of the pool say every few seconds
