@@ -29,9 +29,6 @@ TENANT = "demo"
 PROCEDURE = "direct-housing-aid"
 PAGE_CHARACTERS = 2_000
 _DOCUMENTS_AT_MOST = 50
-_SENDER = Actor(
-    kind=ActorKind.SOURCE, subject="demo-intake", tenant=TENANT, roles=frozenset({Role.INTAKE}), authentication="bench"
-)
 STEP, VISIT = "examine", 1
 _TO_REQUEST = "      - {when: (missing > 0 || unreadable > 0) && pieces_requested == 0, to: request_review}\n"
 _LINE = "Le demandeur modèle atteste l'exactitude de cette pièce inventée. هذه وثيقة نموذجية لا تخص أحدا. "
@@ -70,12 +67,13 @@ def bench_procedure() -> str:
     return before.replace("start: receipt", f"start: {STEP}") + examine + after
 
 
-async def make_ministry(owner: Database) -> None:
+async def make_ministry(owner: Database, tenant: str = TENANT) -> None:
     """The invented ministry of the embedded stack, with the procedure above."""
-    actor = system(TENANT, "bench")
-    async with owner.transaction(TENANT) as conn:
-        await ministries.apply_ministry(conn, demo_ministry(now()), actor, now=now())
-        await procedures.publish(conn, TENANT, bench_procedure(), actor, now=now())
+    actor = system(tenant, "bench")
+    ministry = demo_ministry(now()).model_copy(update={"tenant": tenant})
+    async with owner.transaction(tenant) as conn:
+        await ministries.apply_ministry(conn, ministry, actor, now=now())
+        await procedures.publish(conn, tenant, bench_procedure(), actor, now=now())
 
 
 def page_text(document: str, number: int) -> str:
@@ -92,8 +90,8 @@ class Opener:
     worker: Database
     keyring: Keyring
 
-    async def open(self, reference: str, size: Size) -> str:
-        """A new case with its dossier; its id."""
+    async def open(self, reference: str, size: Size, *, tenant: str = TENANT, received: datetime | None = None) -> str:
+        """A new case with its dossier, as if it had come in at `received` (now); its id."""
         references = [DocumentRef(name=f"piece-{n}.txt", part=f"piece-{n}") for n in range(size.documents)]
         parts = [
             NewDocument(
@@ -105,40 +103,53 @@ class Opener:
             )
             for reference in references
         ]
-        application = Application(
-            procedure=PROCEDURE,
-            reference=reference,
-            language=Language.FR,
-            parties=[
-                Party(
-                    role=PartyRole.APPLICANT,
-                    name="Zineb Exemplaire",
-                    identity_number="ZZ 100001",
-                    language=Language.FR,
-                )
-            ],
-            answers={
-                "identity_number": "ZZ100001",
-                "household": 3,
-                "residence": "Salé",
-                "price": 290_000,
-                "rooms": 3,
-                "permit_date": "2024-03-18",
-                "notary": "Maître Modèle, Rabat",
-                "bank_account": "001234567890123456789012",
-            },
-            documents=references,
+        envelope = Envelope(tenant=tenant, source=SOURCE, id=f"open-{reference}", type=APPLICATION_SUBMITTED)
+        accepted = await accept_event(
+            self.web,
+            self.keyring,
+            envelope,
+            _application(reference, references),
+            parts,
+            client=_sender(tenant),
+            now=received or now(),
         )
-        envelope = Envelope(tenant=TENANT, source=SOURCE, id=f"open-{reference}", type=APPLICATION_SUBMITTED)
-        accepted = await accept_event(self.web, self.keyring, envelope, application, parts, client=_SENDER, now=now())
         assert accepted.case_id is not None
-        await self._store_pages(accepted.case_id, [taken.id for taken in accepted.documents], size.pages)
+        ids = [taken.id for taken in accepted.documents]
+        await self._store_pages(tenant, accepted.case_id, ids, size.pages)
         return accepted.case_id
 
-    async def _store_pages(self, case: str, ids: list[str], pages: int) -> None:
-        cipher = await self.keyring.cipher(TENANT, case)
-        async with self.worker.transaction(TENANT) as conn, change_case(conn, TENANT, case, now=now()) as change:
+    async def _store_pages(self, tenant: str, case: str, ids: list[str], pages: int) -> None:
+        cipher = await self.keyring.cipher(tenant, case)
+        async with self.worker.transaction(tenant) as conn, change_case(conn, tenant, case, now=now()) as change:
             for id_ in ids:
                 read = [PageText(document=id_, page=n, text=page_text(id_, n)) for n in range(1, pages + 1)]
-                await documents.store_pages(conn, TENANT, case, read, cipher)
-            change.record("case:pages:stored", system(TENANT, "bench"))
+                await documents.store_pages(conn, tenant, case, read, cipher)
+            change.record("case:pages:stored", system(tenant, "bench"))
+
+
+def _sender(tenant: str) -> Actor:
+    roles = frozenset({Role.INTAKE})
+    return Actor(kind=ActorKind.SOURCE, subject="demo-intake", tenant=tenant, roles=roles, authentication="bench")
+
+
+def _application(reference: str, documents_: list[DocumentRef]) -> Application:
+    applicant = Party(
+        role=PartyRole.APPLICANT, name="Zineb Exemplaire", identity_number="ZZ 100001", language=Language.FR
+    )
+    return Application(
+        procedure=PROCEDURE,
+        reference=reference,
+        language=Language.FR,
+        parties=[applicant],
+        answers={
+            "identity_number": "ZZ100001",
+            "household": 3,
+            "residence": "Salé",
+            "price": 290_000,
+            "rooms": 3,
+            "permit_date": "2024-03-18",
+            "notary": "Maître Modèle, Rabat",
+            "bank_account": "001234567890123456789012",
+        },
+        documents=documents_,
+    )

@@ -262,7 +262,11 @@ async def started(stack: AsyncExitStack, process: Process) -> Process:
     return process
 
 
-async def opener_of(stack: AsyncExitStack, postgres: DebianPostgres, service: Service) -> Opener:
+async def opener_of(
+    stack: AsyncExitStack, postgres: DebianPostgres, service: Service, tenants: Sequence[str] = (TENANT,)
+) -> Opener:
+    """Opens cases of these ministries, which it makes."""
+
     def database(role: str) -> Database:
         return Database.connect(postgres.url(f"diwan_{role}"), role=f"diwan_{role}", pool_size=CONNECTIONS)
 
@@ -270,7 +274,8 @@ async def opener_of(stack: AsyncExitStack, postgres: DebianPostgres, service: Se
     keyring = VaultKeyring(str(service.socket), service.token(Caller.WEB))
     for close in (web.dispose, worker.dispose, keyring.aclose):
         stack.push_async_callback(close)
-    await cases.make_ministry(owner)
+    for tenant in tenants:
+        await cases.make_ministry(owner, tenant)
     await owner.dispose()
     return Opener(web, worker, keyring)
 

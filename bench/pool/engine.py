@@ -1,6 +1,6 @@
 """Engines that keep a pace, many in one process, each on its own port behind vLLM's protocol. Stand-ins: no model.
 
-    python -m bench.pool.engine --ports 9001 9002 --slots 4 --steps 5 --answer 500
+    python -m bench.pool.engine --ports 9001 9002 --pace '{"slots": 4}' --steps 5 --answer 500
 
 Each asks for pages of the first document and then gives an empty examination, as `bench.engine` does, at the pace of
 `bench.pool.pace`. `GET /pace` on any of the ports tells of all engines what they did so far.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 from typing import Any
 
 import orjson
@@ -115,10 +116,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--ports", type=int, nargs="+", required=True)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--slots", type=int, default=4)
-    parser.add_argument("--queue", type=int, default=1_000_000)
+    parser.add_argument("--pace", type=json.loads, default={}, help="fields of Pace that are not its own, as JSON")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--answer", type=int, default=500, help="tokens of every answer")
     given = parser.parse_args()
-    of = Pace(slots=given.slots, queue=given.queue)
-    asyncio.run(serve(given.ports, of, model=given.model, steps=given.steps, answer=given.answer))
+    asyncio.run(serve(given.ports, Pace(**given.pace), model=given.model, steps=given.steps, answer=given.answer))

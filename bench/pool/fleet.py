@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import aiohttp
 import psycopg
 
-from bench import programs
+from bench import bare, programs
 from bench.cases import TENANT, Opener
 from bench.meters import BENCH
 from bench.pool.pace import Pace
@@ -25,6 +26,7 @@ from diwan.embedded import ports, probes
 from diwan.store import migrate
 
 MODEL = "paced"
+OTHER_TENANT = "other"
 PATIENCE_S = 3_600.0
 _AT_ONCE = 4  # pool workers that start side by side
 _CONNECTIONS = 4  # of a pool worker
@@ -113,7 +115,7 @@ class Ground:
     def _engines(self, fleet: Fleet, steps: int, answer: int) -> Process:
         arguments = (
             *("--model", MODEL, "--steps", str(steps), "--answer", str(answer)),
-            *("--slots", str(fleet.pace.slots), "--queue", str(fleet.pace.queue)),
+            *("--pace", json.dumps(asdict(fleet.pace))),
             *("--ports", *(str(port) for port in fleet.engine_ports)),
         )
         last = fleet.engine_ports[-1]
@@ -144,8 +146,8 @@ class Watching:
         row = self._connection.execute(
             "select count(*) filter (where status = 'finished'),"
             " count(*) filter (where status not in ('finished', 'running'))"
-            " from agent_run where tenant = %(tenant)s and case_id = any(%(ids)s)",
-            {"tenant": TENANT, "ids": ids},
+            " from agent_run where case_id = any(%s)",
+            [ids],
         ).fetchone()
         assert row is not None
         ended, gave_up = (int(str(value)) for value in row)
@@ -175,11 +177,12 @@ async def ground(home: Path) -> AsyncGenerator[Ground]:
         postgres.make_temporal_databases(built.sql_tool)
         temporal = ProductionTemporal(home / "temporal", built.server, postgres)
         await started(stack, temporal.process(home / "temporal.log"))
-        await temporal.make_namespace(NAMESPACE)
+        for namespace in (NAMESPACE, bare.NAMESPACE):
+            await temporal.make_namespace(namespace)
         migrate.upgrade(postgres.url("diwan_owner"))
         service = Service(home, postgres, temporal.address, steps=0, model=MODEL)
         await started(stack, service.vault())
-        opener = await opener_of(stack, postgres, service)
+        opener = await opener_of(stack, postgres, service, (TENANT, OTHER_TENANT))
         watching = psycopg.connect(postgres.url("postgres", "diwan"), autocommit=True, application_name=BENCH)
         stack.callback(watching.close)
         yield Ground(home, service, temporal.address, opener, Watching(watching))

@@ -6,10 +6,11 @@ import asyncio
 import itertools
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 import aiohttp
 
-from bench.cases import Opener, Size
+from bench.cases import TENANT, Opener, Size
 from bench.pool.fleet import PATIENCE_S, Busy, Fleet, Ground, Placement
 from bench.pool.pace import Pace
 from bench.rounds import ring
@@ -87,12 +88,14 @@ async def _between(ground: Ground, fleet: Fleet, http: aiohttp.ClientSession, id
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
-async def opened(opener: Opener, count: int, size: Size) -> list[str]:
-    """New cases with their dossiers."""
+async def opened(
+    opener: Opener, count: int, size: Size, *, tenant: str = TENANT, received: datetime | None = None
+) -> list[str]:
+    """New cases of a ministry with their dossiers, as if they had come in at `received` (now)."""
     turns = asyncio.Semaphore(_AT_ONCE)
 
     async def one() -> str:
         async with turns:
-            return await opener.open(f"pool-{next(_numbers)}", size)
+            return await opener.open(f"pool-{next(_numbers)}", size, tenant=tenant, received=received)
 
     return list(await asyncio.gather(*(one() for _ in range(count))))
