@@ -125,10 +125,10 @@ def pool_worker(
     upgraded apart from the rest.
     """
     shared = model_queue(model)
-    return PoolWorkers(
-        [_pulls(client, queue, (calls, *others), gate, interceptors) for queue in (shared, host_queue(shared, host))],
-        gate,
-    )
+    own = host_queue(shared, host)
+    gate.prefer(own)
+    holders = (calls, *others)
+    return PoolWorkers([_pulls(client, queue, holders, gate, interceptors) for queue in (shared, own)], gate)
 
 
 def _pulls(

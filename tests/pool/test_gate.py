@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 from temporalio import activity, workflow
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, TimeoutType
@@ -21,6 +22,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeout
 from temporalio.worker import CustomSlotSupplier, SlotPermit, UnsandboxedWorkflowRunner, Worker
 
 from diwan.embedded.temporal import EmbeddedTemporal
+from diwan.fairness import all_wait
 from diwan.pool.gate import Gate
 from diwan.temporal import host_queue, model_queue
 from diwan.worker import pool_worker
@@ -58,6 +60,7 @@ class Engine:
         self.running = 0
         self.most = 0
         self.done: Counter[str] = Counter()
+        self.order: list[str] = []
         self.changed = asyncio.Condition()
 
     @activity.defn(name="call_model")
@@ -65,6 +68,7 @@ class Engine:
         async with self.changed:
             self.running += 1
             self.most = max(self.most, self.running)
+            self.order.append(activity.info().task_queue)
             self.changed.notify_all()
         await self.go_on.wait()
         async with self.changed:
@@ -98,6 +102,9 @@ class Permits(CustomSlotSupplier):
 
     def release_slot(self, ctx: Any) -> None:
         self._loop.call_soon_threadsafe(self._free.release)
+
+    def prefer(self, queue: str) -> None:
+        pass
 
     def close(self) -> None:
         """A host closes its gate when it ends."""
@@ -212,6 +219,31 @@ async def test_more_room_takes_more_and_less_takes_no_more_until_there_is_some_a
     assert host.engine.done[host.shared] == 8
     assert host.engine.most == 1
     assert gate.used == 0
+
+
+async def test_a_call_of_a_run_that_was_begun_here_goes_before_the_first_of_another(host: Host) -> None:
+    async with host.polling(Gate(1)):
+        calls = [await host.ask({host.shared: 1})]
+        await host.engine.has_running(1)
+        calls.append(await host.ask({host.shared: 3, host.own: 4}))
+        await all_wait(host.client, host.shared, 3, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+        host.engine.go_on.set()
+        await asyncio.gather(*(ended(each) for each in calls))
+    assert host.engine.order == [host.shared, *[host.own] * 4, *[host.shared] * 3]
+
+
+async def test_a_run_that_is_to_begin_does_not_wait_for_those_that_never_end(host: Host) -> None:
+    async with host.polling(Gate(1)):
+        calls = [await host.ask({host.own: 1})]
+        await host.engine.has_running(1)
+        calls.append(await host.ask({host.own: 40, host.shared: 3}))
+        # A poll of either queue may have waited, and have brought one.
+        for queue, number in ((host.own, 39), (host.shared, 2)):
+            await all_wait(host.client, queue, number, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+        host.engine.go_on.set()
+        await asyncio.gather(*(ended(each) for each in calls))
+    second = [place for place, queue in enumerate(host.engine.order) if queue == host.shared][1]
+    assert 8 <= second < 30
 
 
 async def test_the_call_of_a_host_that_is_stopped_goes_to_another_after_its_last_sign_of_life(
