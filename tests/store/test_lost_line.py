@@ -142,7 +142,7 @@ async def take_long(url: str) -> None:
     db = Database.connect(url, role=ROLE, pool_size=1)
     async with db.transaction(TENANT) as conn:
         for _ in range(4):  # each is heard of
-            await _SLEEP.row(conn, {"seconds": 0.5})
+            assert await _SLEEP.row(conn, {"seconds": 0.5}) is not None
     await db.dispose()
 
 
