@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from diwan import settings
-from diwan.cli.engine_beside import launch_of
+from diwan.cli.engine_beside import batch_invariant_of, launch_of
 from diwan.domain.errors import Conflict, InvalidInput
+from diwan.domain.rerun import Known
 from diwan.embedded.demo_registry import demo_registry
 from tests.cli.conftest import DiwanProcess
 from tests.pool.serving import answering
@@ -37,6 +38,20 @@ def test_the_settings_of_this_hosts_vllm(chosen: pytest.MonkeyPatch) -> None:
     assert made.key != launch_of(settings.load(), Path("weights")).key  # nobody else's, and new each time
     chosen.setenv("DIWAN_ENGINE_KEY", "given")
     assert launch_of(settings.load(), Path("weights")).key == "given"
+
+
+@pytest.mark.parametrize(
+    ("said", "of_another", "of_ours"),
+    [("", Known.UNKNOWN, Known.NO), ("true", Known.YES, Known.YES), ("false", Known.NO, Known.NO)],
+)
+def test_whether_an_engine_is_batch_invariant_is_known_of_ours_and_said_of_another(
+    chosen: pytest.MonkeyPatch, said: str, of_another: Known, of_ours: Known
+) -> None:
+    chosen.setenv("DIWAN_ENGINE_BATCH_INVARIANT", said)
+    assert batch_invariant_of(settings.load()) is of_another
+    chosen.setenv("DIWAN_ENGINE_WEIGHTS", "weights")
+    assert batch_invariant_of(settings.load()) is of_ours
+    assert launch_of(settings.load(), Path("weights")).batch_invariant is (of_ours is Known.YES)
 
 
 @pytest.mark.parametrize("words", ["--host 0.0.0.0", "--enable-log-requests", "'"])

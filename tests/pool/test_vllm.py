@@ -79,6 +79,9 @@ def test_its_environment_has_nothing_of_ours_and_leads_nowhere() -> None:
     assert {"PATH", "CUDA_VISIBLE_DEVICES"} <= its.keys()
     assert not {"DIWAN_VAULT_TOKEN", "HTTPS_PROXY", "https_proxy"} & its.keys()
     assert (its["HF_HUB_OFFLINE"], its["VLLM_NO_USAGE_STATS"], its["VLLM_API_KEY"]) == ("1", "1", "secret")
+    # Whatever the shell has: what the host says of this mode is what was switched on here.
+    modes = [environment_of({"VLLM_BATCH_INVARIANT": "1"}, "k", batch_invariant=on) for on in (False, True)]
+    assert [mode["VLLM_BATCH_INVARIANT"] for mode in modes] == ["0", "1"]
 
 
 # --- its life ---------------------------------------------------------------------------------------------------------

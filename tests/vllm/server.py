@@ -12,6 +12,7 @@ import hashlib
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -45,9 +46,10 @@ _ARGUMENTS = (
 
 
 class Server:
-    """One address; the process behind it may change."""
+    """One address; the process behind it may change. `more` goes into its environment."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, more: Mapping[str, str] | None = None) -> None:
+        self._more = more or {}
         self.log = folder / "vllm.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -90,6 +92,7 @@ class Server:
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TRANSFORMERS_OFFLINE": "1",
+            **self._more,
         }
 
     def hang(self) -> None:
