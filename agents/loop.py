@@ -1,7 +1,7 @@
 """The agent loop as one pure function: what was answered so far → what to do next.
 
     tools phase    CallModel(final=False) → CallTools → … until the model stops asking, or a budget runs low
-    final call     CallModel(final=True): typed output, no tools → Finish
+    final call     CallModel(final=True): typed output, no tool may be called → Finish
     anything else  a bounded number of retries, then GiveUp(reason): a person takes over
 
 `Turn` is all that a workflow's history sees of a model call: kinds and counts, no text, no personal data.

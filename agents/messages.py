@@ -1,9 +1,9 @@
 """The chat request of one model call, built from what Postgres holds. Byte-stable: same inputs, same bytes.
 
-Order, longest-lived first, so that engines find it in their prefix cache: the agent's instructions and the
-procedure (one system message), the dossier's list of documents, then the transcript, only ever appended to. No time
-stamp, no case number, no random id. Messages alternate as the strictest chat templates demand (Mistral's: user and
-assistant in turn, nothing but an assistant after a tool).
+Order, longest-lived first, so that engines find it in their prefix cache: tools, which chat templates put first, the
+agent's instructions and the procedure (one system message), the dossier's list of documents, then the transcript, only
+ever appended to. No time stamp, no case number, no random id. Messages alternate as the strictest chat templates demand
+(Mistral's: user and assistant in turn, nothing but an assistant after a tool).
 """
 
 from __future__ import annotations
@@ -70,8 +70,9 @@ def build_request(
 ) -> dict[str, JsonValue]:
     """The body of POST /v1/chat/completions (`diwan/pool` adds what only an engine cares about).
 
-    `final` asks for the typed answer by `response_format` and offers no tools: with tools and a schema together,
-    vLLM suppresses one or the other.
+    `final` asks for the typed answer by `response_format` and lets no tool be called: were one allowed, vLLM would
+    suppress the schema or the call. The tools stay in the request, for they stand before all else in the prompt:
+    without them the engine would compute the whole transcript anew.
     """
     prompt = load_prompt(spec.name, spec.prompts, briefing.language)
     messages: list[JsonValue] = [
@@ -89,6 +90,8 @@ def build_request(
     request: dict[str, JsonValue] = {
         "model": model,
         "messages": messages,
+        "tools": [tool.definition(briefing.language) for tool in spec.tools],
+        "tool_choice": "none" if final else "auto",
         **sampling.request(),
         "max_tokens": spec.budgets.answer_tokens,
         "stream": False,
@@ -97,9 +100,6 @@ def build_request(
         schema: JsonValue = dict(briefing.schema)
         format_: JsonValue = {"name": spec.name, "schema": schema, "strict": True}
         request["response_format"] = {"type": "json_schema", "json_schema": format_}
-    else:
-        request["tools"] = [tool.definition(briefing.language) for tool in spec.tools]
-        request["tool_choice"] = "auto"
     return request
 
 

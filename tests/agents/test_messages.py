@@ -64,10 +64,10 @@ def test_a_call_before_the_last_offers_tools_and_no_schema() -> None:
     assert "response_format" not in made
 
 
-def test_the_final_call_asks_for_the_schema_and_offers_no_tools() -> None:
+def test_the_final_call_asks_for_the_schema_and_lets_no_tool_be_called() -> None:
     made = request(final=True)
-    assert "tools" not in made
-    assert "tool_choice" not in made
+    assert made["tool_choice"] == "none"
+    assert made["tools"] == request()["tools"]  # they stand first in the prompt, and the prompt stays what it was
     assert made["response_format"]["type"] == "json_schema"
     assert made["response_format"]["json_schema"]["strict"] is True
     assert made["response_format"]["json_schema"]["schema"] == briefing().schema
