@@ -29,7 +29,7 @@ Check = Callable[[], Awaitable[None]]
 
 _LOOK_S = 2.0
 _MODELS_EVERY = 15  # looks
-_PARTS_EVERY = 3  # looks
+_PARTS_EVERY = 2  # looks
 _PART_S = 5.0
 _PARTS_MISSED = 2  # in a row: a part that is only slow is asked for no less
 _PROBE_S = 30.0
@@ -192,7 +192,7 @@ class Health:
         if reason := await self._unwell():
             self.take_out(reason)
             return
-        if self._looks % _PARTS_EVERY == 0:
+        if self._missed or self._looks % _PARTS_EVERY == 0:
             reason = await self._cut_off()
             self._missed = self._missed + 1 if reason else 0
             if self._missed >= _PARTS_MISSED:

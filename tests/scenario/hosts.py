@@ -93,12 +93,14 @@ def _given(body: bytes) -> Receive:
 class Host:
     """A pool worker of its own process, by the settings that a stack's own would have; `more` are others."""
 
-    def __init__(self, office: Office, name: str, engine_url: str, **more: str) -> None:
+    def __init__(self, office: Office, name: str, **more: str) -> None:
         self.name = name
         self._office = office
         self._port = free_port()
         given = dict(office.stack._running().program("pool").environment)
-        given |= {"DIWAN_ENGINE_URL": engine_url, "DIWAN_POOL_HOST": name, "DIWAN_HEALTH_PORT": str(self._port)}
+        given |= {"DIWAN_POOL_HOST": name, "DIWAN_HEALTH_PORT": str(self._port)}
+        for key in more:
+            given.pop(f"DIWAN_{key.upper()}_FILE", None)
         self._environment = given | {f"DIWAN_{key.upper()}": value for key, value in more.items()}
         self.log = office.stack.home.logs / f"pool-{name}.log"
         self.process: asyncio.subprocess.Process | None = None
@@ -156,7 +158,7 @@ class Host:
 async def host(office: Office, name: str, **more: str) -> AsyncGenerator[tuple[Host, Engine]]:
     """A host that serves beside an engine of its own; gone afterwards."""
     engine = Engine()
-    async with serving(engine) as url, running(Host(office, name, url, **more)) as made:
+    async with serving(engine) as url, running(Host(office, name, **{"engine_url": url, **more})) as made:
         try:
             yield made, engine
         finally:
