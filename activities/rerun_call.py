@@ -65,7 +65,11 @@ class RerunCalls:
     async def rerun_call(self, given: RerunRef) -> str:
         """Sends it, compares, records; gives how it ended. What it cannot do it raises, and nothing is recorded."""
         async with heartbeats():
-            return await self._rerun(given)
+            try:
+                return await self._rerun(given)
+            except Unavailable as error:
+                self._health.missed(error)
+                raise
 
     async def _rerun(self, given: RerunRef) -> str:
         cipher = await self._keyring.cipher(given.tenant, given.case)
@@ -125,7 +129,8 @@ class RerunCalls:
         try:
             with engine_call(self._model.name) as call:
                 try:
-                    answer = await self._engine.chat(request, traceparent=spans.traceparent())
+                    asking = self._engine.chat(request, traceparent=spans.traceparent())
+                    answer = await self._health.calls.ask(asking)
                 except EngineJunk as junk:
                     if of_engine(junk):
                         raise

@@ -1,4 +1,4 @@
-"""What the relay puts away: uploads that no event has named for days."""
+"""What the relay puts away: uploads that no event has named for days, and hosts of the pool that are long gone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import structlog
 
 from diwan import metrics
 from diwan.store.database import Database
+from diwan.store.pool_hosts import forget
 from diwan.store.uploads import remove_upload, unnamed_uploads
 
 log = structlog.get_logger()
 
 Clock = Callable[[], datetime]
+
+# A host that comes back within it is known by its name, and what it said last is still shown to who asks the database.
+HOSTS_KEPT = timedelta(days=7)
 
 
 class Uploads:
@@ -44,3 +48,21 @@ class Uploads:
         if removed:
             log.info("uploads.removed", count=removed)
         return removed
+
+
+class GoneHosts:
+    """Forgets hosts that gave no sign of life for `HOSTS_KEPT`, by the database's clock as their signs are.
+
+    `db` connects as diwan_relay.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def pass_once(self) -> int:
+        """Returns how many went; the log names each, as operators named it."""
+        async with self._db.transaction(None) as conn:
+            gone = await forget(conn, unseen_s=HOSTS_KEPT.total_seconds())
+        for host in gone:
+            log.info("pool_host.forgotten", host=host.host, model=host.model, unseen_days=int(host.unseen_s // 86_400))
+        return len(gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from diwan.domain.rerun import Known
+from diwan.pool.clock import SharedClock
 from diwan.pool.gate import Gate
 from diwan.pool.health import Health
 from diwan.pool.registry import Model
@@ -15,13 +16,23 @@ class Signs:
     in that mode."""
 
     def __init__(
-        self, db: Database, host: str, model: Model, gate: Gate, health: Health, *, most: int, batch_invariant: Known
+        self,
+        db: Database,
+        host: str,
+        model: Model,
+        gate: Gate,
+        health: Health,
+        clock: SharedClock,
+        *,
+        most: int,
+        batch_invariant: Known,
     ) -> None:
         self._db = db
         self._host = host
         self._model = model
         self._gate = gate
         self._health = health
+        self._clock = clock
         self._most = most
         self._batch_invariant = batch_invariant
 
@@ -53,6 +64,7 @@ class Signs:
             weights_digest=self._model.weights_digest,
             tokenizer_digest=self._model.tokenizer_digest or "",
             batch_invariant=self._batch_invariant.value,
+            clock_off_s=round(self._clock.off_s, 1),
         )
         async with self._db.transaction(None) as conn:
             await give_sign(conn, signs)

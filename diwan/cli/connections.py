@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,14 @@ async def ping(db: Database) -> None:
 
     async with db.transaction(None) as conn:
         await conn.execute(text("SELECT 1"))
+
+
+async def database_time(db: Database) -> datetime:
+    """What time the database has. Raises when it cannot be used."""
+    from diwan.store.pool_hosts import time_there
+
+    async with db.transaction(None) as conn:
+        return await time_there(conn)
 
 
 def keyring(settings: Settings) -> VaultKeyring:

@@ -59,11 +59,18 @@ def _model(model: Json) -> Json:
     return {**model, "hits": "" if share is None else f"{share:.0%}"}
 
 
+# As diwan/pool/clock.py has it; a service that is older says nothing of clocks.
+_CLOCK_TOLERATED_S = 5.0
+
+
 def _row(host: Json) -> Json:
-    asked = host["prefix_queries"]
+    asked, off = host["prefix_queries"], host.get("clock_off_s", 0.0)
+    said = [host["state"] if not host["reason"] else f"{host['state']}: {host['reason']}"]
+    if abs(off) > _CLOCK_TOLERATED_S:
+        said.append(f"clock {off:+.0f} s")
     return {
         **host,
-        "state": f"{host['state']}: {host['reason']}" if host["reason"] else host["state"],
+        "state": ", ".join(said),
         "cache": f"{host['kv_used']:.0%}",
         "hits": f"{host['prefix_hits'] / asked:.0%}" if asked else "",
         "seen": f"{host['unseen_s']:.0f} s ago",

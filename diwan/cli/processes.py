@@ -16,7 +16,7 @@ import typer
 
 from diwan import metrics
 from diwan.cli import fairness, running, worker_version
-from diwan.cli.connections import TemporalLink, database, keyring, ping, registry
+from diwan.cli.connections import TemporalLink, database, database_time, keyring, ping, registry
 from diwan.cli.engine_beside import batch_invariant_of, engine_beside
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
@@ -209,6 +209,7 @@ async def _pool(settings: Settings, wanted: str) -> None:
     from activities.model import ModelActivities
     from activities.observed import Observed
     from activities.rerun_call import RerunCalls
+    from diwan.pool.clock import SharedClock
     from diwan.pool.gate import Gate
     from diwan.pool.health import STARTING, Check, Health
     from diwan.pool.host import name_of_host
@@ -221,7 +222,8 @@ async def _pool(settings: Settings, wanted: str) -> None:
     model = known.model(wanted or settings.text("engine_model"))
     db, ring, link = database(settings, "pool"), keyring(settings), TemporalLink(settings)
     metrics.ENGINE_RUNNING.set(0, model.name)
-    parts: dict[str, Check] = {"database": lambda: ping(db), "vault": ring.ready, "temporal": link.ready}
+    time = SharedClock(lambda: database_time(db))
+    parts: dict[str, Check] = {"database": time.look, "vault": ring.ready, "temporal": link.ready}
     async with (
         running.stop_signal() as stop,
         running.health(settings.health_host, settings.health_port, parts),
@@ -234,12 +236,12 @@ async def _pool(settings: Settings, wanted: str) -> None:
             health = Health(beside, model.name, gate, most=settings.engine_room, registered=model.engine, parts=parts)
             health.take_out(STARTING)
             invariant = batch_invariant_of(settings)
-            of_host = (db, ring, beside, model, clock)
+            of_host = (db, ring, beside, model, time)
             calls = ModelActivities(*of_host, host=host, health=health, batch_invariant=invariant)
             again = RerunCalls(*of_host, host=host, health=health, batch_invariant=invariant)
             seen = [Observed(CaseTraces(db))]
             polling = pool_worker(client, model.name, calls, again, host=host, gate=gate, interceptors=seen)
-            signs = Signs(db, host, model, gate, health, most=settings.engine_room, batch_invariant=invariant)
+            signs = Signs(db, host, model, gate, health, time, most=settings.engine_room, batch_invariant=invariant)
             told = run_forever("pool_host", signs.pass_once, stop, idle_s=_SIGN_S)
             await asyncio.gather(run_until(polling, stop), health.run(stop), told)
             with contextlib.suppress(DiwanError):
@@ -251,6 +253,7 @@ async def _pool(settings: Settings, wanted: str) -> None:
 # --- relay ----------------------------------------------------------------------------------------------------------
 
 _RING_IDLE_S, _RERUNS_IDLE_S, _DELIVER_IDLE_S, _SWEEP_EVERY_S, _UPLOADS_EVERY_S = 0.2, 1.0, 1.0, 60.0, 60.0
+_GONE_EVERY_S = 600.0
 
 
 def relay() -> None:
@@ -265,7 +268,7 @@ def relay() -> None:
 async def _relay(settings: Settings) -> None:
     import httpx
 
-    from diwan.housekeeping import Uploads
+    from diwan.housekeeping import GoneHosts, Uploads
     from diwan.recovery import Sweeper
     from diwan.relay import Delivery, Doorbell, run_forever
     from diwan.rerun_bell import RerunBell
@@ -285,7 +288,10 @@ async def _relay(settings: Settings) -> None:
         delivery = Delivery(db, http, _webhook_secrets(settings.webhook_secrets), clock)
         delivering = run_forever("outbox", delivery.pass_once, stop, idle_s=_DELIVER_IDLE_S)
         uploads = Uploads(db, clock, timedelta(days=settings.uploads_kept_days))
-        putting_away = run_forever("uploads", uploads.pass_once, stop, idle_s=_UPLOADS_EVERY_S)
+        putting_away = asyncio.gather(
+            run_forever("uploads", uploads.pass_once, stop, idle_s=_UPLOADS_EVERY_S),
+            run_forever("gone_hosts", GoneHosts(db).pass_once, stop, idle_s=_GONE_EVERY_S),
+        )
 
         async def ringing() -> None:
             client = await running.patiently("temporal", link.connect, stop)

@@ -5,7 +5,7 @@ Instants are the database's own: hosts whose clocks differ are compared all the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import text
@@ -40,6 +40,7 @@ class HostSigns:
     weights_digest: str
     tokenizer_digest: str
     batch_invariant: str
+    clock_off_s: float = field(default=0.0, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,40 @@ _GIVE_SIGN = Statement(
 async def hosts(conn: Connection, *, seen_within_s: float) -> list[HostRow]:
     """Those that gave a sign of life lately, by model and name."""
     found = await conn.execute(_HOSTS, {"within": seen_within_s})
-    return [HostRow(*row) for row in found]
+    return [HostRow(**row) for row in found.mappings()]
 
 
 _HOSTS = text(
     f"SELECT {_SAID}, since, extract(epoch FROM now() - seen_at)::float8 AS unseen_s FROM pool_host "  # noqa: S608
     "WHERE seen_at > now() - make_interval(secs => :within) ORDER BY model, host"
 )
+
+
+async def time_there(conn: Connection) -> datetime:
+    """The database's clock, as it stands now."""
+    row = await _TIME.row(conn, {})
+    assert row is not None
+    return row.now
+
+
+_TIME = Statement("SELECT clock_timestamp() AS now")
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A host whose row went: it gave no sign of life for `unseen_s` seconds."""
+
+    host: str
+    model: str
+    unseen_s: float
+
+
+async def forget(conn: Connection, *, unseen_s: float) -> list[Forgotten]:
+    """Deletes hosts that gave no sign of life for so long, a day at least; which they were. For the relay's role."""
+    return [Forgotten(*row) for row in await conn.execute(_FORGET, {"unseen": unseen_s})]
+
+
+_FORGET = text("SELECT host, model, unseen_s FROM diwan_forget_hosts(make_interval(secs => :unseen))")
 
 
 @dataclass(frozen=True, slots=True)

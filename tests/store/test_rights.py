@@ -88,15 +88,18 @@ def test_nobody_deletes_or_truncates(demo: TestDatabase, role: str) -> None:
     assert _rights(demo, role, "TRIGGER") == []
 
 
-def test_one_function_does_more_than_its_caller_may_and_one_role_may_call_it(demo: TestDatabase) -> None:
-    """It removes an upload that no event has named: nothing else of all there is, ever goes."""
+def test_two_functions_do_more_than_their_caller_may_and_one_role_may_call_them(demo: TestDatabase) -> None:
+    """They remove an upload that no event has named, and a host that is long gone: nothing else ever goes."""
     asked = (
         "select p.proname, r.rolname from pg_proc p cross join pg_roles r where p.prosecdef "
         "and p.pronamespace = 'public'::regnamespace and r.rolname = any(%s) "
-        "and has_function_privilege(r.oid, p.oid, 'EXECUTE')"
+        "and has_function_privilege(r.oid, p.oid, 'EXECUTE') order by 1"
     )
     with demo.superuser() as connection:
-        assert connection.execute(asked, [list(APP_ROLES)]).fetchall() == [("diwan_remove_upload", "diwan_relay")]
+        assert connection.execute(asked, [list(APP_ROLES)]).fetchall() == [
+            ("diwan_forget_hosts", "diwan_relay"),
+            ("diwan_remove_upload", "diwan_relay"),
+        ]
 
 
 @pytest.mark.parametrize("role", ["diwan_web", "diwan_worker", "diwan_pool"])

@@ -25,9 +25,11 @@ pool_host = Table(
     text("weights_digest", default=""),
     text("tokenizer_digest", default=""),
     text("batch_invariant", default="unknown"),
+    Column("clock_off_s", Double, nullable=False, server_default="0"),
     instant("since"),
     instant("seen_at"),
     PrimaryKeyConstraint("host"),
 )  # state: serving | out (reason: health.py) | ended; calls: ours that run; running, waiting: the engine's, of whoever
 # asks it; prefix_*: tokens since the engine started; *_digest: as its model is registered there; batch_invariant: yes |
-# no | unknown, whether that mode is on; since: when it came to this state; seen_at: the last sign of life
+# no | unknown, whether that mode is on; clock_off_s: how far its own clock is ahead of this one; since: when it came to
+# this state; seen_at: the last sign of life

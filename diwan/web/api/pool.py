@@ -25,7 +25,8 @@ class HostView(BaseModel):
 
     `room`: calls that it takes now, at most `most`; `calls`: ours that run; `running`, `waiting`: the engine's, of
     whoever asks it; `kv_used`: share of its cache in use; `prefix_…`: tokens since the engine started; `…_digest`: of
-    its model, as registered there; `batch_invariant`: yes, no or unknown, whether that mode is on.
+    its model, as registered there; `batch_invariant`: yes, no or unknown, whether that mode is on; `clock_off_s`: how
+    far its own clock is ahead of the database's, by which it goes.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,6 +49,7 @@ class HostView(BaseModel):
     weights_digest: str
     tokenizer_digest: str
     batch_invariant: str
+    clock_off_s: float
 
 
 class ModelLoad(BaseModel):
