@@ -91,10 +91,14 @@ def _given(body: bytes) -> Receive:
 
 
 class Host:
-    """A pool worker of its own process, by the settings that a stack's own would have; `more` are others."""
+    """A pool worker of its own process, by the settings that a stack's own would have; `more` are others.
 
-    def __init__(self, office: Office, name: str, **more: str) -> None:
+    `module` is what it runs, in the place of the command line.
+    """
+
+    def __init__(self, office: Office, name: str, *, module: str = "diwan.cli.main", **more: str) -> None:
         self.name = name
+        self._module = module
         self._office = office
         self._port = free_port()
         given = dict(office.stack._running().program("pool").environment)
@@ -109,14 +113,20 @@ class Host:
         """Returns when it asks for calls."""
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "diwan.cli.main", "pool", "serve"),
+                *(sys.executable, "-m", self._module, "pool", "serve"),
                 env=self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         ready = probes.http(self._port, "/readyz")
-        await becomes(ready)
+
+        async def so() -> bool:
+            assert self.process is not None
+            assert self.process.returncode is None, self.log.read_text()[-2000:]
+            return await ready()
+
+        await becomes(so)
         await self.is_in("serving")
 
     def signal(self, number: signal.Signals) -> None:
