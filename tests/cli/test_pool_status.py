@@ -33,6 +33,12 @@ def test_each_host_has_a_line_and_what_is_wrong_with_it() -> None:
     assert any(line.split() == ["housing", "7", "42.0"] for line in lines)
 
 
+def test_a_clock_that_is_off_is_said_and_seconds_are_not() -> None:
+    assert "serving, clock +3600 s" in drawn({**HOST, "clock_off_s": 3600.0})
+    assert "serving, clock -86400 s" in drawn({**HOST, "clock_off_s": -86400.0})
+    assert "clock" not in drawn({**HOST, "clock_off_s": 4.0})
+
+
 def test_each_model_has_a_line_with_what_its_hosts_take_together() -> None:
     load = {"model": "mistral", "hosts": 3, "serving": 2, "room": 8, "calls": 5, "prefix_hit_share": 0.625}
     idle = {"model": "qwen", "hosts": 1, "serving": 0, "room": 0, "calls": 0, "prefix_hit_share": None}
