@@ -92,6 +92,12 @@ crash: setup ## End processes on both sides of every commit, and look at what is
 .PHONY: check
 check: setup lint types layers test year faults-short test-vllm ## Everything that CI runs: all of the above (35 min in all)
 
+# What is fetched is fetched before: programs, libraries, the server that skips time.
+.PHONY: sealed
+sealed: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## The same with no route but loopback: nothing calls home (as root; 35 min)
+	@.venv/bin/python -m tests.legal_time.server
+	@unshare --net sh -c 'ip link set lo up && exec $(MAKE) check'
+
 .PHONY: lint
 lint: .venv/.ready ## Style and format, as ruff has them (1 min)
 	@.venv/bin/ruff check
