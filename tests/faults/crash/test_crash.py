@@ -99,7 +99,7 @@ ONLY_READ = {
     *("casework.CaseActivities._after_dates", "recovery.repair", "recovery.Sweeper.pass_once", "repair._findings"),
     *("intake._accept", "incoming.Incoming._uploaded", "intake_opening._prepare", "intake._is_new"),
     *("case_views.read_case", "cases.events", "cases.list_", "cases.show", "cases.story"),
-    *("connections.ping", "health._database", "traces.CaseTraces.of"),
+    *("connections.ping", "connections.database_time", "health._database", "traces.CaseTraces.of"),
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt"),
     *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
@@ -107,8 +107,11 @@ ONLY_READ = {
 }
 OUTSIDE = {"tenant._apply", "bootstrap.bootstrap", "clock.confirm"}  # what an operator does
 # The clock is written down by whoever comes by when the last look at it is old, hosts of the pool say every few seconds
-# how they are: no event hangs on it.
-CLOCK = {"dependencies.Dependencies.stamp", "clock_watch.watch_all", "clock._view", "pool_signs.Signs._give"}
+# how they are, and are forgotten when they have been gone for days: no event hangs on it.
+CLOCK = {
+    *("dependencies.Dependencies.stamp", "clock_watch.watch_all", "clock._view", "pool_signs.Signs._give"),
+    "housekeeping.GoneHosts.pass_once",
+}
 
 
 @dataclass(frozen=True)
