@@ -142,14 +142,22 @@ def _decision(view: Json, width: int) -> RenderableType:
 def proposal(view: Json, width: int) -> RenderableType:
     """What is proposed and what it rests on. Whatever is not known here is shown as it comes: nothing is left out."""
     said = cast("Json", view.get("assessment") or {})
-    rules = cast("list[Json]", said.get("rules") or [])
-    facts = _list(view, "facts")
+    rules, facts = _rows(said, "rules", "rule"), _rows(view, "facts", "name")
     lines = [(name.replace("_", " "), value) for name, value in [*said.items(), *view.items()] if _plain(value)]
     parts: list[RenderableType] = [record(lines)]
     parts += section("Facts", table(_FACTS, [fact(item) for item in facts], width=width)) if facts else []
     parts += section("Rules", table(_RULES, [_rule(item) for item in rules], width=width)) if rules else []
-    rest = {**_rest(view, "assessment", "facts"), **{f"assessment {k}": v for k, v in _rest(said, "rules").items()}}
+    of_view = _rest(view, "assessment", *(["facts"] if facts else []))
+    of_said = _rest(said, *(["rules"] if rules else []))
+    rest = {**of_view, **{f"assessment {name}": value for name, value in of_said.items()}}
     return Group(*parts, tree(rest)) if rest else Group(*parts)
+
+
+def _rows(item: Json, name: str, called: str) -> list[Json]:
+    """What makes a table: each row is called something. Empty where it does not, and is shown as it comes."""
+    value: object = item.get(name)
+    rows = cast("list[object]", value) if isinstance(value, list) else []
+    return cast("list[Json]", rows) if all(isinstance(row, Mapping) and called in row for row in rows) else []
 
 
 def _rest(item: Json, *drawn: str) -> dict[str, Any]:

@@ -63,6 +63,13 @@ def test_whatever_stands_in_a_proposal_is_on_the_screen(more: dict[str, Any], sa
     assert_all_shown({"proposal": proposal}, but=("assessment", "proposal"))
 
 
+@settings(max_examples=40)
+@given(_json, _json)
+def test_facts_and_rules_of_a_shape_that_is_not_known_are_on_the_screen(facts: Any, rules: Any) -> None:
+    shown = {"proposal": {"proposer": "rules", "facts": facts, "assessment": {"result": "granted", "rules": rules}}}
+    assert_all_shown(shown, but=("assessment", "proposal"))
+
+
 def test_a_real_proposal_is_shown_whole() -> None:
     evidence = Evidence(document="d" * 8, page=2, quote="ثمن البيع 280.000 درهم")
     fact = Fact(
