@@ -57,7 +57,7 @@ class RunSettings:
     models_of: Callable[[Procedure, str, Language], Sequence[str]]
     patience_s: int = 120
     call_limit_s: int = 600
-    host_wait_s: int = 2
+    host_wait_s: int = 10
 
 
 class RunActivities:

@@ -181,11 +181,11 @@ class Settings(BaseSettings):
         description="Seconds that a model call may wait for a free engine before a person takes over.",
     )
     agent_host_wait_s: int = Field(
-        default=2,
+        default=10,
         ge=0,
         le=60,
         description="Whole seconds that a later call of an agent run waits for the host which answered the one before "
-        "and still holds what both begin with; less than reading that anew takes. 0: it goes to any host at once.",
+        "and still holds what both begin with; about as long as a call takes. 0: it goes to any host at once.",
     )
 
     clock_jump_s: int = Field(
