@@ -10,6 +10,7 @@ docs/data.md write them down. Each thing that is wrong is a finding with a name;
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -49,6 +50,7 @@ def check(evidence: Evidence) -> Report:
 def judge(stored: Stored, evidence: Evidence) -> Report:
     """As `check`, of rows that were read before."""
     report = Report()
+    stored = stored if evidence.at is None else replace(stored, now=evidence.at)
     for part in (ledger, cases, events, tasks, letters, reminders, runs, deliveries):
         part.check(stored, evidence, report)
     return report

@@ -41,7 +41,7 @@ class Finished:
 
     def evidence(self, **changed: Any) -> Evidence:
         logs: dict[str, Any] = {name: getattr(self, name) for name in ("sent", "acted", "delivered")}
-        return Evidence(database=self.database.url("postgres"), **(logs | changed))
+        return Evidence(database=self.database.url("postgres"), at=NOW, **(logs | changed))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,16 @@ class Delivered:
 
 @dataclass(frozen=True)
 class Evidence:
-    """`database` is the superuser's conninfo. None for a log that nobody kept: what it would tell is not looked at."""
+    """`database` is the superuser's conninfo. None for a log that nobody kept: what it would tell is not looked at.
+
+    `at` is the instant at which it is judged: the database's own, unless its cases live at another.
+    """
 
     database: str
     sent: Sequence[Sent] | None = None
     acted: Sequence[Acted] | None = None
     delivered: Sequence[Delivered] | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)

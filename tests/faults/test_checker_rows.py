@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.activities.conftest import NOW
 from tests.faults.conftest import Copy
 
 # What is done to the case that was granted → the names of what is found.
@@ -234,7 +235,7 @@ def test_an_event_stored_twice_is_found(copy: Copy) -> None:
         ("kind = 'act'", "case.waits_for_nothing"),
         ("kind = 'agent'", "case.waits_for_nothing"),
         ("kind = 'wait', wake_at = null", "case.waits_for_nothing"),
-        ("wake_at = now() - interval '1 hour'", "case.overdue"),
+        (f"wake_at = timestamptz '{NOW}' - interval '1 hour'", "case.overdue"),
     ],
 )
 def test_a_case_that_waits_for_nothing_is_found(copy: Copy, state: str, name: str) -> None:

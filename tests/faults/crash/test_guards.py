@@ -49,7 +49,7 @@ class Trial:
     acted: list[Acted] = field(default_factory=list[Acted])
 
     def report(self) -> Report:
-        return check(Evidence(database=self.office.database.url("postgres"), acted=self.acted))
+        return check(Evidence(database=self.office.database.url("postgres"), acted=self.acted, at=NOW))
 
     def drop(self, statement: str) -> None:
         """The arbiter in Postgres: without it two rows can be where one is."""
