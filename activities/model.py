@@ -89,10 +89,11 @@ class ModelActivities:
         """One call, or the answer it has already. Engine faults are raised; what an engine says is a `Turn`."""
         async with heartbeats():
             try:
-                return await self._call(given)
+                turn = await self._call(given)
             except Unavailable as error:
                 self.health.missed(error)
                 raise
+        return turn.model_copy(update={"waited_s": _waited_s()})
 
     async def _call(self, given: ModelCall) -> Turn:
         spec = spec_of(given.spec)
@@ -268,3 +269,9 @@ class ModelActivities:
 
 def _briefing(of: Brief) -> Briefing:
     return brief(of.procedure, of.language, of.documents, identity_number=of.identity_number)
+
+
+def _waited_s() -> float:
+    """How long this call was in its queue, by Temporal's clock."""
+    info = activity.info()
+    return max(round((info.started_time - info.current_attempt_scheduled_time).total_seconds(), 1), 0.0)

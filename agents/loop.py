@@ -62,7 +62,7 @@ class Turn(BaseModel):
     """One model call, as it ended. `why` is a machine name; `results` say whether each runnable tool worked.
 
     `host` names the one whose engine gave it, and holds in its prefix cache what the next call begins with; empty where
-    that is not known.
+    that is not known. `waited_s`: seconds in the queue before a host took it, which are not the run's own.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,6 +76,7 @@ class Turn(BaseModel):
     completion_tokens: int = Field(default=0, ge=0)
     cached_tokens: int = Field(default=0, ge=0)
     host: str = Field(default="", exclude_if=lambda host: not host)
+    waited_s: float = Field(default=0.0, ge=0, exclude_if=lambda waited: not waited)
 
     @property
     def runnable(self) -> tuple[ToolRequest, ...]:

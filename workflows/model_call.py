@@ -4,8 +4,9 @@ The call waits `host_wait_s` for the host that holds the run's prefix. Where tha
 the call goes to the model's shared queue and never to a host by name again: whoever answers it is the run's new warm
 host. So a fall-back does not bounce between hosts that are gone.
 
-Patience bounds what a call waits: from its beginning, and from the first fault of an engine that had it. Faults cost
-the run nothing of its own: one is no answer, and the time that it took is not the run's.
+Patience bounds what a call waits: from its beginning, and from the first fault of an engine that had it. Neither costs
+the run anything of its own: a fault is no answer, and the time that it took, or that all engines were full, is not the
+run's.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _LONGEST_PAUSE = timedelta(seconds=10)
 
 
 class ModelCalls:
-    """The model calls of one run. `lost` is what the tries took that came to nothing before another gave the answer."""
+    """The model calls of one run. `lost` is what was waited for: in queues, and for tries that came to nothing."""
 
     def __init__(self, step: StepRef, start: RunStart) -> None:
         self._step = step
@@ -51,7 +52,7 @@ class ModelCalls:
             began = workflow.now()
             try:
                 turn = await self._try(given, host, until - began)
-                self.lost += began - asked
+                self.lost += began - asked + timedelta(seconds=turn.waited_s)
                 return turn
             except ActivityError as error:
                 if not _may_pass(error, on_host=bool(host)):

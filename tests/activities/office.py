@@ -6,8 +6,8 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
@@ -235,9 +235,15 @@ class Office:
         given = RunEnd(**step.model_dump(), run=run.run, spec=run.spec, reason=reason)
         return await ActivityEnvironment().run(self.runs.end_run, given)
 
-    async def ask(self, model: ModelActivities, step: StepRef, run: RunStart, call: int, *, final: bool) -> Turn:
+    async def ask(
+        self, model: ModelActivities, step: StepRef, run: RunStart, call: int, *, final: bool, waited_s: float = 0.0
+    ) -> Turn:
+        """`waited_s`: in its queue, before."""
         given = ModelCall(**step.model_dump(), run=run.run, spec=run.spec, call=call, final=final)
-        return await ActivityEnvironment().run(model.call_model, given)
+        environment = ActivityEnvironment()
+        started = environment.info.current_attempt_scheduled_time + timedelta(seconds=waited_s)
+        environment.info = replace(environment.info, started_time=started)
+        return await environment.run(model.call_model, given)
 
     # --- whole stretches ---------------------------------------------------------------------------------------------
 

@@ -51,6 +51,15 @@ async def test_a_run_begun_twice_is_one_run_and_goes_on_from_what_is_on_record(o
     assert len(office.stored("select id from agent_run where case_id = %s", step.case)) == 1
 
 
+async def test_a_call_says_how_long_it_was_in_its_queue(office: Office) -> None:
+    step, run = await office.examining("queued")
+    async with office.engine(Wire(None)) as model:
+        first = await office.ask(model, step, run, 1, final=False, waited_s=12.34)
+        assert first.waited_s == 12.3
+        again = await office.ask(model, step, run, 1, final=False, waited_s=0.0)
+        assert again == first.model_copy(update={"waited_s": 0.0})
+
+
 async def test_what_was_read_once_is_not_read_again(office: Office) -> None:
     step, run = await office.examining("read-once")
     await office.end(step, run, "engine_unavailable")

@@ -175,6 +175,6 @@ def test_a_turn_carries_no_text_into_a_history() -> None:
     """Fields that may be text are machine names; a digest of arguments would let an identity number be guessed."""
     assert set(Turn.model_fields) == {
         "kind", "final", "why", "requests", "results", "prompt_tokens", "completion_tokens", "cached_tokens",
-        "host",
+        "host", "waited_s",
     }  # fmt: skip
     assert set(ToolRequest.model_fields) == {"position", "tool", "problem"}

@@ -219,6 +219,26 @@ async def test_time_that_engines_lost_is_not_the_runs(
     assert [end.reason for end in desk.ended] == [""]
 
 
+@pytest.mark.parametrize(("waited_s", "reason"), [(3.0, ""), (0.0, "budget")])
+async def test_time_in_a_queue_is_not_the_runs(
+    temporal: Client, desk: Desk, monkeypatch: pytest.MonkeyPatch, waited_s: float, reason: str
+) -> None:
+    """A call that takes two seconds, in a run that has one: it says that it waited for them, or it does not."""
+    spec = spec_of("dossier-examiner")
+    hasty = replace(spec, budgets=replace(spec.budgets, seconds=1))
+    monkeypatch.setattr("agents.registry._SPECS", {spec.name: hasty})
+    desk.answers = [READY.model_copy(update={"waited_s": waited_s}), ANSWER]
+    desk.plans = [EXAMINE, END]
+    desk.go_on.clear()
+    async with workers(temporal, desk):
+        handle = await started(temporal)
+        await desk.asked.wait()
+        await asyncio.sleep(2)  # what it takes
+        desk.go_on.set()
+        await handle.result()
+    assert [end.reason for end in desk.ended] == [reason]
+
+
 async def test_a_withdrawal_does_not_wait_for_the_warm_host(temporal: Client, desk: Desk) -> None:
     withdrawal = plan("withdrawal", StepKind.ACT)
     desk.answers = [of(READY, "gone")]
