@@ -27,7 +27,7 @@ endef
 
 .PHONY: help
 help: ## Say what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: .venv/.ready temporal bytecode ## Bring tools and libraries into this folder (once 6 min; then quick)
@@ -80,6 +80,10 @@ bench-pool: setup ## Measure the pool over engines that keep a pace, 1 to 64 hos
 .PHONY: bench-pool-quick
 bench-pool-quick: setup ## The same with four hosts (6 min)
 	@$(PY) -m bench.programs && $(PY) -m bench.pool --quick
+
+.PHONY: bench-pool-vllm
+bench-pool-vllm: setup ## Measure a real vLLM through Diwan, beside its own benchmark (ENGINE="--python … --weights …"; 10 min)
+	@$(PY) -m bench.programs && $(PY) -m bench.pool --engine vllm $(ENGINE)
 
 .PHONY: test-vllm
 test-vllm: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## Run whole cases through a real vLLM on the CPU, which takes 6 GB of disk (10 min)

@@ -254,4 +254,4 @@ async def run(plan: Plan) -> int:
 
 if __name__ == "__main__":
     shorter = "a few minutes, for work on the hot path"
-    sys.exit(main("What a durable agent step costs.", shorter, lambda quick: run(QUICK if quick else FULL)))
+    sys.exit(main("What a durable agent step costs.", shorter, lambda given: run(QUICK if given.quick else FULL)))

@@ -1,19 +1,25 @@
 """`python -m bench.pool [--quick]`: run every part, print the tables, write them into RESULTS.md.
 
+`--engine vllm` instead: tokens a second of a real engine, beside vLLM's own benchmark.
+
 Ends with 1 where a gate fails.
 """
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import sys
 import tempfile
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench import report
 from bench.cases import SIZES
 from bench.command import main
-from bench.pool import results
+from bench.pool import real, results
 from bench.pool.alone import alone
 from bench.pool.backlog import Crowd, crowded
 from bench.pool.ceiling import ceiling
@@ -86,5 +92,34 @@ async def run(plan: Plan) -> int:
     return report.finish(plan.name, section, judged)
 
 
+async def run_vllm(engine: real.Engine, runs: int) -> int:
+    """The part that is of a real engine, by itself."""
+    commit = report.commit()
+    with tempfile.TemporaryDirectory(prefix="diwan-bench-") as folder:
+        async with ground(Path(folder), model=real.MODEL) as on:
+            found = await real.compared(on, engine, SIZE, runs=runs)
+    section = results.vllm_text(found, engine, commit=commit)
+    return report.finish("pool, vllm", section, results.vllm_verdicts(found))
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    here = Path.cwd() / ".venv-vllm"
+    parser.add_argument("--engine", choices=("paced", "vllm"), default="paced", help="vllm: a real one, on this device")
+    parser.add_argument("--python", type=Path, default=here / "bin" / "python", help="the Python that has vLLM")
+    parser.add_argument("--weights", type=Path, default=here / "tiny-mistral", help="the model's folder")
+    parser.add_argument("--context", type=int, default=8_192, help="tokens of prompt and answer together")
+    parser.add_argument("--room", type=int, default=4, help="calls at once")
+    parser.add_argument("--runs", type=int, default=16, help="agent runs, begun at once")
+    parser.add_argument("--vllm-arguments", default="--tool-call-parser hermes", help="more of vLLM's options")
+
+
+def _chosen(given: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    if given.engine == "paced":
+        return run(QUICK if given.quick else FULL)
+    words = tuple(shlex.split(given.vllm_arguments))
+    engine = real.Engine(given.python, given.weights, words, given.room, given.context)
+    return run_vllm(engine, given.runs)
+
+
 if __name__ == "__main__":
-    sys.exit(main("What pulling is worth.", "four hosts, a few minutes", lambda quick: run(QUICK if quick else FULL)))
+    sys.exit(main("What pulling is worth.", "four hosts, a few minutes", _chosen, _options))

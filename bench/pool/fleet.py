@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, LiteralString
 
 import aiohttp
 import psycopg
@@ -155,6 +156,23 @@ class Watching:
             raise RuntimeError(f"{gave_up} runs gave up: what is measured are runs that end with an answer")
         return ended
 
+    def all_over(self, ids: list[str]) -> bool:
+        """Whether each of these cases had a run, and none has one that goes on."""
+        begun, running = self.row(
+            "select count(distinct case_id), count(*) filter (where status = 'running') from agent_run"
+            " where case_id = any(%s)",
+            [ids],
+        )
+        return (begun, running) == (len(ids), 0)
+
+    def row(self, statement: LiteralString, values: list[object]) -> tuple[Any, ...]:
+        found = self._connection.execute(statement, values).fetchone()
+        assert found is not None
+        return found
+
+    def rows(self, statement: LiteralString, values: list[object]) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, values).fetchall()
+
     async def all_ended(self, ids: list[str], *, look_every_s: float = 0.5) -> None:
         """Returns when all of these cases' runs have ended with an answer."""
         async with asyncio.timeout(PATIENCE_S):
@@ -165,8 +183,8 @@ class Watching:
 
 
 @asynccontextmanager
-async def ground(home: Path) -> AsyncGenerator[Ground]:
-    """Everything started in `home`, and ended."""
+async def ground(home: Path, *, model: str = MODEL) -> AsyncGenerator[Ground]:
+    """Everything started in `home`, and ended. `model`: what engines are asked for."""
     built, found = programs.temporal(), programs.postgres()
     async with AsyncExitStack() as stack:
         postgres = DebianPostgres(home / "postgres", found)
@@ -180,7 +198,7 @@ async def ground(home: Path) -> AsyncGenerator[Ground]:
         for namespace in (NAMESPACE, bare.NAMESPACE):
             await temporal.make_namespace(namespace)
         migrate.upgrade(postgres.url("diwan_owner"))
-        service = Service(home, postgres, temporal.address, steps=0, model=MODEL)
+        service = Service(home, postgres, temporal.address, steps=0, model=model)
         await started(stack, service.vault())
         opener = await opener_of(stack, postgres, service, (TENANT, OTHER_TENANT))
         watching = psycopg.connect(postgres.url("postgres", "diwan"), autocommit=True, application_name=BENCH)

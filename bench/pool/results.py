@@ -13,6 +13,7 @@ from bench.pool.backlog import Crowded
 from bench.pool.ceiling import Ceiling
 from bench.pool.fleet import Placement
 from bench.pool.pace import Pace
+from bench.pool.real import Compared, Engine
 from bench.pool.saturation import Saturated
 from bench.pool.waits import Waits, share
 from bench.report import Verdict
@@ -20,6 +21,7 @@ from bench.report import Verdict
 OCCUPANCY_GATE = 0.95
 OTHERS_GATE = 2.0
 DEMAND_GATE = 0.5
+VLLM_GOAL = 0.95
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,46 @@ def text(found: Found, judged: Sequence[Verdict], *, commit: str, command: str, 
             "in engines, where they hold a slot while another's prompt is computed.",
             *_crowded(found.crowded),
             *_limits(found),
+        ]
+    )
+
+
+def vllm_verdicts(found: Compared) -> list[Verdict]:
+    """A goal: a machine without an accelerator has nothing that it would be a gate for."""
+    share_ = found.ours.answer_tokens_a_second / found.vllm.answer_tokens_a_second
+    return [
+        Verdict(
+            "answer tokens a second through Diwan, over vLLM's own benchmark",
+            f"{share_:.2f}",
+            f"{VLLM_GOAL} or more",
+            share_ >= VLLM_GOAL,
+            gate=False,
+        )
+    ]
+
+
+def vllm_text(found: Compared, engine: Engine, *, commit: str) -> str:
+    rows = [
+        [
+            name,
+            str(each.calls),
+            str(each.prompt_tokens),
+            str(each.answer_tokens),
+            f"{each.seconds:.1f}",
+            f"{each.answer_tokens_a_second:.1f}",
+        ]
+        for name, each in (("through Diwan", found.ours), ("vLLM's own benchmark", found.vllm))
+    ]
+    heads = ["", "calls", "prompt tokens", "answer tokens", "s", "answer tokens a second"]
+    return "\n\n".join(
+        [
+            f"## Pool with a real engine, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            f"Commit {commit}. {report.machine()}. vLLM {found.version}, {engine.weights.name}, {engine.room} calls at "
+            f"once, options {' '.join(engine.arguments)}. Command: `make bench-pool-vllm`.",
+            report.verdicts_table(vllm_verdicts(found)),
+            report.table(heads, rows),
+            f"{found.runs} agent runs, begun at once, of which {found.cached} prompt tokens were cached; then the same "
+            "prompts in the same order, for as many tokens each, on a server started anew.",
         ]
     )
 
