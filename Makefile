@@ -41,7 +41,7 @@ up: setup ## Set up and start the service on this machine; Ctrl-C stops it
 	@.venv/bin/diwan up
 
 .PHONY: test
-test: setup ## Run the tests: real Postgres, real Temporal, no network (14 min)
+test: setup ## Run the tests: real Postgres, real Temporal, no network (25 min)
 	@.venv/bin/pytest --ignore=tests/legal_time
 
 # Java and Maven bring the server that skips time; without them this says what to install.
@@ -90,15 +90,15 @@ test-vllm: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## 
 	@.venv/bin/pytest tests/vllm
 
 .PHONY: crash
-crash: setup ## End processes on both sides of every commit, and look at what is left; part of test (4 min)
+crash: setup ## End processes on both sides of every commit, and look at what is left; part of test (6 min)
 	@.venv/bin/pytest -s tests/faults/crash
 
 .PHONY: check
-check: setup lint types layers test year faults-short test-vllm ## Everything that CI runs: all of the above (35 min in all)
+check: setup lint types layers test year faults-short test-vllm ## Everything that CI runs: all of the above (38 min in all)
 
 # What is fetched is fetched before: programs, libraries, the server that skips time.
 .PHONY: sealed
-sealed: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## The same with no route but loopback: nothing calls home (as root; 35 min)
+sealed: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## The same with no route but loopback: nothing calls home (as root; 38 min)
 	@.venv/bin/python -m tests.legal_time.server
 	@unshare --net sh -c 'ip link set lo up && exec $(MAKE) check'
 

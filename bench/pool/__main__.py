@@ -55,7 +55,7 @@ class Plan:
 
 FULL = Plan(
     "pool",
-    (Scale(1, 500), Scale(8, 500, tuple(Placement)), Scale(64, 2_000, waves=2)),
+    (Scale(1, 250), Scale(4, 300, tuple(Placement)), Scale(64, 2_000, waves=2)),
     Crowd(),
 )
 QUICK = Plan(

@@ -40,13 +40,13 @@ class Crowd:
 
     hosts: int = 4
     answer: int = 250
-    flood: int = 2_000
+    flood: int = 1_500
     standing: int = 1_000
-    alone: int = 40
-    early: int = 50
+    alone: int = 30
+    early: int = 30
     urgent: int = 100
-    other: int = 20
-    every_s: float = 2.0
+    other: int = 15
+    every_s: float = 1.5
 
 
 @dataclass(frozen=True)
