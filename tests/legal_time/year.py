@@ -21,7 +21,7 @@ from diwan.store.database import Database
 from diwan.store.procedures import publish
 from diwan.temporal import DATA_CONVERTER
 from diwan.worker import case_worker, pool_worker
-from tests.activities.office import Office, Wire
+from tests.activities.office import HOST, Office, Wire
 from tests.legal_time import server
 from tests.support.factories import TENANT, person
 
@@ -78,7 +78,7 @@ class Year:
         )
         async with (
             office.engine(Wire(None)) as engine,
-            pool_worker(client, MODEL, engine, host="year", gate=Gate(1), interceptors=clock),
+            pool_worker(client, MODEL, engine, host=HOST, gate=Gate(1), interceptors=clock),
             case_worker(client, office.casework, runs, interceptors=clock),
         ):
             yield
