@@ -33,17 +33,19 @@ SIZE = SIZES["10 kB"]
 
 @dataclass(frozen=True)
 class Scale:
-    """`answer` tokens a call: the more hosts, the longer the calls, for this machine carries only so many a second."""
+    """`answer` tokens a call: the more hosts, the longer the calls, for this machine carries only so many a second.
+    `steps` of a run, its calls are two more."""
 
     hosts: int
     answer: int
     placements: tuple[Placement, ...] = (Placement.OURS,)
-    waves: int = 3
+    waves: int = 2
+    steps: int = 5
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`steps` of a run, its calls are two more; `alone`: runs by themselves; `at_once`: runs at the machine's limit."""
+    """`steps` of runs by themselves (`alone` of them) and of those at the machine's limit (`at_once`)."""
 
     name: str
     scales: tuple[Scale, ...]
@@ -55,12 +57,12 @@ class Plan:
 
 FULL = Plan(
     "pool",
-    (Scale(1, 250), Scale(4, 300, tuple(Placement)), Scale(64, 2_000, waves=2)),
+    (Scale(1, 250), Scale(4, 300, tuple(Placement), waves=3), Scale(64, 1_500, steps=1)),
     Crowd(),
 )
 QUICK = Plan(
     "pool, quick",
-    (Scale(4, 200, tuple(Placement)),),
+    (Scale(4, 200, tuple(Placement), steps=3),),
     Crowd(hosts=2, flood=200, standing=100, alone=5, early=5, urgent=10, other=2),
     *(3, 2, 12),
 )
@@ -75,7 +77,7 @@ async def measure(plan: Plan) -> results.Found:
             for scale in plan.scales:
                 for placement in scale.placements:
                     say(f"{scale.hosts} hosts: {placement}")
-                    of_run = {"waves": scale.waves, "steps": plan.steps, "answer": scale.answer}
+                    of_run = {"waves": scale.waves, "steps": scale.steps, "answer": scale.answer}
                     saturated.append(await saturate(on, scale.hosts, placement, pace, SIZE, **of_run))
     with tempfile.TemporaryDirectory(prefix="diwan-bench-") as folder:
         async with ground(Path(folder)) as on:
@@ -88,7 +90,7 @@ async def run(plan: Plan) -> int:
     found = await measure(plan)
     judged = results.verdicts(found)
     quick = "-quick" if plan is QUICK else ""
-    section = results.text(found, judged, commit=commit, command=f"make bench-pool{quick}", calls=plan.steps + 2)
+    section = results.text(found, judged, commit=commit, command=f"make bench-pool{quick}")
     return report.finish(plan.name, section, judged)
 
 

@@ -40,13 +40,13 @@ class Crowd:
 
     hosts: int = 4
     answer: int = 250
-    flood: int = 1_500
+    flood: int = 1_300
     standing: int = 1_000
-    alone: int = 30
-    early: int = 30
+    alone: int = 20
+    early: int = 25
     urgent: int = 100
-    other: int = 15
-    every_s: float = 1.5
+    other: int = 13
+    every_s: float = 1.2
 
 
 @dataclass(frozen=True)

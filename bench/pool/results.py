@@ -72,7 +72,7 @@ def verdicts(found: Found) -> list[Verdict]:
     ]
 
 
-def text(found: Found, judged: Sequence[Verdict], *, commit: str, command: str, calls: int) -> str:
+def text(found: Found, judged: Sequence[Verdict], *, commit: str, command: str) -> str:
     pace = Pace()
     return "\n\n".join(
         [
@@ -83,7 +83,7 @@ def text(found: Found, judged: Sequence[Verdict], *, commit: str, command: str, 
             f"{pace.prefill_a_second:.0f} prompt tokens a second, {pace.slots} calls at once (`bench/pool/pace.py` "
             "says what published figures these are). All else is what a ministry runs: a `diwan pool serve` for each.",
             report.verdicts_table(judged),
-            f"### More runs than slots, {calls} calls a run",
+            "### More runs than slots",
             _saturated(found.saturated),
             "Occupancy is over the time in which there were more runs than slots. A router that pushes has calls wait "
             "in engines, where they hold a slot while another's prompt is computed.",
@@ -137,6 +137,7 @@ def _saturated(rounds: Sequence[Saturated]) -> str:
     rows = [
         [
             f"{each.hosts} x {each.slots // each.hosts}",
+            str(each.calls),
             each.placement.value,
             f"{each.occupancy:.3f}",
             f"{each.calls_a_second:.2f}",
@@ -146,7 +147,16 @@ def _saturated(rounds: Sequence[Saturated]) -> str:
         ]
         for each in rounds
     ]
-    heads = ["hosts x slots", "placement", "occupancy", "calls/s", "runs/min", "prompt tokens computed, a run", "s"]
+    heads = [
+        "hosts x slots",
+        "calls a run",
+        "placement",
+        "occupancy",
+        "calls/s",
+        "runs/min",
+        "prompt tokens computed, a run",
+        "s",
+    ]
     return report.table(heads, rows)
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import aiohttp
 
+from bench.bare import CLOSING_CALLS
 from bench.cases import TENANT, Opener, Size
 from bench.pool.fleet import PATIENCE_S, Busy, Fleet, Ground, Placement
 from bench.pool.pace import Pace
@@ -33,6 +34,7 @@ class Saturated:
     placement: Placement
     hosts: int
     slots: int
+    calls: int  # of a run
     seconds: float
     occupancy: float
     calls_a_second: float
@@ -60,6 +62,7 @@ async def saturate(
         placement,
         hosts,
         fleet.slots,
+        steps + CLOSING_CALLS,
         seconds,
         occupancy=(few[1].busy_s - full[1].busy_s) / (seconds * fleet.slots),
         calls_a_second=(few[1].served - full[1].served) / seconds,
