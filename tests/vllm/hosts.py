@@ -70,7 +70,8 @@ class LongRuns:
         wire = self._random.choice(self._wires)
         async with wire.exchange(method, path, content, headers) as answered:
             body = b"".join([chunk async for chunk in answered.chunks])
-            yield Answered(answered.status, _chunks(_rewritten(request, body) if "tools" in request else body))
+            ours = request.get("tool_choice") == "auto"
+            yield Answered(answered.status, _chunks(_rewritten(request, body) if ours else body))
 
     async def aclose(self) -> None:
         for wire in self._wires:
