@@ -183,7 +183,7 @@ def _crowded(found: Crowded) -> list[str]:
     return [
         f"### Far more cases than slots: {crowd.hosts} hosts, 2 calls a run",
         report.table(heads, rows),
-        f"Seconds, medians and 99 of 100; a case each {crowd.every_s:.0f} s. A call takes {_call_s(found):.1f} s of "
+        f"Seconds, medians and 99 of 100; a case each {crowd.every_s:.1f} s. A call takes {_call_s(found):.1f} s of "
         f"its engine. At the end {found.waiting[1]} calls waited. First come, first served, a call would wait "
         f"{first_come:.0f} s behind those that waited at first (calculated).",
     ]
