@@ -90,12 +90,13 @@ def build_request(
     request: dict[str, JsonValue] = {
         "model": model,
         "messages": messages,
-        "tools": [tool.definition(briefing.language) for tool in spec.tools],
-        "tool_choice": "none" if final else "auto",
         **sampling.request(),
         "max_tokens": spec.budgets.answer_tokens,
         "stream": False,
     }
+    if spec.tools:  # an empty list is no request
+        request["tools"] = [tool.definition(briefing.language) for tool in spec.tools]
+        request["tool_choice"] = "none" if final else "auto"
     if final:
         schema: JsonValue = dict(briefing.schema)
         format_: JsonValue = {"name": spec.name, "schema": schema, "strict": True}

@@ -73,6 +73,11 @@ def test_the_final_call_asks_for_the_schema_and_lets_no_tool_be_called() -> None
     assert made["response_format"]["json_schema"]["schema"] == briefing().schema
 
 
+def test_an_agent_without_tools_names_none() -> None:
+    made = build_request(replace(EXAMINER, tools=()), briefing(), (), final=True, model="m")
+    assert not {"tools", "tool_choice"} & made.keys()
+
+
 def test_sampling_is_greedy_seeded_and_bounded() -> None:
     made = request()
     assert (made["temperature"], made["seed"], made["max_tokens"]) == (0, 1, EXAMINER.budgets.answer_tokens)
