@@ -16,13 +16,12 @@ from temporalio.service import RPCError
 
 from diwan.store.database import Database
 from diwan.store.reruns import Asked, asked_reruns
-from diwan.temporal import CASE_QUEUE, turn_of
+from diwan.temporal import CASE_QUEUE, LEAST_URGENT, turn_of
 
 log = structlog.get_logger()
 
 # A workflow that is lost (Temporal's data with it) is missed for so long.
 _AGAIN_S = 30.0
-_LEAST_URGENT = 5
 
 
 class RerunBell:
@@ -58,5 +57,5 @@ class RerunBell:
             task_queue=CASE_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            priority=turn_of(asked.tenant, _LEAST_URGENT),
+            priority=turn_of(asked.tenant, LEAST_URGENT),
         )

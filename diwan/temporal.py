@@ -36,6 +36,10 @@ def host_queue(queue: str, host: str) -> str:
     return f"{queue}@{host}"
 
 
+# Of what waits behind everything else.
+LEAST_URGENT = 5
+
+
 def turn_of(tenant: str, priority: int, weight: float | None = None) -> Priority:
     """Among what waits in a queue: the more urgent first (1 before 5), of those each ministry by its weight.
 

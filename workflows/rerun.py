@@ -15,11 +15,10 @@ from temporalio.exceptions import TimeoutError as TemporalTimeout
 
 with workflow.unsafe.imports_passed_through():
     from diwan.domain.rerun import Outcome
-    from diwan.temporal import turn_of
+    from diwan.temporal import LEAST_URGENT, turn_of
 
 from workflows.calls import BEATS, END_RERUN, PLAN_RERUN, RERUN_CALL, RerunEnd, RerunPlan, RerunRef, local
 
-_LEAST_URGENT = 5
 # For a host with room: until all is over, and on one host before the next is tried.
 _PATIENCE, _PER_HOST = timedelta(minutes=10), timedelta(minutes=1)
 _PAUSE = timedelta(seconds=5)
@@ -75,7 +74,7 @@ class RerunWorkflow:
                 start_to_close_timeout=timedelta(seconds=plan.call_limit_s),
                 heartbeat_timeout=BEATS,
                 retry_policy=_ONCE,
-                priority=turn_of(given.tenant, _LEAST_URGENT),
+                priority=turn_of(given.tenant, LEAST_URGENT),
             )
         except ActivityError as error:
             if is_cancelled_exception(error) or _is_final(error):
