@@ -1,13 +1,19 @@
-"""What is seen of an engine's call: a span with GenAI's names, and figures. Nothing of what was asked or answered."""
+"""One call of an engine: its watch is told how it ended, and a span and figures say so. Nothing of what was asked or
+answered is in them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from agents.usage import Usage
 from diwan import metrics
+from diwan.domain.errors import DiwanError
+from diwan.pool.engine import EngineClient
+from diwan.pool.errors import EngineJunk, EngineRejected
+from diwan.pool.health import Health, of_engine
 from diwan.tracing import genai, names, spans
 
 _ANSWERED = "answered"
@@ -55,3 +61,40 @@ def engine_call(model: str) -> Generator[EngineCall]:
             metrics.ENGINE_SECONDS.observe(time.monotonic() - began, model)
             if call.ended != _ANSWERED:
                 work.say({names.ERROR: call.ended})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An engine's answer as it came. `broken` says why there may be nothing to read in it: endless, junk."""
+
+    body: bytes
+    broken: str = ""
+    fingerprint: str = ""
+    cached_tokens: int | None = None
+
+
+async def ask(engine: EngineClient, model: str, health: Health, request: bytes) -> Answer:
+    """Send the bytes of a request. What an engine says is an answer, readable or not; its faults are raised.
+
+    First of all its watch is told of a fault: what fails here is not to be asked for again from here.
+    """
+    try:
+        with engine_call(model) as call:
+            try:
+                answer = await health.calls.ask(engine.chat(request, traceparent=spans.traceparent()))
+            except EngineJunk as junk:
+                if of_engine(junk):
+                    raise
+                if junk.endless:
+                    health.fault(junk)  # kept as an answer; the engine may be ill all the same
+                call.ended = spans.code_of(junk)
+                return Answer(junk.body, "endless" if junk.endless else "junk")
+            if answer.model not in ("", model):
+                raise EngineRejected("engine.wrong_model", "The engine serves another model.", "Check the registry.")
+            call.answered(answer.usage, answer.model)
+    except DiwanError as error:
+        if of_engine(error):
+            health.fault(error)
+        raise
+    health.answered()
+    return Answer(answer.body, "", answer.fingerprint, answer.usage.cached_tokens)

@@ -6,7 +6,6 @@ Exact bytes of request and response are kept for every attempt; the first stored
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -14,7 +13,7 @@ from temporalio import activity
 
 from activities.briefing import Brief, read_brief
 from activities.egress import check_egress
-from activities.engine_call import engine_call
+from activities.engine_call import Answer, ask
 from activities.heartbeat import heartbeats
 from activities.transcript import Fresh, Transcripts, parsed_answer, read_transcript
 from agents.examiner import brief
@@ -28,13 +27,12 @@ from diwan.domain.ports import Cipher, Keyring
 from diwan.domain.rerun import Known
 from diwan.ledger.entry import EntryModel
 from diwan.pool.engine import EngineClient, wire_request
-from diwan.pool.errors import EngineJunk, EngineRejected
+from diwan.pool.errors import EngineJunk
 from diwan.pool.health import Health, of_engine
 from diwan.pool.registry import Model
 from diwan.store import briefs, calls
 from diwan.store.change import change_case
 from diwan.store.database import Database
-from diwan.tracing import spans
 from workflows.calls import CALL_MODEL, ModelCall
 
 log = structlog.get_logger()
@@ -44,15 +42,6 @@ log = structlog.get_logger()
 _MOST_FAULTS = 8
 
 Clock = Callable[[], datetime]
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What an engine gave: `broken` names why it could not be read to its end (`endless`, `junk`)."""
-
-    body: bytes
-    broken: str
-    fingerprint: str
 
 
 class ModelActivities:
@@ -140,14 +129,11 @@ class ModelActivities:
                 now=self._clock(),
             )
         try:
-            answer = await self._ask(request)
+            answer = await ask(self._engine, self._model.name, self.health, request)
         except DiwanError as error:
-            if not of_engine(error):
-                await self._store_failure(given, spec, cipher, attempt, request, error)
-                raise
-            # First of all: what fails here is not to be asked for again from here.
-            self.health.fault(error)
             await self._store_failure(given, spec, cipher, attempt, request, error)
+            if not of_engine(error):
+                raise
             raise Unavailable(error.code, error.message, "Another host takes the call.") from None
         return await self._store(given, spec, cipher, attempt, request, answer)
 
@@ -156,24 +142,6 @@ class ModelActivities:
         if tenant not in self._salts:
             self._salts[tenant] = await self._keyring.token(tenant, "engine.cache_salt", tenant)
         return self._salts[tenant]
-
-    async def _ask(self, request: bytes) -> _Answer:
-        with engine_call(self._model.name) as call:
-            try:
-                asking = self._engine.chat(request, traceparent=spans.traceparent())
-                answer = await self.health.calls.ask(asking)
-            except EngineJunk as junk:
-                if of_engine(junk):
-                    raise
-                if junk.endless:
-                    self.health.fault(junk)  # kept as an answer; the engine may be ill all the same
-                call.ended = spans.code_of(junk)
-                return _Answer(junk.body, "endless" if junk.endless else "junk", "")
-            if answer.model not in ("", self._model.name):
-                raise EngineRejected("engine.wrong_model", "The engine serves another model.", "Check the registry.")
-            call.answered(answer.usage, answer.model)
-        self.health.answered()
-        return _Answer(answer.body, "", answer.fingerprint)
 
     async def _store_failure(
         self, given: ModelCall, spec: AgentSpec, cipher: Cipher, attempt: int, request: bytes, error: DiwanError
@@ -203,7 +171,7 @@ class ModelActivities:
             log.warning("call.failure_unrecorded", run=given.run, reason=error.code, error=failure.code)
 
     async def _store(
-        self, given: ModelCall, spec: AgentSpec, cipher: Cipher, attempt: int, request: bytes, answer: _Answer
+        self, given: ModelCall, spec: AgentSpec, cipher: Cipher, attempt: int, request: bytes, answer: Answer
     ) -> Turn:
         parsed = parsed_answer(spec, answer.body, final=given.final, broken_as=answer.broken)
         turn = parsed.turn
@@ -263,7 +231,7 @@ class ModelActivities:
             transcript = await read_transcript(conn, given.tenant, spec, given.run, cipher)
         return transcript.exchanges[given.call - 1].parsed.turn if len(transcript.turns) >= given.call else turn
 
-    def _engine_name(self, answer: _Answer) -> str:
+    def _engine_name(self, answer: Answer) -> str:
         return answer.fingerprint or self._model.engine
 
 

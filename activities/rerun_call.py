@@ -12,7 +12,7 @@ from datetime import datetime
 from temporalio import activity
 
 from activities.egress import check_egress
-from activities.engine_call import engine_call
+from activities.engine_call import Answer, ask
 from activities.heartbeat import heartbeats
 from agents.compare import compare
 from diwan.domain.actor import system
@@ -20,7 +20,6 @@ from diwan.domain.errors import DiwanError, NotFound, Unavailable
 from diwan.domain.ports import Cipher, Keyring
 from diwan.domain.rerun import Conditions, Known, Outcome, Side, mismatch
 from diwan.pool.engine import EngineClient
-from diwan.pool.errors import EngineJunk, EngineRejected
 from diwan.pool.health import Health, of_engine
 from diwan.pool.registry import Model
 from diwan.store.call_records import CallRecord, Exchange, call_record, check_committed, exchange_of
@@ -31,7 +30,6 @@ from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.procedures import published_by_hash
 from diwan.store.reruns import Came, RerunRow, end_rerun, get_rerun
-from diwan.tracing import spans
 from workflows.calls import RERUN_CALL, RerunRef
 
 Clock = Callable[[], datetime]
@@ -83,11 +81,12 @@ class RerunCalls:
             await self._check_egress(conn, given)
             exchange = await exchange_of(conn, given.tenant, record, given.case)
         request, response = _as_recorded(exchange, cipher, given.case, row)
-        answer, fingerprint, cached = await self._ask(request)
-        now = self._side().model_copy(update={"fingerprint": fingerprint, "cached_tokens": cached})
+        answer = await self._ask(request)
+        said = "" if answer.broken else answer.fingerprint or self._model.engine
+        now = self._side().model_copy(update={"fingerprint": said, "cached_tokens": answer.cached_tokens})
         came = Came(
-            answer,
-            compare(response, answer),
+            answer.body,
+            compare(response, answer.body),
             Conditions(then=record.then, now=now, temperature=record.temperature, seed=record.seed),
         )
         async with (
@@ -121,35 +120,14 @@ class RerunCalls:
         published = await published_by_hash(conn, given.tenant, case.procedure_hash)
         await check_egress(conn, given.tenant, published.procedure, self._model, self._engine.outside)
 
-    async def _ask(self, request: bytes) -> tuple[bytes, str, int | None]:
-        """The answer as it came, what the engine says of itself in it, and how many tokens its cache had.
-
-        An engine's fault is told to its watch before it is raised, and the call goes elsewhere.
-        """
+    async def _ask(self, request: bytes) -> Answer:
+        """An engine's fault is raised so that the call goes elsewhere."""
         try:
-            with engine_call(self._model.name) as call:
-                try:
-                    asking = self._engine.chat(request, traceparent=spans.traceparent())
-                    answer = await self._health.calls.ask(asking)
-                except EngineJunk as junk:
-                    if of_engine(junk):
-                        raise
-                    if junk.endless:
-                        self._health.fault(junk)
-                    call.ended = spans.code_of(junk)
-                    return junk.body, "", None
-                if answer.model not in ("", self._model.name):
-                    raise EngineRejected(
-                        "engine.wrong_model", "The engine serves another model.", "Check the registry."
-                    )
-                call.answered(answer.usage, answer.model)
+            return await ask(self._engine, self._model.name, self._health, request)
         except DiwanError as error:
             if not of_engine(error):
                 raise
-            self._health.fault(error)
             raise Unavailable(error.code, error.message, "Another host takes the call.") from None
-        self._health.answered()
-        return answer.body, answer.fingerprint or self._model.engine, answer.usage.cached_tokens
 
 
 def _as_recorded(exchange: Exchange, cipher: Cipher, case: str, row: RerunRow) -> tuple[bytes, bytes]:
