@@ -174,10 +174,19 @@ def _pause(attempts: int) -> float:
     return min(3600.0, 2.0 ** min(attempts + 1, 12))
 
 
-async def run_forever(name: str, once: Callable[[], Awaitable[int]], stop: asyncio.Event, *, idle_s: float) -> None:
-    """Calls `once` until `stop`: at once again while there is work, after `idle_s` when there is none."""
+async def run_forever(
+    name: str,
+    once: Callable[[], Awaitable[int]],
+    stop: asyncio.Event,
+    *,
+    idle_s: float,
+    news: asyncio.Event | None = None,
+) -> None:
+    """Calls `once` until `stop`: at once again while there is work or `news`, else after `idle_s`."""
     failures = 0
     while not stop.is_set():
+        if news is not None:
+            news.clear()  # what comes from now on may be missed by this pass
         try:
             pause = 0.0 if await once() else idle_s
             failures = 0
@@ -186,7 +195,14 @@ async def run_forever(name: str, once: Callable[[], Awaitable[int]], stop: async
             pause = min(30.0, idle_s * 2 ** min(failures, 8))
             log.warning("relay.pass_failed", part=name, error=type(error).__name__, failures=failures)
         if pause:
-            try:
-                await asyncio.wait_for(stop.wait(), pause)
-            except TimeoutError:
-                continue
+            await _any_of((stop,) if news is None else (stop, news), pause)
+
+
+async def _any_of(events: tuple[asyncio.Event, ...], seconds: float) -> None:
+    """Waits until one of `events` is set, for `seconds` at most."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

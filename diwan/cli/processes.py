@@ -242,7 +242,7 @@ async def _pool(settings: Settings, wanted: str) -> None:
             seen = [Observed(CaseTraces(db))]
             polling = pool_worker(client, model.name, calls, again, host=host, gate=gate, interceptors=seen)
             signs = Signs(db, host, model, gate, health, time, most=settings.engine_room, batch_invariant=invariant)
-            told = run_forever("pool_host", signs.pass_once, stop, idle_s=_SIGN_S)
+            told = run_forever("pool_host", signs.pass_once, stop, idle_s=_SIGN_S, news=health.news)
             await asyncio.gather(run_until(polling, stop), health.run(stop), told)
             with contextlib.suppress(DiwanError):
                 await signs.end()

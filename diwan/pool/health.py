@@ -79,7 +79,7 @@ class Health:
     no_vault, no_temporal (`parts` by name: each raises, or takes long, where it is).
 
     `most` is the room that operators gave it; `registered` the engine and version of the model's entry, as in `vllm
-    0.32.0`; `calls` are those that it has; `clock` counts seconds."""
+    0.32.0`; `calls` are those that it has; `clock` counts seconds. `news` is set each time `out` changes."""
 
     def __init__(
         self,
@@ -100,6 +100,7 @@ class Health:
         self._parts = parts or {}
         self._clock = clock
         self.calls = InFlight()
+        self.news = asyncio.Event()
         self._woken = asyncio.Event()
         self._faults = 0  # in a row, with no call answered between them
         self._waits = self._full = self._looks = self._missed = 0
@@ -277,6 +278,8 @@ class Health:
         metrics.ENGINE_ROOM.set(0 if self.out else self._gate.room, self._model)
 
     def _say(self, reason: str) -> None:
+        if reason != self.out:
+            self.news.set()
         self.out = reason
         metrics.ENGINE_ROOM.set(0 if reason else self._gate.room, self._model)
         metrics.ENGINE_OUT.replace({(self._model, reason): 1} if reason else {(self._model, ""): 0})

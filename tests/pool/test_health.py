@@ -425,3 +425,13 @@ async def _until(so: Any) -> None:
     async with asyncio.timeout(30):
         while not so():  # noqa: ASYNC110 - the other end of it is a probe
             await asyncio.sleep(0.02)
+
+
+async def test_that_it_is_out_or_in_again_is_news_and_that_it_still_is_none(host: Watched) -> None:
+    host.health.take_out("hung")
+    assert host.health.news.is_set()
+    host.health.news.clear()
+    host.health.take_out("hung")
+    assert not host.health.news.is_set()
+    assert await host.health.try_again()
+    assert host.health.news.is_set()

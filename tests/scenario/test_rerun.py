@@ -32,6 +32,7 @@ async def case(office: Office) -> str:
 
 async def test_the_answer_of_a_closed_case_is_given_again(office: Office, case: str) -> None:
     before = await office.get("auditor", f"/v1/cases/{case}")
+    await listed_as(office, case, "")
     calls = await calls_of(office, case)
     assert [call["number"] for call in calls] == list(range(1, len(calls) + 1))
     assert len(calls) > 2
@@ -94,6 +95,7 @@ async def test_another_answer_another_host_and_another_policy() -> None:
         accepted = await office.submit(EXAMPLE / "03-french-permit-too-old", "rerun-otherwise")
         case = accepted["case"]
         await office.at(case, "review")
+        await listed_as(office, case, "")
 
         # The engine was changed and says it is the same: found out, and said to prove nothing by itself.
         engine.failure = Failure(Mode.JUNK)
