@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from diwan.domain.errors import InvalidInput, Tampered
 from diwan.ledger.entry import HASH_BYTES
-from diwan.ledger.tree import MAX_SIZE, node_hash, root_of
+from diwan.ledger.tree import MAX_SIZE, Node, node_hash, root_of
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
@@ -110,6 +110,19 @@ class TiledTree:
                 found.append(row)
             self._rows[tile] = found
         return found
+
+
+def wanted(size: int, ask: Callable[[Node], object]) -> set[Tile]:
+    """The tiles that `ask` reads of a tree of `size` leaves: to fetch them together, before they are needed."""
+    seen: set[Tile] = set()
+
+    def node(level: int, index: int) -> bytes:
+        tile_level, height = divmod(level, HEIGHT)
+        seen.add(of_size(Tile(tile_level, (index << height) // WIDTH), size))
+        return bytes(HASH_BYTES)
+
+    ask(node)
+    return seen
 
 
 def hashes_in(content: bytes, tile: Tile) -> list[bytes]:

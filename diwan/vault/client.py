@@ -9,22 +9,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import httpx
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from diwan.domain.errors import (
-    DiwanError,
-    InvalidInput,
-    NeedsPerson,
-    NotFound,
-    Tampered,
-    TooLarge,
-    Unavailable,
-)
-from diwan.vault import address, pseudonym
+from diwan.domain.errors import InvalidInput, Unavailable
+from diwan.local import exchange
+from diwan.vault import pseudonym
 from diwan.vault.cipher import CaseCipher
-from diwan.vault.protocol import KeysAnswer, KeysRequest, Problem, PseudonymAnswer, PseudonymRequest
+from diwan.vault.protocol import KeysAnswer, KeysRequest, PseudonymAnswer, PseudonymRequest
 
 # Together 1.5 s: as long as a restart of the vault takes. Whoever calls retries for longer, or tells a person.
 _PAUSES_S = (0.1, 0.2, 0.4, 0.8)
@@ -33,10 +25,6 @@ _TIMEOUT_S = 5.0
 Answer = TypeVar("Answer", bound=BaseModel)
 
 log = structlog.get_logger()
-
-_PASSED_ON: dict[str, type[DiwanError]] = {
-    kind.__name__: kind for kind in (NotFound, InvalidInput, TooLarge, Tampered, NeedsPerson)
-}
 
 
 @dataclass(frozen=True)
@@ -63,14 +51,7 @@ class VaultKeyring:
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        where = address.parse(location)
-        self._http = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(where.socket) if where.socket else None, trust_env=False),
-            base_url=where.url,
-            headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
-            timeout=_TIMEOUT_S,
-            trust_env=False,
-        )
+        self._http = exchange.http_client(location, token, "vault", timeout_s=_TIMEOUT_S)
         self._capacity = capacity
         self._ttl = ttl
         self._clock = clock
@@ -103,9 +84,9 @@ class VaultKeyring:
 
     async def ready(self) -> None:
         """Raises `Unavailable` unless the vault answers and can read its database. Does not retry."""
-        answer = await self._exchange("GET", "/readyz", b"")
+        answer = await exchange.exchange(self._http, "GET", "/readyz", b"", service="vault")
         if answer.status_code != 200:
-            raise _error_of(answer)
+            raise exchange.error_of(answer, service="vault")
 
     async def aclose(self) -> None:
         self._ciphers.clear()
@@ -132,48 +113,11 @@ class VaultKeyring:
         pauses = iter(_PAUSES_S)
         while True:
             try:
-                answer = await self._exchange("POST", path, body.encode())
-                return _read(answer, expected)
+                answer = await exchange.exchange(self._http, "POST", path, body.encode(), service="vault")
+                return exchange.read(answer, expected, service="vault")
             except Unavailable as error:
                 pause = next(pauses, None)
                 if pause is None:
                     log.error("vault.unavailable", code=error.code)
                     raise
                 await self._pause(pause)
-
-    async def _exchange(self, method: str, path: str, body: bytes) -> httpx.Response:
-        try:
-            return await self._http.request(method, path, content=body)
-        except httpx.TransportError as error:
-            raise Unavailable(
-                "vault.not_answering",
-                f"The vault does not answer ({type(error).__name__}).",
-                "See that `diwan vault` runs and that this process has its address; then try again.",
-            ) from None
-
-
-def _read(answer: httpx.Response, expected: type[Answer]) -> Answer:
-    if answer.status_code != 200:
-        raise _error_of(answer)
-    try:
-        return expected.model_validate_json(answer.content)
-    except ValidationError:  # from None: the answer holds keys
-        raise _not_a_vault() from None
-
-
-def _error_of(answer: httpx.Response) -> DiwanError:
-    """The vault's own error; what is wrong between it and us is `Unavailable`, never our caller's fault."""
-    try:
-        problem = Problem.model_validate_json(answer.content)
-    except ValidationError:
-        return _not_a_vault()
-    kind = _PASSED_ON.get(problem.error, Unavailable)
-    return kind(problem.code, problem.message, problem.remedy)
-
-
-def _not_a_vault() -> Unavailable:
-    return Unavailable(
-        "vault.answer_unexpected",
-        "What answers at the vault's address does not speak its protocol.",
-        "Check the address, and that both sides are of one version.",
-    )

@@ -50,10 +50,3 @@ class PseudonymRequest(_Message):
 
 class PseudonymAnswer(_Message):
     pseudonym: str
-
-
-class Problem(_Message):
-    error: str
-    code: str
-    message: str
-    remedy: str

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from diwan.domain.errors import DiwanError, InvalidInput, Refused, TooLarge, Unauthenticated
+from diwan.domain.errors import DiwanError, Refused, Unauthenticated
+from diwan.local import exchange
 from diwan.vault import callers, pseudonym
 from diwan.vault.callers import RIGHTS, Caller, Right, TokenHashes
 from diwan.vault.keystore import KeyStore
@@ -22,7 +23,6 @@ from diwan.vault.protocol import (
     MAX_BODY_BYTES,
     KeysAnswer,
     KeysRequest,
-    Problem,
     PseudonymAnswer,
     PseudonymRequest,
 )
@@ -42,7 +42,7 @@ def create_app(store: KeyStore, hashes: TokenHashes, *, clock: Callable[[], date
             Route("/healthz", _healthy, methods=["GET"]),
             Route("/readyz", vault.ready, methods=["GET"]),
         ],
-        exception_handlers={DiwanError: _problem},
+        exception_handlers={DiwanError: exchange.problem},
     )
 
 
@@ -56,20 +56,20 @@ class _Vault:
 
     async def keys(self, request: Request) -> Response:
         caller = self._authenticate(request, Right.GET)
-        asked = await _body(request, KeysRequest)
+        asked = await _asked(request, KeysRequest)
         create = Right.CREATE in RIGHTS[caller]
         keys = await asyncio.to_thread(self._store.keys, asked.tenant, asked.scope, create=create, now=self._clock())
-        return _answer(KeysAnswer.model_construct(keys=dict(keys)))
+        return exchange.answer(KeysAnswer.model_construct(keys=dict(keys)))
 
     async def pseudonyms(self, request: Request) -> Response:
         caller = self._authenticate(request, Right.PSEUDONYM)
-        asked = await _body(request, PseudonymRequest)
+        asked = await _asked(request, PseudonymRequest)
         if not callers.may_name(caller, asked.purpose):
             raise _not_allowed(caller, Right.PSEUDONYM)
         create = Right.CREATE in RIGHTS[caller]
         key = await asyncio.to_thread(self._store.pseudonym_key, asked.tenant, create=create, now=self._clock())
         token = pseudonym.token_of(key, asked.purpose, bytes.fromhex(asked.digest))
-        return _answer(PseudonymAnswer(pseudonym=token))
+        return exchange.answer(PseudonymAnswer(pseudonym=token))
 
     async def ready(self, request: Request) -> Response:
         await asyncio.to_thread(self._store.check)
@@ -97,27 +97,5 @@ async def _healthy(_: Request) -> Response:
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-async def _body(request: Request, model: type[Model]) -> Model:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BODY_BYTES:
-            raise TooLarge("vault.request_too_large", f"A request has at most {MAX_BODY_BYTES} bytes.", "")
-    try:
-        return model.model_validate_json(bytes(content))
-    except ValidationError as error:
-        fields = ", ".join(sorted({".".join(map(str, item["loc"])) or "body" for item in error.errors()}))
-        raise InvalidInput("vault.request_malformed", f"Not a valid {model.__name__}: {fields}.", "") from None
-
-
-def _answer(message: BaseModel) -> Response:
-    return Response(message.model_dump_json(), media_type="application/json", headers={"cache-control": "no-store"})
-
-
-async def _problem(_: Request, error: Exception) -> Response:
-    if not isinstance(error, DiwanError):
-        raise error
-    if error.status >= 500:
-        log.error("vault.request.failed", code=error.code)
-    problem = Problem(error=type(error).__name__, code=error.code, message=error.message, remedy=error.remedy)
-    return Response(problem.model_dump_json(), error.status, media_type="application/json")
+async def _asked(request: Request, model: type[Model]) -> Model:
+    return await exchange.body_of(request, model, at_most=MAX_BODY_BYTES, service="vault")

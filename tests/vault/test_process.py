@@ -11,6 +11,7 @@ import pytest
 
 from diwan.domain.errors import Conflict, DiwanError, InvalidInput, NeedsPerson
 from diwan.domain.ports import RetentionClass
+from diwan.local.listen import listening
 from diwan.vault import callers, listen, setup
 from diwan.vault.callers import Caller
 from diwan.vault.client import VaultKeyring
@@ -97,7 +98,7 @@ def test_its_socket_is_at_no_moment_open_to_others(folder: Path, monkeypatch: py
         seen.append(stat.S_IMODE(path.stat().st_mode))
 
     monkeypatch.setattr("os.chmod", see)
-    with listen._unix_listener(folder / "v.sock", 0o660):
+    with listening(str(folder / "v.sock"), "vault", mode=0o660):
         assert seen == [0o600]
 
 

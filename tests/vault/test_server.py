@@ -160,7 +160,7 @@ async def test_logs_hold_neither_token_nor_key(http: httpx.AsyncClient, store: K
     assert [line["event"] for line in logs] == [
         "vault.caller.refused",
         "vault.right.refused",
-        "vault.request.failed",
+        "request.failed",
     ]
     secrets = [*TOKENS.values(), "wrong-token", *answer.json()["keys"].values()]
     assert not [each for each in secrets if each in said]

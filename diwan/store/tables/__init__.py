@@ -1,5 +1,5 @@
-"""Tables. Every one has forced row security (migrations/ holds the SQL for it), and but for `pool_host` (pool.py says
-why) `tenant` first in its key.
+"""Tables. Every one has forced row security (migrations/ holds the SQL for it), and `tenant` first in its key but for
+`pool_host` and the ledger's tree (pool.py and ledger.py say why).
 
 Columns named `*_sealed` are ciphertext under a case key (domain/ports.py); ARCHITECTURE.md maps them. All
 instants are timestamptz in UTC. `version` counts the case's changes, one ledger entry each.
@@ -10,6 +10,7 @@ from __future__ import annotations
 from diwan.store.tables.agents import agent_run, model_call, model_rerun, proposal, tool_call
 from diwan.store.tables.casework import blob, case_file, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
+from diwan.store.tables.ledger import ledger_checkpoint, ledger_leaf, ledger_pending, ledger_shard, ledger_tile
 from diwan.store.tables.ministry import (
     clock_watch,
     delegation,
@@ -36,6 +37,11 @@ __all__ = [
     "entry",
     "fact",
     "inbox",
+    "ledger_checkpoint",
+    "ledger_leaf",
+    "ledger_pending",
+    "ledger_shard",
+    "ledger_tile",
     "letter",
     "metadata",
     "model_call",

@@ -1,4 +1,4 @@
-"""Where the vault listens: a unix socket, or a loopback port. Keys never cross a network."""
+"""Where a service of this machine listens: a unix socket, or a loopback port. Keys never cross a network."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Address:
     def url(self) -> str:
         """Base URL for an HTTP client; over a unix socket its host is only a name."""
         if self.socket is not None:
-            return "http://vault"
+            return "http://localhost"
         return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
 
-def parse(text: str) -> Address:
+def parse(text: str, service: str) -> Address:
     """`/path`, `unix:/path` or `http://127.0.0.1:8300`. Raises `InvalidInput` with the remedy."""
     path = text.removeprefix("unix://").removeprefix("unix:")
     if path.startswith("/"):
-        return Address(socket=checked_socket(Path(path)))
+        return Address(socket=checked_socket(Path(path), service))
     parts = urlsplit(text)
     try:
         port = parts.port
@@ -41,20 +41,20 @@ def parse(text: str) -> Address:
         port = None
     if parts.scheme != "http" or parts.hostname not in _LOOPBACK or port is None or parts.path not in ("", "/"):
         raise InvalidInput(
-            "vault.address_not_local",
-            "The vault's address is neither a unix socket nor a loopback port.",
+            f"{service}.address_not_local",
+            f"The {service}'s address is neither a unix socket nor a loopback port.",
             "Use unix:/absolute/path or http://127.0.0.1:PORT.",
         )
     return Address(host=parts.hostname, port=port)
 
 
-def checked_socket(path: Path) -> Path:
+def checked_socket(path: Path, service: str) -> Path:
     """Raises `InvalidInput` for a path that the kernel would not take."""
     length = len(os.fsencode(path))
     if length > MAX_SOCKET_BYTES or not path.is_absolute():
         raise InvalidInput(
-            "vault.socket_path_unusable",
+            f"{service}.socket_path_unusable",
             f"The socket's path {path} has {length} bytes; it must be absolute and have at most {MAX_SOCKET_BYTES}.",
-            "Choose a shorter path for the vault's socket, such as /run/diwan/vault.sock, or a shorter DIWAN_HOME.",
+            f"Choose a shorter path for it, such as /run/diwan/{service}.sock, or a shorter DIWAN_HOME.",
         )
     return path

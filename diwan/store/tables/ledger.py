@@ -1,0 +1,78 @@
+"""The ledger's tree. Hashes, checkpoints and shards are no ministry's: the tree is one for the whole service."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    UniqueConstraint,
+)
+
+from diwan.store.tables.columns import instant, metadata, text
+
+ledger_pending = Table(
+    "ledger_pending",
+    metadata,
+    text("tenant"),
+    text("chain"),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    instant("added_at"),
+    PrimaryKeyConstraint("tenant", "chain", "seq"),
+)  # entries without a place yet, written by a trigger of `entry`
+
+ledger_shard = Table(
+    "ledger_shard",
+    metadata,
+    text("name"),
+    text("origin"),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    instant("opened_at"),
+    PrimaryKeyConstraint("name"),
+    UniqueConstraint("origin"),
+)  # name: the year; size, root: of the tree as it stands, signed or not
+
+ledger_leaf = Table(
+    "ledger_leaf",
+    metadata,
+    text("shard"),
+    Column("idx", BigInteger, nullable=False),
+    text("tenant"),
+    text("chain"),
+    Column("seq", BigInteger, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    instant("added_at"),
+    instant("placed_at"),
+    PrimaryKeyConstraint("shard", "idx"),
+    UniqueConstraint("tenant", "chain", "seq"),
+    ForeignKeyConstraint(["shard"], ["ledger_shard.name"]),
+)  # idx: from 0; added_at: when its entry was written, placed_at: when it got its place
+
+ledger_tile = Table(
+    "ledger_tile",
+    metadata,
+    text("shard"),
+    Column("level", SmallInteger, nullable=False),
+    Column("idx", BigInteger, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("shard", "level", "idx"),
+    ForeignKeyConstraint(["shard"], ["ledger_shard.name"]),
+)  # hashes: as wide as it is now; ledger/tiles.py says of what
+
+ledger_checkpoint = Table(
+    "ledger_checkpoint",
+    metadata,
+    text("shard"),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    instant("published_at"),
+    PrimaryKeyConstraint("shard", "size"),
+    ForeignKeyConstraint(["shard"], ["ledger_shard.name"]),
+)  # note: signed, as handed out
