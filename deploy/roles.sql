@@ -11,7 +11,7 @@ DECLARE
     role text;
 BEGIN
     FOREACH role IN ARRAY ARRAY[
-        'diwan_owner', 'diwan_web', 'diwan_worker', 'diwan_pool', 'diwan_relay', 'diwan_auditor'
+        'diwan_owner', 'diwan_web', 'diwan_worker', 'diwan_pool', 'diwan_relay', 'diwan_sequencer', 'diwan_auditor'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role) THEN
             EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOINHERIT', role);

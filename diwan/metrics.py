@@ -135,6 +135,10 @@ TASKS_OLDEST = Gauge("diwan_tasks_oldest_seconds", "Age of the oldest task that 
 OUTBOX_WAITING = Gauge("diwan_outbox_waiting", "Events that a webhook has not taken yet.", "tenant")
 OUTBOX_OLDEST = Gauge("diwan_outbox_oldest_seconds", "Age of the oldest event that a webhook has not taken.", "tenant")
 
+LEDGER_SIZE = Gauge("diwan_ledger_size", "Entries that have their place in the tree.", "shard")
+LEDGER_SIGNED = Gauge("diwan_ledger_signed", "Entries of the tree as it was signed last.", "shard")
+LEDGER_PLACED = Histogram("diwan_ledger_placed_seconds", "Time until an entry had its place: the oldest of a pass.")
+
 
 def rendered() -> bytes:
     """All figures as Prometheus text (version 0.0.4). Loads the library when first asked."""

@@ -17,7 +17,7 @@ from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
 from diwan.ledger.note import parse_note
 from diwan.ledger.tree import consistency_proof
 from diwan.store.database import Database
-from diwan.store.ledger_tree import Published, grow, open_shard, publish, published, read_tree, shards
+from diwan.store.ledger_tree import Published, anything_waits, grow, open_shard, publish, read_tree, shards
 
 log = structlog.get_logger()
 
@@ -45,10 +45,13 @@ class Sequencer:
         self._signer = signer
         self._origin = origin
         self._at_most = at_most
+        self._signed: dict[str, Checkpoint] = {}
 
     async def grow_once(self) -> int:
         """Places what waits; how many entries, so 0 says that nothing waits now."""
         async with self._db.transaction(None) as conn:
+            if not await anything_waits(conn):
+                return 0  # and nothing is locked, which would be written down
             shard = await open_shard(conn, self._origin)
             done = await grow(conn, shard, at_most=self._at_most)
         metrics.LEDGER_SIZE.set(shard.size + done.entries, shard.name)
@@ -57,15 +60,15 @@ class Sequencer:
         return done.entries
 
     async def publish_once(self) -> int:
-        """Has every shard signed that grew since it was signed last; 0: nothing more to do now."""
+        """Has every shard signed that is not as it was signed last; 0: nothing more to do now."""
         async with self._db.transaction(None) as conn:
-            grown = [
-                shard
-                for shard in await shards(conn)
-                if (last := await published(conn, shard.name)) is None or last.size < shard.size
-            ]
-        for shard in grown:
-            await self._publish(shard.name, Checkpoint(shard.origin, shard.size, shard.root))
+            there = await shards(conn)
+        for shard in there:
+            checkpoint = Checkpoint(shard.origin, shard.size, shard.root)
+            # Compared with what the signer said, not with what the database has of it: that may be an old backup.
+            if self._signed.get(shard.name) != checkpoint:
+                await self._publish(shard.name, checkpoint)
+                self._signed[shard.name] = checkpoint
         return 0
 
     async def _publish(self, shard: str, checkpoint: Checkpoint) -> None:

@@ -28,7 +28,7 @@ from diwan.domain.errors import InvalidInput
 PREFIX = "DIWAN_"
 STACK_FILE = "run/stack.json"
 
-DatabaseRole = Literal["owner", "web", "worker", "pool", "relay", "auditor"]
+DatabaseRole = Literal["owner", "web", "worker", "pool", "relay", "sequencer", "auditor"]
 
 
 def default_home() -> Path:
@@ -69,9 +69,7 @@ class Settings(BaseSettings):
     health_host: str = Field(
         default="127.0.0.1", description="Address that DIWAN_HEALTH_PORT is on; never one that the public reaches."
     )
-    health_port: Port = Field(
-        default=0, description="Port of /healthz, /readyz and /metrics of web, worker, pool and relay; 0: none."
-    )
+    health_port: Port = Field(default=0, description="Port of /healthz, /readyz and /metrics of this process; 0: none.")
     postgres_port: Port = Field(default=0, description="Port of the embedded Postgres; 0 takes a free one.")
     temporal_port: Port = Field(default=0, description="Port of the embedded Temporal; 0 takes a free one.")
     issuer_port: Port = Field(default=0, description="Port of the embedded token issuer; 0 takes a free one.")
@@ -86,6 +84,7 @@ class Settings(BaseSettings):
     database_url_worker: SecretStr | None = Field(default=None, description="libpq URL of role diwan_worker.")
     database_url_pool: SecretStr | None = Field(default=None, description="libpq URL of role diwan_pool.")
     database_url_relay: SecretStr | None = Field(default=None, description="libpq URL of role diwan_relay.")
+    database_url_sequencer: SecretStr | None = Field(default=None, description="libpq URL of role diwan_sequencer.")
     database_url_auditor: SecretStr | None = Field(
         default=None, description="libpq URL of role diwan_auditor: verification."
     )
@@ -116,6 +115,20 @@ class Settings(BaseSettings):
     vault_token: SecretStr | None = Field(
         default=None, description="Token by which this process is known to the vault."
     )
+
+    ledger_origin: str = Field(
+        default="diwan.invalid/ledger",
+        description="How the log of the ledger is named for ever, as an address of the ministry's without https://; "
+        "each year's log has the year after it. Signer and sequencer must say the same.",
+    )
+    signer_address: str = Field(
+        default="",
+        description="Where the signer listens and is called: unix:/path/signer.sock or http://127.0.0.1:PORT.",
+    )
+    signer_dir: Path | None = Field(
+        default=None, description="Folder of the signer's keys and memory, apart from the database and its backups."
+    )
+    signer_token: SecretStr | None = Field(default=None, description="Token by which the sequencer may ask the signer.")
 
     issuer_url: str = Field(default="", description="OIDC issuer whose access tokens are accepted.")
     audience: str = Field(default="diwan", description="Audience (`aud`) that access tokens must name.")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from diwan.pool.registry import Registry
     from diwan.settings import DatabaseRole, Settings
+    from diwan.signer.client import SignerClient
     from diwan.store.database import Database
     from diwan.vault.client import VaultKeyring
 
@@ -46,6 +47,13 @@ def keyring(settings: Settings) -> VaultKeyring:
     from diwan.vault.client import VaultKeyring
 
     return VaultKeyring(settings.text("vault_address"), settings.secret("vault_token"))
+
+
+def signer_client(settings: Settings) -> SignerClient:
+    """The signer, called with its token."""
+    from diwan.signer.client import SignerClient
+
+    return SignerClient(settings.text("signer_address"), settings.secret("signer_token"))
 
 
 def registry(settings: Settings) -> Registry:

@@ -128,7 +128,7 @@ class _Work:
         return Report(
             home=home,
             outcomes=outcomes,
-            ledger=ledger.as_json(checked),
+            ledger=checked.as_json(),
             problem=f"the ledger does not hold: {checked.first_bad}" if checked.first_bad else "",
             seconds=time.monotonic() - began,
             letters=letters,

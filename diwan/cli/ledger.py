@@ -1,23 +1,29 @@
-"""`diwan ledger verify`: recompute the record of every change from what is stored.
+"""`diwan ledger`: recompute the record of every change from what is stored, and prove single entries of it.
 
-It reads the database itself, as the auditor's role: a service that lies is found out, too.
+`verify` and `prove` read the database itself, as the auditor's role: a service that lies is found out, too.
+`checkpoint` asks the service, `vkey` the signer. `verify-receipt` needs nothing but its files.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from diwan.cli import ledger_proofs
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import NotFound
 
 if TYPE_CHECKING:
+    from diwan.ledger.policy import Policy
+    from diwan.ledger.verify import BadEntry
     from diwan.settings import Settings
     from diwan.store.ledger_check import Report
+    from diwan.store.ledger_tree_check import BadTree, TreeReport
     from diwan.vault.client import VaultKeyring
 
 Json = dict[str, Any]
@@ -26,55 +32,84 @@ DEMO_TENANT = "demo"
 
 
 def register(app: typer.Typer) -> None:
-    group = command_group("Recompute the record of every change and name the first bad entry.")
+    group = command_group(_SAYS)
     group.callback()(_about)
     group.command("verify")(verify)
+    group.command("prove")(ledger_proofs.prove)
+    group.command("verify-receipt")(ledger_proofs.verify_receipt)
+    group.command("checkpoint")(ledger_proofs.checkpoint)
+    group.command("vkey")(ledger_proofs.vkey)
     app.add_typer(group, name="ledger")
 
 
+_SAYS = "Recompute the record of every change, name the first bad entry, prove single ones."
+
+
 def _about() -> None:
-    """Recompute the record of every change and name the first bad entry."""
+    """Recompute the record of every change, name the first bad entry, prove single ones."""
 
 
 def verify(
     tenant: Annotated[str, typer.Option("--tenant", help="The ministry whose ledger it is.")] = DEMO_TENANT,
-    case: Annotated[str, typer.Option("--case", help="Only the chain of this case (its id).")] = "",
+    case: Annotated[str, typer.Option("--case", help="Only the chain of this case (its id), without the tree.")] = "",
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Whom you trust: the log's keys and its witnesses.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Recompute every hash and link of a ministry's ledger, and every case against its chain.
+    """Recompute every hash and link of a ministry's ledger, every case against its chain, and the tree over all.
 
     Exits with 1 and names the first bad entry if there is one. Needs DIWAN_DATABASE_URL_AUDITOR (a running embedded
     stack gives it); with the vault's token of an auditor it also opens sealed bodies and checks their commitments.
     """
     from diwan import settings
 
-    report = asyncio.run(check(settings.load(), tenant, case))
-    if not report.entries:
+    trusted = None if policy is None else ledger_proofs.policy_of(policy)
+    checked = asyncio.run(check(settings.load(), tenant, case, trusted))
+    if not checked.report.entries:
         raise NotFound("ledger.empty", f"There are no entries of {tenant}.", "Check --tenant and --case.")
-    data = as_json(report)
+    data = checked.as_json()
     emit(output, data, lambda width: record([(name.replace("_", " "), value) for name, value in data.items()]))
-    if report.first_bad is not None:
-        say(f"The first bad entry: {report.first_bad}")
+    if checked.first_bad is not None:
+        say(f"The first that does not hold: {checked.first_bad}")
         raise typer.Exit(1)
 
 
-async def check(chosen: Settings, tenant: str, case: str = "") -> Report:
-    """What is stored, checked in one snapshot. Raises InvalidInput where no auditor's database is named."""
+@dataclass(frozen=True)
+class Checked:
+    """What was checked of the entries and, unless it was one case's alone, of the tree."""
+
+    report: Report
+    tree: TreeReport | None
+
+    @property
+    def first_bad(self) -> BadEntry | BadTree | None:
+        return self.report.first_bad or (self.tree.first_bad if self.tree else None)
+
+    def as_json(self) -> Json:
+        told = asdict(self.report) | (asdict(self.tree) if self.tree else {})
+        return {**told, "first_bad": None if self.first_bad is None else asdict(self.first_bad)}
+
+
+async def check(chosen: Settings, tenant: str, case: str = "", policy: Policy | None = None) -> Checked:
+    """What is stored, checked in one snapshot; the tree where no case is named.
+
+    Raises InvalidInput where no auditor's database is named.
+    """
     from diwan.cli.connections import database
     from diwan.store.ledger_check import verify_tenant
+    from diwan.store.ledger_tree_check import verify_tree
 
     db, keys = database(chosen, "auditor"), _keys(chosen)
     try:
         async with db.transaction(tenant, snapshot=True) as conn:
-            return await verify_tenant(conn, tenant, keyring=keys, chain=case or None)
+            report = await verify_tenant(conn, tenant, keyring=keys, chain=case or None)
+            tree = None if case or report.first_bad else await verify_tree(conn, tenant, policy=policy)
+            return Checked(report, tree)
     finally:
         if keys is not None:
             await keys.aclose()
         await db.dispose()
-
-
-def as_json(report: Report) -> Json:
-    return asdict(report) | {"first_bad": None if report.first_bad is None else asdict(report.first_bad)}
 
 
 def _keys(chosen: Settings) -> VaultKeyring | None:

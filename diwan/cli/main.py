@@ -25,9 +25,7 @@ _ENTRIES = (
     Entry("task", "diwan.cli.task", "Work the worklist: claim, approve, edit, reject, return.", CASEWORK),
     Entry("clock", "diwan.cli.clock", "See whether legal dates stand still; confirm the time.", CASEWORK),
     Entry("procedure", "diwan.cli.procedure", "Lint, compare, simulate and publish procedures.", PROCEDURES),
-    Entry(
-        "ledger", "diwan.cli.ledger", "Recompute the record of every change and name the first bad entry.", PROCEDURES
-    ),
+    Entry("ledger", "diwan.cli.ledger", "Recompute the record of every change; prove single entries.", PROCEDURES),
     Entry("demo", "diwan.cli.demo", "Run every sample dossier through a whole stack and check what came out.", SERVICE),
     Entry("up", "diwan.cli.stack_commands", "Start the whole service on this machine.", SERVICE),
     Entry("doctor", "diwan.cli.stack_commands", "Say what is missing on this machine and what to type.", SERVICE),
@@ -39,6 +37,8 @@ _ENTRIES = (
     Entry("worker", "diwan.cli.processes", "Carry cases through their procedures.", PROCESSES),
     Entry("pool", "diwan.cli.processes", "Take model calls to the engine beside it.", PROCESSES),
     Entry("relay", "diwan.cli.processes", "Ring the workflows of cases; deliver webhooks.", PROCESSES),
+    Entry("sequencer", "diwan.cli.ledger_processes", "Grow the ledger's tree, have it signed.", PROCESSES),
+    Entry("signer", "diwan.cli.ledger_processes", "Sign the ledger's checkpoints, and remember.", PROCESSES),
     Entry("vault", "diwan.cli.supporting", "Serve the keys of cases on a private socket.", PROCESSES),
     Entry("issuer", "diwan.cli.supporting", "Serve demo users' tokens (embedded stack only).", PROCESSES),
     Entry("engine", "diwan.cli.supporting", "Serve the demo engine: rules, not a language model.", PROCESSES),

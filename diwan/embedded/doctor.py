@@ -206,6 +206,7 @@ async def _parts(home: Path) -> Iterable[Finding]:
         "issuer": probes.http(_port_of(known["issuer_url"]), "/.well-known/openid-configuration")(),
         "engine": probes.web(known["engine_url"], "/health")(),
         "vault": probes.unix_http(Path(known["vault_address"]), "/readyz")(),
+        "signer": probes.unix_http(Path(known["signer_address"]), "/readyz")(),
         "temporal": probes.tcp(_port_of(f"//{known['temporal_address']}")),
     }
     answers = await asyncio.gather(*asked.values())

@@ -4,7 +4,7 @@ lock                 held (flock) by the running `diwan up`; the kernel frees it
 run/processes.json   the children, by pid and start time, so that the next run never ends a stranger
 run/ports.json       the free ports chosen before, taken again where they still are free
 run/stack.json       addresses of the running stack, read by client commands
-secrets/ logs/ postgres/ temporal/ vault/
+secrets/ logs/ postgres/ temporal/ vault/ signer/
 """
 
 from __future__ import annotations

@@ -19,13 +19,15 @@ from diwan.embedded.home import Home
 from diwan.embedded.postgres import ROLES, EmbeddedPostgres
 from diwan.embedded.temporal import EmbeddedTemporal
 from diwan.pool.registry import Registry
+from diwan.signer.memory import token_file
 from diwan.vault.callers import Caller
 from diwan.vault.setup import VaultFiles
 
-SERVERS = ("postgres", "temporal", "vault", "issuer", "engine")
-SERVICES = ("web", "worker", "pool", "relay")
+SERVERS = ("postgres", "temporal", "vault", "signer", "issuer", "engine")
+SERVICES = ("web", "worker", "pool", "relay", "sequencer")
 SOCKET_LIMIT = 107
 _POOL_HOST = "here"
+LEDGER_ORIGIN = "diwan.invalid/ledger"  # nobody else can vouch for a log of one machine
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Parts:
         self.vault_files = VaultFiles.in_folder(home.path / "vault")
         self.vault_tokens = {caller: home.secrets / f"vault-token-{caller.value}" for caller in Caller}
         self.vault_socket = _short_socket(home.run / "vault.sock")
+        self.signer_folder = home.path / "signer"
+        self.signer_socket = _short_socket(home.run / "signer.sock")
         self.registry_file = home.run / "registry.json"
         self._patience = options.agent_patience_s
         self._module = options.module
@@ -114,6 +118,8 @@ class Parts:
             "engine_url": self.engine_url,
             "vault_address": str(self.vault_socket),
             "vault_token_file": str(self.vault_tokens[Caller.AUDITOR]),  # client commands only read
+            "signer_address": str(self.signer_socket),
+            "signer_token_file": str(token_file(self.signer_folder)),
             **self._temporal_settings(),
             **{f"{name}_file": path for role in ROLES for name, path in [self._database(role)]},
         }
@@ -128,6 +134,7 @@ class Parts:
             return self._temporal()
         settings, ready = {
             "vault": (self._vault_settings(), probes.unix_http(self.vault_socket, "/readyz")),
+            "signer": (self._signer_settings(), probes.unix_http(self.signer_socket, "/readyz")),
             "issuer": (
                 {"issuer_url": self.issuer_url, "issuer_port": str(self.ports["issuer"])},
                 probes.http(self.ports["issuer"], "/.well-known/openid-configuration"),
@@ -137,6 +144,7 @@ class Parts:
             "worker": (self._worker_settings(), probes.http(self.ports["worker_health"], "/readyz")),
             "pool": (self._pool_settings(), probes.http(self.ports["pool_health"], "/readyz")),
             "relay": (self._relay_settings(), probes.http(self.ports["relay_health"], "/readyz")),
+            "sequencer": (self._sequencer_settings(), probes.http(self.ports["sequencer_health"], "/readyz")),
         }[name]
         arguments = ("pool", "serve") if name == "pool" else (name,)
         return Program(
@@ -208,6 +216,22 @@ class Parts:
     def _vault_settings(self) -> dict[str, str]:
         return {"vault_address": str(self.vault_socket), "vault_dir": str(self.vault_files.database.parent)}
 
+    def _signer_settings(self) -> dict[str, str]:
+        return {
+            "signer_address": str(self.signer_socket),
+            "signer_dir": str(self.signer_folder),
+            "ledger_origin": LEDGER_ORIGIN,
+        }
+
+    def _sequencer_settings(self) -> dict[str, str]:
+        return {
+            "health_port": str(self.ports["sequencer_health"]),
+            "ledger_origin": LEDGER_ORIGIN,
+            "signer_address": str(self.signer_socket),
+            "signer_token_file": str(token_file(self.signer_folder)),
+            **self._database_settings("diwan_sequencer"),
+        }
+
     def _web_settings(self) -> dict[str, str]:
         return {
             "host": "127.0.0.1",
@@ -256,13 +280,14 @@ _DECIDED = (
     *("host", "port", "health_host", "health_port", "issuer_port", "engine_port", "vault_dir", "agent_patience_s"),
     *("engine_key", "engine_key_file", "engine_model", "registry", "webhook_secrets", "worker_versioning"),
     *("engine_weights", "vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
-    *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_auditor"),
+    *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_sequencer"),
+    *("database_url_auditor", "ledger_origin", "signer_dir", "signer_token", "signer_token_file"),
 )
 
 
 _ENGINE_KEY = "engine-key"
-# Where /healthz and /metrics of each answer; the vault, the issuer and the engine have ports of their own.
-_HEALTH = ("web_health", "worker_health", "pool_health", "relay_health")
+# Where /healthz and /metrics of each answer; the others have an address of their own.
+_HEALTH = ("web_health", "worker_health", "pool_health", "relay_health", "sequencer_health")
 
 
 def _url_file(role: str) -> str:

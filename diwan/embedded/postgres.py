@@ -29,7 +29,9 @@ from psycopg import sql
 from diwan.domain.errors import Conflict, DiwanError, Final, Unavailable
 from diwan.embedded import accounts, binaries, launch, ports
 
-ROLES = ("diwan_owner", "diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_auditor")
+ROLES = (
+    *("diwan_owner", "diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_sequencer", "diwan_auditor"),
+)
 SUPERUSER = "postgres"
 DATABASE = "diwan"
 SOCKET_PATH_LIMIT = 107  # sun_path less its end mark
@@ -176,11 +178,12 @@ class EmbeddedPostgres:
             if exists is None:
                 connection.execute(sql.SQL("create database {} owner diwan_owner").format(sql.Identifier(DATABASE)))
                 connection.execute(sql.SQL("revoke all on database {} from public").format(sql.Identifier(DATABASE)))
-                connection.execute(
-                    sql.SQL("grant connect on database {} to {}").format(
-                        sql.Identifier(DATABASE), sql.SQL(", ").join(map(sql.Identifier, ROLES))
-                    )
+            # Each time: a later version has roles that the first one had not.
+            connection.execute(
+                sql.SQL("grant connect on database {} to {}").format(
+                    sql.Identifier(DATABASE), sql.SQL(", ").join(map(sql.Identifier, ROLES))
                 )
+            )
 
     def running_pid(self) -> int | None:
         """The pid of a live server on this data, whoever started it."""

@@ -1,6 +1,6 @@
 """`diwan up`: every part a process of its own, started in order, restarted when it dies, stopped in order.
 
-    servers   postgres temporal vault issuer engine     together
+    servers   postgres temporal vault signer issuer engine     together
     bootstrap migrations, the demo tenant                in this process
     services  web worker pool relay                      together
 
@@ -19,6 +19,7 @@ from diwan.embedded import accounts, home
 from diwan.embedded.child import Child, Say
 from diwan.embedded.home import Home
 from diwan.embedded.parts import SERVERS, SERVICES, Options, Parts
+from diwan.signer import memory as signer_memory
 from diwan.vault import setup as vault_setup
 
 STACK_FILE = "stack.json"
@@ -102,7 +103,7 @@ class Stack:
         self.home.remove(STACK_FILE)
         for child in self._children.values():
             await child.retire()
-        for names in (SERVICES, ("engine", "issuer"), ("vault", "temporal", "postgres")):
+        for names in (SERVICES, ("engine", "issuer"), ("vault", "signer", "temporal", "postgres")):
             await asyncio.gather(*(self._children[name].stop() for name in names if name in self._children))
         self._children.clear()
         self.home.remove("processes.json")
@@ -159,6 +160,8 @@ class Stack:
         accounts.make_private(parts.vault_files.database.parent, None)
         if not vault_setup.is_initialised(parts.vault_files):
             vault_setup.initialise(parts.vault_files, parts.vault_tokens)
+        accounts.make_private(parts.signer_folder, None)
+        signer_memory.initialise(parts.signer_folder)
 
     async def _start_together(self, names: Iterable[str]) -> None:
         wanted = [name for name in names if self.options.starts(name)]

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from sqlalchemy import text
 
-from diwan.ledger.tiles import WIDTH, Tile, TiledTree, build, of_size, wanted
+from diwan.ledger.tiles import WIDTH, Tile, TiledTree, build, wanted
 from diwan.ledger.tree import EMPTY_ROOT, Node, root_at
 from diwan.store.connection import Connection
 
@@ -71,6 +71,14 @@ _OPEN_SHARD = text(
     "INSERT INTO ledger_shard (name, origin, root, opened_at) VALUES (:name, :origin, :root, now()) "
     "ON CONFLICT (name) DO NOTHING"
 )
+
+
+async def anything_waits(conn: Connection) -> bool:
+    """Whether any entry has no place yet."""
+    return bool((await conn.execute(_WAITS)).scalar_one())
+
+
+_WAITS = text("SELECT EXISTS (SELECT FROM ledger_pending)")
 
 
 async def grow(conn: Connection, shard: Shard, *, at_most: int) -> Grown:
@@ -172,19 +180,21 @@ async def published(conn: Connection, shard: str = "") -> Published | None:
 
 _PUBLISHED = text(
     "SELECT shard, size, root, note FROM ledger_checkpoint WHERE :shard IN ('', shard) "
-    "ORDER BY shard DESC, size DESC LIMIT 1"
+    "ORDER BY shard DESC, hour DESC LIMIT 1"
 )
 
 
 async def publish(conn: Connection, checkpoint: Published) -> None:
-    """Keeps a checkpoint that was signed; the same again changes nothing."""
+    """Keeps a checkpoint that was signed in place of the one before it in this hour; the same again changes nothing."""
     values = {name: getattr(checkpoint, name) for name in Published.__dataclass_fields__}
     await conn.execute(_PUBLISH, values)
 
 
 _PUBLISH = text(
-    "INSERT INTO ledger_checkpoint (shard, size, root, note) VALUES (:shard, :size, :root, :note) "
-    "ON CONFLICT DO NOTHING"
+    "INSERT INTO ledger_checkpoint AS c (shard, hour, size, root, note) "
+    "VALUES (:shard, date_trunc('hour', now()), :size, :root, :note) ON CONFLICT (shard, hour) DO UPDATE "
+    "SET size = excluded.size, root = excluded.root, note = excluded.note, published_at = clock_timestamp() "
+    "WHERE excluded.size > c.size"
 )
 
 
@@ -209,11 +219,10 @@ _LEAF = text(
 )
 
 
-async def headers_of(conn: Connection, shard: str, tile: Tile, size: int) -> list[bytes]:
+async def headers_of(conn: Connection, shard: str, tile: Tile) -> list[bytes]:
     """The entries of a bundle, as far as they are of the transaction's tenant."""
-    there = of_size(tile, size)
     first = tile.index * WIDTH
-    rows = await conn.execute(_HEADERS, {"shard": shard, "first": first, "end": first + there.width})
+    rows = await conn.execute(_HEADERS, {"shard": shard, "first": first, "end": first + tile.width})
     return [row.header for row in rows]
 
 

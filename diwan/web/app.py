@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 import diwan
 from diwan.domain.errors import DiwanError
-from diwan.web import health
+from diwan.web import health, ledger
 from diwan.web.api import cases, clock, documents, events, letters, pool, procedures, reruns, tasks, trace
 from diwan.web.dependencies import Dependencies
 from diwan.web.guard import Guard
@@ -62,6 +62,7 @@ def create_app(deps: Dependencies) -> FastAPI:
     app.state.refusals = RefusalRecorder(deps.db, deps.clock, deps.limits.refusals_per_minute)
     for router in _ROUTERS:
         app.include_router(router)
+    app.include_router(ledger.router)
     app.include_router(health.router)
     app.openapi = lambda: describe(app)
     handler = problem_handler()

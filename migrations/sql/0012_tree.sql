@@ -70,13 +70,15 @@ CREATE TABLE ledger_tile (
 -- Hashes do not get smaller; what is not tried costs nothing.
 ALTER TABLE ledger_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
 
+-- The last of each hour, and so the newest: one a second is signed while the log grows, and whoever was given one has it.
 CREATE TABLE ledger_checkpoint (
     shard TEXT NOT NULL,
+    hour timestamptz NOT NULL,
     size BIGINT NOT NULL,
     root BYTEA NOT NULL,
     note BYTEA NOT NULL,
     published_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (shard, size),
+    PRIMARY KEY (shard, hour),
     FOREIGN KEY (shard) REFERENCES ledger_shard (name)
 );
 
@@ -97,7 +99,7 @@ BEGIN
 END $$;
 CREATE TRIGGER ledger_leaf_stays BEFORE UPDATE OR DELETE ON ledger_leaf
     FOR EACH ROW EXECUTE FUNCTION diwan_tree_stays();
-CREATE TRIGGER ledger_checkpoint_stays BEFORE UPDATE OR DELETE ON ledger_checkpoint
+CREATE TRIGGER ledger_checkpoint_stays BEFORE DELETE ON ledger_checkpoint
     FOR EACH ROW EXECUTE FUNCTION diwan_tree_stays();
 CREATE TRIGGER ledger_tile_stays BEFORE DELETE ON ledger_tile FOR EACH ROW EXECUTE FUNCTION diwan_tree_stays();
 CREATE TRIGGER ledger_shard_stays BEFORE DELETE ON ledger_shard FOR EACH ROW EXECUTE FUNCTION diwan_tree_stays();
@@ -109,6 +111,10 @@ BEGIN
             OR substr(NEW.hashes, 1, octet_length(OLD.hashes)) <> OLD.hashes THEN
             RAISE EXCEPTION 'ledger_tile: a tile only grows' USING ERRCODE = 'integrity_constraint_violation';
         END IF;
+    ELSIF TG_TABLE_NAME = 'ledger_checkpoint' THEN
+        IF (NEW.shard, NEW.hour) IS DISTINCT FROM (OLD.shard, OLD.hour) OR NEW.size <= OLD.size THEN
+            RAISE EXCEPTION 'ledger_checkpoint: it only grows' USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
     ELSIF (NEW.name, NEW.origin, NEW.opened_at) IS DISTINCT FROM (OLD.name, OLD.origin, OLD.opened_at)
         OR NEW.size < OLD.size THEN
         RAISE EXCEPTION 'ledger_shard: a shard only grows' USING ERRCODE = 'integrity_constraint_violation';
@@ -116,6 +122,8 @@ BEGIN
     RETURN NEW;
 END $$;
 CREATE TRIGGER ledger_tile_grows BEFORE UPDATE ON ledger_tile FOR EACH ROW EXECUTE FUNCTION diwan_tree_grows();
+CREATE TRIGGER ledger_checkpoint_grows BEFORE UPDATE ON ledger_checkpoint
+    FOR EACH ROW EXECUTE FUNCTION diwan_tree_grows();
 CREATE TRIGGER ledger_shard_grows BEFORE UPDATE ON ledger_shard FOR EACH ROW EXECUTE FUNCTION diwan_tree_grows();
 
 -- Rows that name an entry are its ministry's; hashes and checkpoints are no ministry's, and public.
@@ -144,6 +152,7 @@ GRANT SELECT, INSERT ON ledger_leaf, ledger_checkpoint TO diwan_sequencer;
 GRANT SELECT, INSERT ON ledger_shard, ledger_tile TO diwan_sequencer;
 GRANT UPDATE (size, root) ON ledger_shard TO diwan_sequencer;
 GRANT UPDATE (hashes) ON ledger_tile TO diwan_sequencer;
+GRANT UPDATE (size, root, note, published_at) ON ledger_checkpoint TO diwan_sequencer;
 GRANT SELECT ON ledger_shard, ledger_leaf, ledger_tile, ledger_checkpoint TO diwan_web, diwan_auditor;
 GRANT SELECT ON ledger_pending TO diwan_auditor;
 

@@ -69,10 +69,11 @@ ledger_checkpoint = Table(
     "ledger_checkpoint",
     metadata,
     text("shard"),
+    instant("hour"),
     Column("size", BigInteger, nullable=False),
     Column("root", LargeBinary, nullable=False),
     Column("note", LargeBinary, nullable=False),
     instant("published_at"),
-    PrimaryKeyConstraint("shard", "size"),
+    PrimaryKeyConstraint("shard", "hour"),
     ForeignKeyConstraint(["shard"], ["ledger_shard.name"]),
-)  # note: signed, as handed out
+)  # the last of each hour; note: signed, as handed out

@@ -43,6 +43,7 @@ Supervisor = Annotated[Actor, Depends(Caller(Role.SUPERVISOR, Role.OPERATOR))]
 StaffOrOperator = Annotated[Actor, Depends(Caller(*STAFF, Role.OPERATOR))]
 Operator = Annotated[Actor, Depends(Caller(Role.OPERATOR))]
 AuditorOrSupervisor = Annotated[Actor, Depends(Caller(Role.AUDITOR, Role.SUPERVISOR))]
+Auditor = Annotated[Actor, Depends(Caller(Role.AUDITOR))]
 Analyst = Annotated[Actor, Depends(Caller(Role.ANALYST))]
 
 

@@ -1,0 +1,166 @@
+"""`diwan ledger prove`, `verify-receipt`, `checkpoint` and `vkey`: what stands in the log, for those outside."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from diwan.cli.output import Output, OutputOption, emit, record, say
+from diwan.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from diwan.ledger.policy import Policy
+    from diwan.ledger.proof import EntryProof
+    from diwan.settings import Settings
+
+Json = dict[str, Any]
+PolicyOption = Annotated[
+    Path, typer.Option("--policy", metavar="FILE", help="Whom you trust: the log's keys and its witnesses.")
+]
+
+
+def prove(
+    entry: Annotated[
+        str, typer.Argument(metavar="ENTRY", help="CASE/NUMBER: the case's id or number, and which entry.")
+    ],
+    tenant: Annotated[str, typer.Option("--tenant", help="The ministry whose entry it is.")] = "demo",
+    to: Annotated[Path | None, typer.Option("--to", "-o", metavar="FILE", help="Where the proof goes.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Prove that an entry stands in the log: a file that anybody checks with no network and no service.
+
+    It is a c2sp.org/tlog-proof with the entry's header as its extra data. Without -o it goes to standard output, unless
+    --output json is asked for.
+    """
+    from diwan import settings
+
+    chain, _, number = entry.rpartition("/")
+    if not chain or not (number.isascii() and number.isdecimal()):
+        raise InvalidInput(
+            "ledger.not_an_entry", f"{entry} names no entry.", "It reads CASE/NUMBER, as in DW-2026-000142/7."
+        )
+    proof = asyncio.run(_proof(settings.load(), tenant, chain, int(number)))
+    if to is not None:
+        to.write_bytes(bytes(proof))
+        say(f"wrote {to}")
+    if output is Output.JSON:
+        emit(output, _told(proof), lambda width: record([]))
+    elif to is None:
+        sys.stdout.write(bytes(proof).decode())
+
+
+def verify_receipt(
+    receipt: Annotated[Path, typer.Argument(metavar="FILE", help="A proof, as `diwan ledger prove` makes it.")],
+    policy: PolicyOption,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check a proof with nothing but its file and your policy. Exits with 1 where it shows nothing.
+
+    The policy (c2sp.org/tlog-policy) is yours: `log` with the key that `diwan ledger vkey` printed, on paper or by
+    another way than the proof's own; witnesses; and a `quorum`.
+    """
+    from diwan.ledger.entry import check_header
+    from diwan.ledger.proof import check_proof, parse_proof
+
+    proof = parse_proof(_bytes_of(receipt))
+    checkpoint = check_proof(proof, proof.extra, policy_of(policy))
+    header = check_header(proof.extra)
+    told = {
+        "holds": True,
+        "log": checkpoint.origin,
+        "size": checkpoint.size,
+        "index": proof.index,
+        "tenant": header.tenant,
+        "chain": header.chain,
+        "seq": header.seq,
+        "kind": header.kind,
+        "at": header.at.isoformat(),
+        "actor": header.actor.subject,
+    }
+    emit(output, told, lambda width: record(list(told.items())))
+
+
+def checkpoint(
+    shard: Annotated[str, typer.Option("--shard", metavar="YEAR", help="Of the log of this year.")] = "",
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Check it: the log's keys and its witnesses.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print the newest checkpoint of the log, as it was signed."""
+    from diwan import settings
+    from diwan.cli.client import Client
+    from diwan.ledger.checkpoint import parse_checkpoint
+    from diwan.ledger.note import parse_note
+
+    with Client(settings.load().url, lambda: "") as client:
+        content = client.download(f"/ledger/{shard}/checkpoint" if shard else "/ledger/checkpoint")
+    note = parse_note(content)
+    said = parse_checkpoint(note.text) if policy is None else policy_of(policy).checkpoint(note)
+    if output is Output.TABLE:
+        sys.stdout.write(content.decode())
+        return
+    told = {"origin": said.origin, "size": said.size, "root": said.root.hex(), "note": content.decode()}
+    emit(output, told, lambda width: record([]))
+
+
+def vkey(output: OutputOption = Output.TABLE) -> None:
+    """Print the log's verifier keys, one for each year, as the signer has them: publish them, on paper too."""
+    from diwan import settings
+
+    keys = asyncio.run(_keys(settings.load()))
+    if output is Output.JSON:
+        emit(output, {"keys": list(keys)}, lambda width: record([]))
+        return
+    sys.stdout.write("".join(f"{key}\n" for key in keys))
+
+
+def policy_of(path: Path) -> Policy:
+    """Raises `InvalidInput` that names the line."""
+    from diwan.ledger.policy import parse_policy
+
+    return parse_policy(_bytes_of(path))
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput("file.unreadable", f"{path}: {error.strerror}.", "Check the path.") from None
+
+
+async def _keys(chosen: Settings) -> tuple[str, ...]:
+    from diwan.cli.connections import signer_client
+
+    client = signer_client(chosen)
+    try:
+        return await client.keys()
+    finally:
+        await client.aclose()
+
+
+async def _proof(chosen: Settings, tenant: str, case: str, seq: int) -> EntryProof:
+    from diwan.cli.connections import database
+    from diwan.store.ledger_proofs import prove_entry
+
+    db = database(chosen, "auditor")
+    try:
+        async with db.transaction(tenant, snapshot=True) as conn:
+            return await prove_entry(conn, tenant, case, seq)
+    finally:
+        await db.dispose()
+
+
+def _told(proof: EntryProof) -> Json:
+    return {
+        "index": proof.index,
+        "hashes": [each.hex() for each in proof.hashes],
+        "checkpoint": bytes(proof.checkpoint).decode(),
+        "header": proof.extra.decode(),
+        "proof": base64.b64encode(bytes(proof)).decode(),
+    }

@@ -1,0 +1,183 @@
+"""What the signer keeps on its own disk: a key for each log, and the note that it signed last.
+
+    keys/<log>.key    secret, in the form of Go's note package
+    signed/<log>.note what was signed last: on disk, name included, before anybody gets it
+
+A key without its note has forgotten what it signed, and is not used again: somebody must find out why (docs/ledger.md).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+from diwan.domain.errors import Conflict, NeedsPerson, NotFound, Refused, Tampered
+from diwan.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from diwan.ledger.note import Note, SigningKey, new_key, parse_note, parse_signing_key
+from diwan.ledger.tree import EMPTY_ROOT, check_consistency
+from diwan.vault import secretfile
+
+
+class Memory:
+    """`folder` is the signer's own; `origin` begins the names of the logs it signs: `origin/2026`.
+
+    One process at a time. The log of a year is begun in that year by the signer's own clock, give or take a day.
+    """
+
+    def __init__(self, folder: Path, origin: str, clock: Callable[[], datetime]) -> None:
+        self._keys = folder / "keys"
+        self._signed = folder / "signed"
+        self._origin = origin
+        self._clock = clock
+        for each in (folder, self._keys, self._signed):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock: int | None = _locked(folder / "lock")
+
+    def close(self) -> None:
+        """Another process may use the folder then. May be repeated."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def check(self) -> None:
+        """Raises where a key or note cannot be read, or a key has no note."""
+        for origin in self._origins():
+            self._last(origin)
+
+    def keys(self) -> list[str]:
+        """The verifier keys of all logs, the oldest first."""
+        return [str(self._key(origin).verifier) for origin in self._origins()]
+
+    def last(self, origin: str) -> Note | None:
+        """What was signed last for a log; None where it was never begun."""
+        return self._last(origin)[1] if self._key_file(origin).exists() else None
+
+    def sign(self, checkpoint: Checkpoint, proof: Sequence[bytes]) -> Note:
+        """Signs, if what was signed last is shown to be the beginning; the same again gives the same note.
+
+        Raises `Conflict` (`signer.went_back`, `signer.split_view`), `Tampered` (`proof.not_consistent`), `Refused` for
+        a log that is not this signer's.
+        """
+        if not self._key_file(checkpoint.origin).exists():
+            self._begin(checkpoint.origin)
+        key, note = self._last(checkpoint.origin)
+        before = open_checkpoint(note, key.verifier)
+        if checkpoint.size < before.size:
+            raise Conflict(
+                "signer.went_back",
+                f"This log was signed at {before.size} entries and now has {checkpoint.size}.",
+                "Entries were lost, as by restoring an old backup. docs/ledger.md says what to do.",
+            )
+        if checkpoint.size == before.size and checkpoint.root != before.root:
+            raise Conflict(
+                "signer.split_view",
+                f"This log was signed at {before.size} entries with another root.",
+                "It was rewritten. docs/ledger.md says what to do.",
+            )
+        check_consistency(before.size, before.root, checkpoint.size, checkpoint.root, proof)
+        if checkpoint == before:
+            return note
+        signed = sign_checkpoint(checkpoint, key)
+        _replace(self._note_file(checkpoint.origin), bytes(signed))
+        return signed
+
+    def _begin(self, origin: str) -> None:
+        """Note first, then key: a crash between leaves a note that no key stands behind, and it is made anew."""
+        base, _, year = origin.rpartition("/")
+        now = self._clock()
+        years = {str((now + timedelta(days=days)).year) for days in (-1, 0, 1)}
+        if base != self._origin or year not in years:
+            raise Refused(
+                "signer.not_my_log",
+                f"This signer does not begin a log of this name; its own is {self._origin}/{now.year}.",
+                "Give signer and sequencer the same DIWAN_LEDGER_ORIGIN, and see that their clocks are right.",
+            )
+        key = new_key(origin)
+        _replace(self._note_file(origin), bytes(sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), key)))
+        secretfile.create(self._key_file(origin), str(key).encode() + b"\n")
+
+    def _last(self, origin: str) -> tuple[SigningKey, Note]:
+        key = self._key(origin)
+        try:
+            note = parse_note(self._note_file(origin).read_bytes())
+            if open_checkpoint(note, key.verifier).origin != origin:
+                raise Tampered("checkpoint.other_log", "")
+        except (OSError, Tampered):
+            raise NeedsPerson(
+                "signer.memory_lost",
+                f"The signer's memory of what it signed for {origin} is missing or damaged.",
+                "Do not make it anew: restore the signer's folder. docs/ledger.md says what to do where that is lost.",
+            ) from None
+        return key, note
+
+    def _key(self, origin: str) -> SigningKey:
+        key = parse_signing_key(secretfile.read(self._key_file(origin)).decode("utf-8", "replace").rstrip("\n"))
+        if key.name != origin:
+            raise NeedsPerson("signer.other_key", f"The key of {origin} is of another log.", "Restore its own key.")
+        return key
+
+    def _origins(self) -> list[str]:
+        keys = [parse_signing_key(secretfile.read(each).decode().rstrip("\n")) for each in self._keys.glob("*.key")]
+        return sorted(key.name for key in keys)
+
+    def _key_file(self, origin: str) -> Path:
+        return self._keys / f"{quote(origin, safe='')}.key"
+
+    def _note_file(self, origin: str) -> Path:
+        return self._signed / f"{quote(origin, safe='')}.note"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The file has the old or the new content whatever happens, and the new one is on disk when this returns."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with secretfile.explained(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        secretfile.sync_directory(path.parent)
+
+
+def _locked(path: Path) -> int:
+    with secretfile.explained(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Conflict(
+            "signer.running_already", "Another signer uses this folder.", "One signer signs: stop the other."
+        ) from None
+    return descriptor
+
+
+def token_file(folder: Path) -> Path:
+    return folder / "token"
+
+
+def initialise(folder: Path) -> Path:
+    """Makes the folder and the token that callers show, where they are missing; the token's file."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = token_file(folder)
+    if not path.exists():
+        secretfile.create(path, secrets.token_urlsafe(32).encode() + b"\n")
+    return path
+
+
+def read_token(folder: Path) -> str:
+    """Raises `NeedsPerson` where there is none: the folder was never made."""
+    try:
+        return secretfile.read(token_file(folder)).decode("ascii", "replace").strip()
+    except NotFound:
+        raise NeedsPerson(
+            "signer.not_made", f"There is no signer in {folder}.", "Make one, once, with `diwan signer --init`."
+        ) from None

@@ -1,0 +1,111 @@
+"""/ledger: the log in the formats of c2sp.org/tlog-tiles, for anybody with any tool: checkpoints, tiles, entries.
+
+Hashes and checkpoints are public. Entries, though they hold no personal data, say what a ministry does and when: they
+want an auditor's token, and a bundle with entries of another ministry is given to none.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from starlette.responses import Response
+
+from diwan.domain.errors import InvalidInput, NotFound, Refused
+from diwan.ledger.tiles import Tile, bundle, parse_path
+from diwan.store.connection import Connection
+from diwan.store.ledger_tree import headers_of, published, tiles
+from diwan.web.api.callers import Auditor
+from diwan.web.dependencies import Dependencies, Deps
+
+router = APIRouter(prefix="/ledger", tags=["ledger"])
+
+Shard = Annotated[str, Path(pattern=r"^\d{4}$", description="the year")]
+TilePath = Annotated[str, Path(max_length=60, description="as in c2sp.org/tlog-tiles: 0/000, 1/000.p/7")]
+_FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
+_HASH = 32
+
+
+@router.get("/checkpoint", summary="The newest checkpoint", response_class=Response)
+async def newest(deps: Deps) -> Response:
+    return await _checkpoint(deps, "")
+
+
+@router.get("/{shard}/checkpoint", summary="The newest checkpoint of a year's log", response_class=Response)
+async def of_shard(deps: Deps, shard: Shard) -> Response:
+    return await _checkpoint(deps, shard)
+
+
+@router.get("/tile/entries/{path:path}", summary="Entries of the newest log", response_class=Response)
+async def entries(deps: Deps, actor: Auditor, path: TilePath) -> Response:
+    return await _entries(deps, actor.tenant, "", path)
+
+
+@router.get("/{shard}/tile/entries/{path:path}", summary="Entries of a year's log", response_class=Response)
+async def entries_of_shard(deps: Deps, actor: Auditor, shard: Shard, path: TilePath) -> Response:
+    return await _entries(deps, actor.tenant, shard, path)
+
+
+@router.get("/tile/{path:path}", summary="A tile of the newest log", response_class=Response)
+async def tile(deps: Deps, path: TilePath) -> Response:
+    return await _tile(deps, "", path)
+
+
+@router.get("/{shard}/tile/{path:path}", summary="A tile of a year's log", response_class=Response)
+async def tile_of_shard(deps: Deps, shard: Shard, path: TilePath) -> Response:
+    return await _tile(deps, shard, path)
+
+
+async def _checkpoint(deps: Dependencies, shard: str) -> Response:
+    async with deps.db.transaction(None) as conn:
+        found = await published(conn, shard)
+    if found is None:
+        raise _none()
+    return Response(found.note, media_type="text/plain; charset=utf-8", headers={"cache-control": "no-cache"})
+
+
+async def _tile(deps: Dependencies, shard: str, path: str) -> Response:
+    wanted = _parsed(f"tile/{path}")
+    async with deps.db.transaction(None) as conn:
+        name = await _shard(conn, shard)
+        found = (await tiles(conn, name, [wanted.full])).get(wanted.full, b"")
+    if len(found) < wanted.width * _HASH:
+        raise _none()
+    return Response(found[: wanted.width * _HASH], media_type="application/octet-stream", headers=_FOREVER)
+
+
+async def _entries(deps: Dependencies, tenant: str, shard: str, path: str) -> Response:
+    wanted = _parsed(f"tile/entries/{path}")
+    async with deps.db.transaction(tenant) as conn:
+        name = await _shard(conn, shard)
+        hashes = Tile(0, wanted.index)
+        if len((await tiles(conn, name, [hashes])).get(hashes, b"")) < wanted.width * _HASH:
+            raise _none()
+        headers = await headers_of(conn, name, wanted)
+    if len(headers) < wanted.width:
+        raise Refused(
+            "ledger.of_others",
+            "This bundle has entries of another ministry.",
+            "Prove your own entries one by one: `diwan ledger prove`.",
+        )
+    return Response(bundle(headers), media_type="application/octet-stream", headers={"cache-control": "private"})
+
+
+async def _shard(conn: Connection, shard: str) -> str:
+    found = await published(conn, shard)
+    if found is None:
+        raise _none()
+    return found.shard
+
+
+def _parsed(path: str) -> Tile:
+    """What is no path names nothing: as tlog clients expect, it is not found."""
+    try:
+        found = parse_path(path)
+    except InvalidInput:
+        raise _none() from None
+    return found
+
+
+def _none() -> NotFound:
+    return NotFound("ledger.not_there", "The log has nothing there.", "See c2sp.org/tlog-tiles for what a log serves.")

@@ -1,0 +1,208 @@
+"""Every entry gets one place, in its chain's order, whoever is killed meanwhile; and what is signed only grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from diwan.domain.errors import Conflict, NeedsPerson, Unavailable
+from diwan.ledger.checkpoint import parse_checkpoint
+from diwan.ledger.note import parse_note, parse_vkey
+from diwan.ledger.policy import Policy
+from diwan.ledger.proof import EntryProof, check_proof
+from diwan.ledger.tree import inclusion_proof, root_of
+from diwan.sequencer import Sequencer
+from diwan.store.database import Database
+from diwan.store.ledger_tree import leaf_of, published, read_tree, shards
+from tests.sequencer.conftest import ORIGIN, TENANT, OwnSigner, Write
+from tests.support.databases import TestDatabase
+
+
+def rows(database: TestDatabase, query: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(database.url("postgres")) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def leaves(database: TestDatabase) -> list[bytes]:
+    """The hashes of entries by their place, as the entries have them."""
+    found = rows(
+        database, "select l.idx, e.hash from ledger_leaf l join entry e using (tenant, chain, seq) order by shard, idx"
+    )
+    assert [at for at, _ in found] == list(range(len(found))), "no gap, no place twice"
+    return [bytes(each) for _, each in found]  # type: ignore[arg-type]
+
+
+async def test_entries_get_their_places_and_the_tree_is_that_of_its_leaves(
+    database: TestDatabase, sequencer: Sequencer, write: Write, connect: Callable[[str], Database]
+) -> None:
+    for count in (1, 254, 1, 1, 700):
+        await write(count, f"tests/{count}")
+        assert await sequencer.grow_once() == count
+        assert await sequencer.grow_once() == 0
+        (shard,) = await _shards(connect)
+        found = leaves(database)
+        assert (shard.size, shard.root) == (len(found), root_of(found))
+    assert rows(database, "select count(*) from ledger_pending") == [(0,)]
+    assert rows(database, "select octet_length(hashes) from ledger_tile where level = 1") == [(3 * 32,)]
+
+
+async def _shards(connect: Callable[[str], Database]):
+    async with connect("diwan_auditor").transaction(None) as conn:
+        return await shards(conn)
+
+
+async def test_a_chain_keeps_its_order_and_a_late_commit_is_not_missed(
+    database: TestDatabase, sequencer: Sequencer, write: Write, worker: Database
+) -> None:
+    """A transaction that began before others were sequenced commits afterwards: a watermark would skip it."""
+    await write(3, "tests/early", together=False)
+    with psycopg.connect(database.url("diwan_worker")) as late:
+        late.execute("select set_config('diwan.tenant', 'demo', true)")
+        header = rows(database, "select header from entry limit 1")[0][0]
+        late.execute(
+            "insert into entry (tenant, chain, seq, hash, header, kind, at) values "
+            "('demo', 'tests/late', 1, sha256('x'), %s, 'tests:entry:written', now())",
+            (header,),
+        )
+        await write(2, "tests/early", together=False)
+        before = await sequencer.grow_once()
+        late.commit()
+    assert before == 5
+    assert await sequencer.grow_once() == 1
+    order = rows(database, "select chain, seq from ledger_leaf order by shard, idx")
+    assert [seq for chain, seq in order if chain == "tests/early"] == [1, 2, 3, 4, 5]
+    assert order[-1] == ("tests/late", 1)
+
+
+async def test_several_sequencers_give_no_place_twice(
+    database: TestDatabase, connect: Callable[[str], Database], signer: OwnSigner, write: Write
+) -> None:
+    before = len(leaves(database))
+    several = [Sequencer(connect("diwan_sequencer"), signer, ORIGIN, at_most=7) for _ in range(4)]
+
+    async def all_of(one: Sequencer) -> int:
+        return sum([await one.grow_once() for _ in range(20)])
+
+    await write(150, "tests/many")
+    done = await asyncio.gather(*map(all_of, several))
+    assert sum(done) == 150
+    assert len(leaves(database)) == before + 150
+
+
+async def test_a_checkpoint_follows_growth_and_none_comes_without(
+    sequencer: Sequencer, write: Write, connect: Callable[[str], Database], signer: OwnSigner, database: TestDatabase
+) -> None:
+    await write(3, "tests/signed")
+    await sequencer.grow_once()
+    await sequencer.publish_once()
+    auditor = connect("diwan_auditor")
+    async with auditor.transaction(TENANT) as conn:
+        (shard,) = await shards(conn)
+        found = await published(conn)
+        leaf = await leaf_of(conn, TENANT, "tests/signed", 2)
+        assert found is not None
+        assert leaf is not None
+        hashes = await read_tree(
+            conn, shard.name, shard.size, lambda node: inclusion_proof(leaf.index, shard.size, node)
+        )
+    note = parse_note(found.note)
+    checkpoint = parse_checkpoint(note.text)
+    assert (checkpoint.origin, checkpoint.size, checkpoint.root) == (f"{ORIGIN}/{shard.name}", shard.size, shard.root)
+    (vkey,) = signer.memory.keys()
+    proof = EntryProof(leaf.index, tuple(hashes), note)
+    assert check_proof(proof, leaf.header, Policy((parse_vkey(vkey),))) == checkpoint
+    await sequencer.publish_once()
+    assert rows(database, "select count(*) from ledger_checkpoint") == [(1,)]
+
+
+async def test_a_signer_that_is_away_delays_checkpoints_alone(
+    sequencer: Sequencer, write: Write, signer: OwnSigner, connect: Callable[[str], Database]
+) -> None:
+    signer.away = Unavailable("signer.not_answering", "away")
+    await write(2, "tests/away")
+    assert await sequencer.grow_once() == 2
+    with pytest.raises(Unavailable):
+        await sequencer.publish_once()
+    signer.away = None
+    await sequencer.publish_once()
+    (shard,) = await _shards(connect)
+    async with connect("diwan_auditor").transaction(None) as conn:
+        found = await published(conn)
+    assert found is not None
+    assert found.size == shard.size
+
+
+async def test_a_database_older_than_what_was_signed_is_found_out(
+    sequencer: Sequencer, write: Write, signer: OwnSigner, database: TestDatabase, connect: Callable[[str], Database]
+) -> None:
+    """As after an hour-old backup was restored, and after somebody rewrote the tree to be as long as before."""
+    await write(5, "tests/restored")
+    await sequencer.grow_once()
+    await sequencer.publish_once()
+    (shard,) = await _shards(connect)
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute("set session_replication_role = replica")  # whoever owns the machine
+        last = connection.execute("select max(size) from ledger_checkpoint").fetchone()
+        connection.execute("delete from ledger_checkpoint where size = %s", last)
+        connection.execute("update ledger_shard set size = size - 5, root = sha256('other')")
+        connection.commit()
+    try:
+        with pytest.raises(NeedsPerson) as error:
+            await sequencer.publish_once()
+        assert error.value.code == "ledger.went_back"
+    finally:
+        with psycopg.connect(database.url("postgres")) as connection:
+            connection.execute("set session_replication_role = replica")
+            connection.execute("update ledger_shard set size = %s, root = sha256('other')", (shard.size,))
+    with pytest.raises(Conflict) as error:
+        await sequencer.publish_once()
+    assert error.value.code == "signer.split_view"
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute("set session_replication_role = replica")
+        connection.execute("update ledger_shard set root = %s", (shard.root,))
+    await sequencer.publish_once()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from ledger_leaf",
+        "update ledger_leaf set idx = idx + 1000",
+        "delete from ledger_checkpoint",
+        "update ledger_checkpoint set note = ''",
+        "update ledger_checkpoint set size = size - 1",
+        "delete from ledger_tile",
+        "update ledger_tile set hashes = sha256('x')",
+        "delete from ledger_shard",
+        "update ledger_shard set size = size - 1",
+        "update ledger_shard set origin = 'other'",
+    ],
+)
+async def test_the_tree_only_grows_for_its_owner_too(
+    database: TestDatabase, statement: str, write: Write, sequencer: Sequencer
+) -> None:
+    await write(1, "tests/guard")
+    await sequencer.grow_once()
+    await sequencer.publish_once()
+    with (
+        psycopg.connect(database.url("postgres")) as connection,
+        pytest.raises(psycopg.errors.IntegrityConstraintViolation),
+    ):
+        connection.execute(statement.encode())
+
+
+async def test_the_sequencer_sees_hashes_and_nothing_that_they_are_of(database: TestDatabase, write: Write) -> None:
+    await write(1, "tests/seen")
+    with psycopg.connect(database.url("diwan_sequencer"), autocommit=True) as connection:
+        for statement in (
+            "select * from entry",
+            "select * from case_file",
+            "insert into ledger_pending values ('demo', 'x', 1, sha256('x'))",
+            "update ledger_leaf set idx = 0",
+            "delete from ledger_tile",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
