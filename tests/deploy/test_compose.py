@@ -29,6 +29,8 @@ NEEDED = {
     "web": {"database_url_web", "vault_address", "vault_token", "issuer_url"},
     "worker": {"database_url_worker", "vault_address", "vault_token"},
     "relay": {"database_url_relay"},
+    "sequencer": {"database_url_sequencer", "signer_address", "signer_token", "ledger_origin"},
+    "signer": {"signer_address", "signer_dir", "ledger_origin"},
     "pool": {"database_url_pool", "vault_address", "vault_token", "engine_url"},
 }
 services = pytest.mark.parametrize("name", SERVICES)
@@ -119,7 +121,7 @@ def test_the_health_address_of_web_is_a_route_on_its_port() -> None:
     assert path in {route.path for route in router.routes if isinstance(route, Route)}
 
 
-@pytest.mark.parametrize("name", ["worker", "relay", "pool"])
+@pytest.mark.parametrize("name", ["worker", "relay", "sequencer", "pool"])
 async def test_the_health_address_of_a_process_without_http_answers(name: str) -> None:
     port, path = _health_url(name)
     assert port == int(SERVICES[name]["environment"]["DIWAN_HEALTH_PORT"])

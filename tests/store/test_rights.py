@@ -13,18 +13,20 @@ from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
 
 TABLES = sorted(table.name for table in metadata.tables.values())
-APP_ROLES = ("diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_auditor")
+APP_ROLES = ("diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_sequencer", "diwan_auditor")
 
 # All that each role may do, as "table" or, for single columns, "table(column, …)". Nothing but what its process does.
+TREE = ("ledger_checkpoint", "ledger_leaf", "ledger_shard", "ledger_tile")
+PENDING = "ledger_pending"
 ALL = tuple(TABLES)
 MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
-    ("diwan_web", "SELECT"): ALL,
+    ("diwan_web", "SELECT"): tuple(table for table in ALL if table != PENDING),
     ("diwan_web", "INSERT"): (
         *("blob", "case_file", "document", "entry", "fact", "inbox", "model_rerun", "numbering", "party"),
         *("procedure_version", "proposal", "task", "task_act"),
     ),
     ("diwan_web", "UPDATE"): ("case_file", "clock_watch", "document", "numbering", "task"),
-    ("diwan_worker", "SELECT"): ALL,
+    ("diwan_worker", "SELECT"): tuple(table for table in ALL if table not in (PENDING, *TREE)),
     ("diwan_worker", "INSERT"): (
         *("agent_run", "blob", "decision", "entry", "fact", "letter", "notification", "outbox", "page", "proposal"),
         *("task", "tool_call"),
@@ -71,6 +73,13 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         "webhook",
     ),
     ("diwan_relay", "UPDATE"): ("case_file(rings, rung_at)", "outbox(attempts, delivered_at, last_status, next_at)"),
+    ("diwan_sequencer", "SELECT"): ("ledger_checkpoint", "ledger_leaf", PENDING, "ledger_shard", "ledger_tile"),
+    ("diwan_sequencer", "INSERT"): TREE,
+    ("diwan_sequencer", "UPDATE"): (
+        "ledger_checkpoint(note, published_at, root, size)",
+        "ledger_shard(root, size)",
+        "ledger_tile(hashes)",
+    ),
     ("diwan_auditor", "SELECT"): ALL,
 }
 
@@ -82,8 +91,8 @@ def test_a_role_may_do_this_and_nothing_else(demo: TestDatabase, role: str, righ
 
 
 @pytest.mark.parametrize("role", APP_ROLES)
-def test_nobody_deletes_or_truncates(demo: TestDatabase, role: str) -> None:
-    assert _rights(demo, role, "DELETE") == []
+def test_nobody_deletes_or_truncates_but_the_sequencer_what_has_its_place(demo: TestDatabase, role: str) -> None:
+    assert _rights(demo, role, "DELETE") == ([PENDING] if role == "diwan_sequencer" else [])
     assert _rights(demo, role, "TRUNCATE") == []
     assert _rights(demo, role, "TRIGGER") == []
 

@@ -227,7 +227,7 @@ async def test_nothing_but_what_is_listed_leaves_and_nothing_that_was_planted(tr
     assert "host.name" not in text
     # Nor into figures and logs; the search itself finds what is there.
     figures = await scraped(traced)
-    assert set(figures) == {"web", "worker", "pool", "relay"}
+    assert set(figures) == {"web", "worker", "pool", "relay", "sequencer"}
     assert [word for word in PLANTED for body in figures.values() if word in body] == []
     assert await asyncio.to_thread(leaks, traced.stack.home.logs) == []
     lines = [json.loads(line) for line in (traced.stack.home.logs / "web.log").read_text().splitlines()]
