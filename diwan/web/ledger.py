@@ -6,13 +6,13 @@ want an auditor's token, and a bundle with entries of another ministry is given 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from diwan.domain.errors import InvalidInput, NotFound, Refused
-from diwan.ledger.tiles import Tile, bundle, parse_path
+from diwan.ledger.tiles import ENTRIES, Tile, bundle, parse_path
 from diwan.store.connection import Connection
 from diwan.store.ledger_tree import headers_of, published, tiles
 from diwan.web.api.callers import Auditor
@@ -20,39 +20,41 @@ from diwan.web.dependencies import Dependencies, Deps
 
 router = APIRouter(prefix="/ledger", tags=["ledger"])
 
-Shard = Annotated[str, Path(pattern=r"^\d{4}$", description="the year")]
-TilePath = Annotated[str, Path(max_length=60, description="as in c2sp.org/tlog-tiles: 0/000, 1/000.p/7")]
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
 _HASH = 32
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+_NOTE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-@router.get("/checkpoint", summary="The newest checkpoint", response_class=Response)
+@router.get("/checkpoint", summary="The newest checkpoint", response_class=Response, responses=_NOTE)
 async def newest(deps: Deps) -> Response:
     return await _checkpoint(deps, "")
 
 
-@router.get("/{shard}/checkpoint", summary="The newest checkpoint of a year's log", response_class=Response)
-async def of_shard(deps: Deps, shard: Shard) -> Response:
+@router.get("/{shard}/checkpoint", summary="A year's newest checkpoint", response_class=Response, responses=_NOTE)
+async def of_shard(deps: Deps, shard: str) -> Response:
     return await _checkpoint(deps, shard)
 
 
-@router.get("/tile/entries/{path:path}", summary="Entries of the newest log", response_class=Response)
-async def entries(deps: Deps, actor: Auditor, path: TilePath) -> Response:
+@router.get("/tile/entries/{path:path}", summary="Entries of the newest log", response_class=Response, responses=_BYTES)
+async def entries(deps: Deps, actor: Auditor, path: str) -> Response:
     return await _entries(deps, actor.tenant, "", path)
 
 
-@router.get("/{shard}/tile/entries/{path:path}", summary="Entries of a year's log", response_class=Response)
-async def entries_of_shard(deps: Deps, actor: Auditor, shard: Shard, path: TilePath) -> Response:
+@router.get("/{shard}/tile/entries/{path:path}", summary="Entries of a year", response_class=Response, responses=_BYTES)
+async def entries_of_shard(deps: Deps, actor: Auditor, shard: str, path: str) -> Response:
     return await _entries(deps, actor.tenant, shard, path)
 
 
-@router.get("/tile/{path:path}", summary="A tile of the newest log", response_class=Response)
-async def tile(deps: Deps, path: TilePath) -> Response:
+@router.get("/tile/{path:path}", summary="A tile of the newest log", response_class=Response, responses=_BYTES)
+async def tile(deps: Deps, path: str) -> Response:
     return await _tile(deps, "", path)
 
 
-@router.get("/{shard}/tile/{path:path}", summary="A tile of a year's log", response_class=Response)
-async def tile_of_shard(deps: Deps, shard: Shard, path: TilePath) -> Response:
+@router.get("/{shard}/tile/{path:path}", summary="A tile of a year's log", response_class=Response, responses=_BYTES)
+async def tile_of_shard(deps: Deps, shard: str, path: str) -> Response:
     return await _tile(deps, shard, path)
 
 
@@ -66,6 +68,8 @@ async def _checkpoint(deps: Dependencies, shard: str) -> Response:
 
 async def _tile(deps: Dependencies, shard: str, path: str) -> Response:
     wanted = _parsed(f"tile/{path}")
+    if wanted.level == ENTRIES:
+        raise _none()
     async with deps.db.transaction(None) as conn:
         name = await _shard(conn, shard)
         found = (await tiles(conn, name, [wanted.full])).get(wanted.full, b"")

@@ -16,7 +16,14 @@ from diwan.web.api.views import ActBody, ClockBody
 
 _REF = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActBody, ClockBody)
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"})
+# Those of /ledger are hashes and what is signed of them, for anybody.
+OPEN_PATHS = frozenset(
+    {
+        *("/healthz", "/readyz", "/openapi.json", "/ledger/checkpoint", "/ledger/{shard}/checkpoint"),
+        *("/ledger/tile/{path:path}", "/ledger/{shard}/tile/{path:path}"),
+    }
+)
+_OPEN = frozenset(path.replace(":path", "") for path in OPEN_PATHS)
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -108,10 +115,10 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     wanted = ["500", "503"]
-    if path not in OPEN_PATHS:
+    if path not in _OPEN:
         operation["security"] = [{"token": []}]
         wanted += ["401", "403", "422"]
-    if "{" in path:
+    if "{" in path or path.startswith("/ledger"):
         wanted.append("404")
     if "requestBody" in operation:
         wanted += ["400", "408", "409", "413", "415"]

@@ -51,6 +51,8 @@ ROLES: dict[str, set[Role]] = {
     "GET /v1/procedures/{name}/schema": ANYONE,
     "POST /v1/procedures": {Role.ANALYST},
     "GET /v1/pool": {Role.OPERATOR},
+    "GET /ledger/tile/entries/{path:path}": {Role.AUDITOR},
+    "GET /ledger/{shard}/tile/entries/{path:path}": {Role.AUDITOR},
     "GET /v1/clock": STAFF | {Role.OPERATOR},
     "POST /v1/clock/confirmation": {Role.SUPERVISOR, Role.OPERATOR},
 }
@@ -78,7 +80,7 @@ async def test_every_route_demands_its_roles(service: Service):
     assert found == ROLES
 
 
-async def test_nothing_but_health_and_description_is_open(service: Service):
+async def test_nothing_but_health_description_and_hashes_is_open(service: Service):
     open_ = {getattr(route, "path", "") for route in all_routes(service) if not isinstance(route, APIRoute)}
     open_ |= {route.path for _, route in routes(service) if not roles_of(route)}
     assert open_ == OPEN_PATHS
@@ -138,6 +140,12 @@ async def test_a_refusal_while_the_database_is_away_is_still_a_refusal(service: 
     assert answer.status_code == 403
 
 
+async def test_a_log_that_was_never_signed_is_not_there(service: Service):
+    for path in ("checkpoint", "2026/checkpoint", "tile/0/000", "2026/tile/0/000"):
+        answer = await service.http.get(f"/ledger/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "ledger.not_there")
+
+
 async def test_the_process_lives(service: Service):
     assert (await service.http.get("/healthz")).json() == {"status": "alive"}
 
@@ -182,11 +190,14 @@ async def test_the_description_is_complete(service: Service):
     made = (await service.http.get("/openapi.json")).json()
     assert made["openapi"].startswith("3.1")
     described = {f"{method.upper()} {path}" for path, each in made["paths"].items() for method in each}
-    assert {name.replace(":path", "") for name in ROLES} | {"GET /healthz", "GET /readyz"} == described
+    open_ = {path.replace(":path", "") for path in OPEN_PATHS}
+    assert {name.replace(":path", "") for name in ROLES} | {
+        f"GET {path}" for path in open_ - {"/openapi.json"}
+    } == described
     for path, each in made["paths"].items():
         for operation in each.values():
             assert operation["summary"]
-            if path not in OPEN_PATHS:
+            if path not in open_:
                 assert operation["security"] == [{"token": []}]
                 assert operation["responses"]["401"]["content"]["application/problem+json"]
     for reference in references(made):

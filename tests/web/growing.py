@@ -1,0 +1,59 @@
+"""A log that grows in a service's database: entries of ministries, a sequencer, a signer with a folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from diwan.domain.actor import system
+from diwan.ledger.checkpoint import Checkpoint
+from diwan.sequencer import Sequencer
+from diwan.signer.memory import Memory
+from diwan.store.database import Database
+from diwan.store.entries import append_entry
+from tests.support.databases import TestDatabase
+from tests.support.factories import TENANT
+
+ORIGIN = "ledger.example/log"
+
+
+class OwnSigner:
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    async def last(self, origin: str) -> bytes | None:
+        note = self.memory.last(origin)
+        return None if note is None else bytes(note)
+
+    async def sign(self, checkpoint: Checkpoint, proof: list[bytes]) -> bytes:
+        return bytes(self.memory.sign(checkpoint, proof))
+
+
+class Grower:
+    """Writes entries of a ministry, gives them their places and has them signed."""
+
+    def __init__(self, worker: Database, sequencer: Sequencer, memory: Memory) -> None:
+        self._worker = worker
+        self._sequencer = sequencer
+        self.memory = memory
+
+    async def grow(self, count: int, tenant: str = TENANT) -> None:
+        now = datetime.now(UTC)
+        async with self._worker.transaction(tenant) as conn:
+            for _ in range(count):
+                await append_entry(conn, tenant, "tests/web", "tests:entry:written", system(tenant, "test"), now=now)
+        await self._sequencer.grow_once()
+        await self._sequencer.publish_once()
+
+
+@asynccontextmanager
+async def growing(database: TestDatabase, folder: Path) -> AsyncGenerator[Grower]:
+    memory = Memory(folder, ORIGIN, lambda: datetime.now(UTC))
+    sequencers = Database.connect(database.url("diwan_sequencer"), role="diwan_sequencer")
+    workers = Database.connect(database.url("diwan_worker"), role="diwan_worker")
+    yield Grower(workers, Sequencer(sequencers, OwnSigner(memory), ORIGIN), memory)
+    await workers.dispose()
+    await sequencers.dispose()
+    memory.close()
