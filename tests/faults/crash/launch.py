@@ -225,7 +225,7 @@ def lay(process: str, home: Path) -> None:
     mines = Mines(Minefield(home), process)
     if process == "vault":
         mines.keys()
-    if process in ("web", "worker", "pool", "relay"):
+    if process in ("web", "worker", "pool", "relay", "sequencer"):
         mines.commits()
     if process == "worker":
         let_short_periods_be_over()
@@ -237,6 +237,10 @@ def lay(process: str, home: Path) -> None:
 
         let_a_call_fail()
         mines.around(EngineClient, "chat")
+    if process == "sequencer":
+        from diwan.signer.client import SignerClient
+
+        mines.around(SignerClient, "sign")
     if process == "relay":
         from diwan.relay import Delivery, Doorbell
         from diwan.rerun_bell import RerunBell
@@ -303,6 +307,8 @@ _IMPORTED = {
     "worker": (*_CLIENTS, "diwan.worker", "diwan.documents.typeset", "diwan.vault.client", "diwan.pool.registry"),
     "pool": (*_CLIENTS, "diwan.worker", "diwan.pool.engine", "diwan.vault.client", "diwan.pool.registry"),
     "relay": (*_CLIENTS, "diwan.relay"),
+    "sequencer": (*_CLIENTS, "diwan.cli.ledger_processes", "diwan.sequencer", "diwan.relay", "diwan.signer.client"),
+    "signer": ("diwan.cli.ledger_processes", "diwan.local.listen", "diwan.signer.server"),
 }
 
 

@@ -79,9 +79,11 @@ COMMITS = {
             "housekeeping.Uploads.pass_once",
         )
     },
+    "sequencer": {"sequencer.Sequencer.grow_once": {""}, "sequencer.Sequencer._publish": {""}},
     "vault": {"keystore.KeyStore._insert": {""}},
 }
 EDGES = {
+    "sequencer": {"client.SignerClient.sign": {""}},
     "pool": {"engine.EngineClient.chat": {""}},
     "relay": {"relay.Doorbell._ring": {""}, "relay.Delivery._post": {""}, "rerun_bell.RerunBell._ring": {""}},
 }
@@ -103,6 +105,7 @@ ONLY_READ = {
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt"),
     *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
+    *("sequencer.Sequencer.publish_once", "ledger._checkpoint", "ledger._tile", "ledger._entries"),
     *("reruns.ask", "reruns.list_", "reruns.show", "rerun_bell.RerunBell.pass_once"),
 }
 OUTSIDE = {"tenant._apply", "bootstrap.bootstrap", "clock.confirm"}  # what an operator does
