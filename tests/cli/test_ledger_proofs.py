@@ -17,7 +17,7 @@ from tests.cli.conftest import DiwanProcess
 from tests.cli.fake_service import Answer, FakeService
 from tests.pool.serving import serving
 from tests.support.databases import TestDatabase
-from tests.web.growing import Grower, growing
+from tests.support.growing import Grower, growing
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from tests.faults.checks import cases, deliveries, events, ledger, letters, reminders, runs, tasks
+from tests.faults.checks import cases, deliveries, events, ledger, letters, reminders, runs, tasks, tree
 from tests.faults.evidence import Evidence, Finding, Report, Row, Stored
 
 __all__ = ["Evidence", "Finding", "Report", "check"]
@@ -37,6 +37,11 @@ _TABLES = {
     "model_call": "run_id, call, attempt",
     "tool_call": "run_id, call, position",
     "numbering": "series",
+    "ledger_pending": "tenant, chain, seq",
+    "ledger_leaf": "shard, idx",
+    "ledger_shard": "name",
+    "ledger_tile": "shard, level, idx",
+    "ledger_checkpoint": "shard, hour",
 }
 
 
@@ -51,7 +56,7 @@ def judge(stored: Stored, evidence: Evidence) -> Report:
     """As `check`, of rows that were read before."""
     report = Report()
     stored = stored if evidence.at is None else replace(stored, now=evidence.at)
-    for part in (ledger, cases, events, tasks, letters, reminders, runs, deliveries):
+    for part in (ledger, tree, cases, events, tasks, letters, reminders, runs, deliveries):
         part.check(stored, evidence, report)
     return report
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -21,6 +22,7 @@ from tests.faults.checker import judge, read
 from tests.faults.evidence import Acted, Delivered, Evidence, Report, Sent
 from tests.support.databases import TestDatabase, copy_of_template, drop
 from tests.support.factories import AUTHORITY, CLERK, TENANT
+from tests.support.growing import growing
 from tests.support.keyring import MemoryKeyring
 
 __all__ = ["readers"]
@@ -45,7 +47,9 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-async def finished(postgres: EmbeddedPostgres, readers: Readers) -> AsyncIterator[Finished]:
+async def finished(
+    postgres: EmbeddedPostgres, readers: Readers, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Finished]:
     """Made by the service's own activities: granted, withdrawn, waiting for pieces, under review, one stray event.
 
     Of the two that wait those who are waited for were reminded.
@@ -61,10 +65,17 @@ async def finished(postgres: EmbeddedPostgres, readers: Readers) -> AsyncIterato
     await office.tell("DW-2026-999999", PIECES_SUPPLIED)
     for each in pools.values():
         await each.dispose()
+    await _placed(demo, tmp_path_factory.mktemp("signer"))
     with demo.superuser() as connection:
         connection.execute("update outbox set delivered_at = now(), attempts = 2, last_status = '200'")
     yield Finished(demo, _sent(demo), _acted(demo), _delivered(demo), *cases)
     drop(demo)
+
+
+async def _placed(database: TestDatabase, folder: Path) -> None:
+    """Every entry has its place in the tree, and that is signed."""
+    async with growing(database, folder) as log:
+        await log.grow(0)
 
 
 async def _granted(office: Office) -> str:

@@ -161,7 +161,11 @@ class _Run:
             if applying.done() and not any(open_.values()):
                 return time.monotonic() - began, {}
             given_up = len(self._people.given_up)
-            if applying.done() and given_up and open_ == {"cases": given_up, "deliveries": 0, "tasks": given_up}:
+            if (
+                applying.done()
+                and given_up
+                and open_ == {"cases": given_up, "deliveries": 0, "tasks": given_up, "places": 0}
+            ):
                 break
             if time.monotonic() > told + 10:
                 told = time.monotonic()
@@ -202,12 +206,13 @@ def _open_work(database: str) -> dict[str, int]:
             row = connection.execute(
                 "select (select count(*) from case_file where status <> 'closed' or inbox_last > inbox_cursor), "
                 "(select count(*) from outbox where delivered_at is null), "
-                "(select count(*) from task where status in ('open', 'claimed'))"
+                "(select count(*) from task where status in ('open', 'claimed')), "
+                "(select count(*) from ledger_pending)"
             ).fetchone()
     except psycopg.Error:
         return {"postgres": 1}
     assert row is not None
-    return dict(zip(("cases", "deliveries", "tasks"), row, strict=True))
+    return dict(zip(("cases", "deliveries", "tasks", "places"), row, strict=True))
 
 
 def _results(database: str) -> dict[str, tuple[str, str | None]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.faults import checker, evidence
 from tests.faults.checker import check
-from tests.faults.checks import cases, deliveries, events, ledger, letters, reminders, runs, tasks
+from tests.faults.checks import cases, deliveries, events, ledger, letters, reminders, runs, tasks, tree
 from tests.faults.conftest import Finished
 
 
@@ -29,10 +29,10 @@ def test_what_is_whole_has_no_findings(finished: Finished) -> None:
 
 
 def test_it_shares_no_code_with_the_service() -> None:
-    for module in (checker, evidence, cases, deliveries, events, ledger, letters, reminders, runs, tasks):
-        tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
-        named = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        named |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    for module in (checker, evidence, cases, deliveries, events, ledger, letters, reminders, runs, tasks, tree):
+        parsed = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+        named = {node.module or "" for node in ast.walk(parsed) if isinstance(node, ast.ImportFrom)}
+        named |= {name.name for node in ast.walk(parsed) if isinstance(node, ast.Import) for name in node.names}
         ours = {name for name in named if name.split(".")[0] in ("diwan", "workflows", "activities", "agents")}
         assert not ours, f"{module.__name__} imports {ours}"
 
@@ -41,7 +41,7 @@ def test_every_finding_is_planted_once_at_least() -> None:
     """By its name in a file beside this one. Names made of two parts (`NAME.entry_missing`) are planted for one."""
     files = sorted(Path(__file__).parent.glob("test_checker_*.py"))
     planted = "".join(file.read_text(encoding="utf-8") for file in files)
-    for module in (cases, deliveries, events, ledger, letters, reminders, runs, tasks):
+    for module in (cases, deliveries, events, ledger, letters, reminders, runs, tasks, tree):
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         for name in re.findall(r'"([a-z]+\.[a-z_]+)"', source):
             assert f'"{name}"' in planted, f"nothing plants {name} of {module.__name__}"

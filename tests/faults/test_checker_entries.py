@@ -71,4 +71,5 @@ def _append(copy: Copy, case: str, kind: str, *, like: int = -1, **detail: objec
         "values (%s, %s, %s, %s, %s, %s, %s, %s)",
         *(said["tenant"], case, said["seq"], hashed, head, header, kind, said["at"]),
     )
+    copy.plant("insert into ledger_pending values (%s, %s, %s, %s)", said["tenant"], case, said["seq"], hashed)
     copy.plant("update case_file set version = version + 1, head = %s where id = %s", hashed, case)

@@ -11,11 +11,11 @@ from tests.faults.conftest import Copy
 PLANTED: dict[str, tuple[str, set[str]]] = {
     "an entry is removed": (
         "delete from entry where chain = %s and kind = 'event:event:consumed' and seq > 3",
-        {"ledger.entry_missing", "ledger.version_differs", "event.effect_missing"},
+        {"ledger.entry_missing", "ledger.version_differs", "event.effect_missing", "tree.entry_missing"},
     ),
     "the first entry is removed": (
         "delete from entry where chain = %s and seq = 1",
-        {"ledger.entry_missing", "ledger.version_differs", "event.entry_missing"},
+        {"ledger.entry_missing", "ledger.version_differs", "event.entry_missing", "tree.entry_missing"},
     ),
     "a second id repeats nothing": (
         "update inbox set consumed_by = 'nothing', consumed_at = now() where case_id is null and %s <> ''",
@@ -25,7 +25,7 @@ PLANTED: dict[str, tuple[str, set[str]]] = {
         "delete from entry e using case_file c where c.id = %s and e.chain = c.id and e.seq = c.version",
         {
             *("ledger.version_differs", "ledger.head_differs", "case.end_unexplained"),
-            *("decision.entry_differs", "letter.entry_missing"),
+            *("decision.entry_differs", "letter.entry_missing", "tree.entry_missing"),
         },
     ),
     "an entry says something else": (
@@ -36,7 +36,7 @@ PLANTED: dict[str, tuple[str, set[str]]] = {
     "an entry is written with spaces": (
         "update entry set header = header || ' '::bytea, hash = sha256('\\x00'::bytea || header || ' '::bytea) "
         "where chain = %s and seq = 3",
-        {"ledger.not_canonical", "ledger.link_differs"},
+        {"ledger.not_canonical", "ledger.link_differs", "tree.leaf_differs"},
     ),
     "an entry names another before it": (
         "update entry set prev_hash = sha256('x') where chain = %s and seq = 5",

@@ -14,8 +14,8 @@ from diwan.ledger.tiles import ENTRIES, Tile, TiledTree, entries_in, grown
 from diwan.ledger.tree import root_at
 from tests.support.databases import TestDatabase
 from tests.support.factories import CLERK, person
+from tests.support.growing import Grower, growing
 from tests.web.conftest import Service
-from tests.web.growing import Grower, growing
 
 AUDITOR = person("auditor-1", Role.AUDITOR)
 

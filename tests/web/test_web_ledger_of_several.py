@@ -7,8 +7,8 @@ from pathlib import Path
 from diwan.domain.actor import Role
 from tests.support.databases import TestDatabase
 from tests.support.factories import person
+from tests.support.growing import growing
 from tests.web.conftest import Service
-from tests.web.growing import growing
 
 AUDITOR = person("auditor-1", Role.AUDITOR)
 OTHER = person("auditor-2", Role.AUDITOR, tenant="another")

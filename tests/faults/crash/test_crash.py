@@ -153,7 +153,7 @@ async def _rest(office: PatientOffice) -> None:
     """Until nothing is under way any more: no event waits, nothing is to be delivered."""
     waiting = (
         "select (select count(*) from case_file where inbox_last > inbox_cursor or kind in ('act', 'agent')) "
-        "+ (select count(*) from outbox where delivered_at is null)"
+        "+ (select count(*) from outbox where delivered_at is null) + (select count(*) from ledger_pending)"
     )
     until = time.monotonic() + PATIENCE_S
     with psycopg.connect(office.stack.database_url("postgres"), autocommit=True) as connection:
