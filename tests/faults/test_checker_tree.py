@@ -29,7 +29,8 @@ PLANTED: dict[str, tuple[str, set[str]]] = {
     ),
     "two entries of a chain are exchanged": (
         "with two as (select min(idx) as a, max(idx) as b from ledger_leaf "
-        "where chain = (select chain from ledger_leaf where idx = 7)) update ledger_leaf l set seq = o.seq, hash = o.hash from two, ledger_leaf o "
+        "where chain = (select chain from ledger_leaf where idx = 7)) "
+        "update ledger_leaf l set seq = o.seq, hash = o.hash from two, ledger_leaf o "
         "where l.idx in (two.a, two.b) and o.idx in (two.a, two.b) and l.idx <> o.idx",
         {"tree.out_of_order", "tree.root_differs", "tree.tile_differs", "tree.checkpoint_differs"},
     ),
