@@ -89,6 +89,10 @@ bench-pool-vllm: setup ## Measure a real vLLM through Diwan, beside its own benc
 test-vllm: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## Run whole cases through a real vLLM on the CPU, which takes 6 GB of disk (10 min)
 	@.venv/bin/pytest tests/vllm
 
+.PHONY: mutations
+mutations: setup ## Change what the ledger hands out in 100,000 ways, SEED= repeats them: none is accepted (4 min)
+	@.venv/bin/python -m tests.ledger.mutations $(if $(SEED),--seed $(SEED))
+
 .PHONY: crash
 crash: setup ## End processes on both sides of every commit, and look at what is left; part of test (6 min)
 	@.venv/bin/pytest -s tests/faults/crash
