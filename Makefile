@@ -41,8 +41,8 @@ up: setup ## Set up and start the service on this machine; Ctrl-C stops it
 	@.venv/bin/diwan up
 
 .PHONY: test
-test: setup oracles ## Run the tests: real Postgres, real Temporal, no network (25 min)
-	@.venv/bin/pytest --ignore=tests/legal_time
+test: setup oracles ## Run the tests: real Postgres, real Temporal, no network (20 min)
+	@$(PY) -m tests.both
 
 # Java and Maven bring the server that skips time; without them this says what to install.
 .PHONY: year
@@ -88,6 +88,10 @@ bench-pool-vllm: setup ## Measure a real vLLM through Diwan, beside its own benc
 .PHONY: test-vllm
 test-vllm: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## Run whole cases through a real vLLM on the CPU, which takes 6 GB of disk (10 min)
 	@.venv/bin/pytest tests/vllm
+
+.PHONY: tree-kills
+tree-kills: setup ## kill -9 sequencer, signer and Postgres 200 times (KILLS=, SEED=) while entries are written (5 min)
+	@$(PY) -m tests.faults.tree_kills $(if $(SEED),--seed $(SEED)) --kills $(or $(KILLS),200)
 
 .PHONY: mutations
 mutations: setup ## Change what the ledger hands out in 100,000 ways, SEED= repeats them: none is accepted (4 min)
