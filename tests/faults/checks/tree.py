@@ -58,7 +58,7 @@ def _leaves(leaves: list[Row], entries: dict[tuple[str, str, int], bytes], repor
 
 
 def _roots(shard: Row, hashes: list[bytes], stored: Stored, report: Report) -> None:
-    if (shard["size"], bytes(shard["root"])) != (len(hashes), _root(hashes)):
+    if (shard["size"], bytes(shard["root"])) != (len(hashes), root(hashes)):
         report.find(
             "tree.root_differs", shard["name"], f"size {shard['size']} and its root are not of {len(hashes)} leaves"
         )
@@ -73,19 +73,20 @@ def _roots(shard: Row, hashes: list[bytes], stored: Stored, report: Report) -> N
         if row["shard"] != shard["name"]:
             continue
         report.counts["checkpoints"] += 1
-        root = _root(hashes[: row["size"]])
-        said = f"{shard['origin']}\n{row['size']}\n{base64.b64encode(root).decode()}\n\n".encode()
-        if row["size"] > len(hashes) or bytes(row["root"]) != root or not bytes(row["note"]).startswith(said):
+        expected = root(hashes[: row["size"]])
+        said = f"{shard['origin']}\n{row['size']}\n{base64.b64encode(expected).decode()}\n\n".encode()
+        if row["size"] > len(hashes) or bytes(row["root"]) != expected or not bytes(row["note"]).startswith(said):
             report.find("tree.checkpoint_differs", f"{shard['name']} at {row['size']}", "it is of another tree")
 
 
-def _root(hashes: Sequence[bytes]) -> bytes:
+def root(hashes: Sequence[bytes]) -> bytes:
+    """Over leaf hashes, RFC 6962."""
     if len(hashes) < 2:
         return hashes[0] if hashes else hashlib.sha256(b"").digest()
     split = 1
     while split * 2 < len(hashes):
         split *= 2
-    return hashlib.sha256(b"\x01" + _root(hashes[:split]) + _root(hashes[split:])).digest()
+    return hashlib.sha256(b"\x01" + root(hashes[:split]) + root(hashes[split:])).digest()
 
 
 def _tiles(hashes: list[bytes]) -> dict[tuple[int, int], bytes]:
@@ -97,6 +98,6 @@ def _tiles(hashes: list[bytes]) -> dict[tuple[int, int], bytes]:
             row = hashes[index * _WIDTH : (index + 1) * _WIDTH]
             tiles[level, index] = b"".join(row)
             if len(row) == _WIDTH:
-                above.append(_root(row))
+                above.append(root(row))
         hashes, level = above, level + 1
     return tiles
