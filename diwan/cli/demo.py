@@ -40,6 +40,7 @@ from diwan.settings import STACK_FILE, Settings
 Json = dict[str, Any]
 
 _TERMINATED = 128 + signal.SIGTERM
+_TREE_PATIENCE_S, _TREE_LOOK_S = 30.0, 0.5
 
 
 def register(app: typer.Typer) -> None:
@@ -124,20 +125,35 @@ class _Work:
         letters = home / "letters"
         _save_letters(outcomes, letters)
         say("checking the ledger ...")
-        checked = asyncio.run(ledger.check(_auditors(self._chosen), ledger.DEMO_TENANT))
+        checked = self._checked()
         return Report(
             home=home,
             outcomes=outcomes,
             ledger=checked.as_json(),
-            problem=f"the ledger does not hold: {checked.first_bad}" if checked.first_bad else "",
+            problem=_problem(checked),
             seconds=time.monotonic() - began,
             letters=letters,
             logs=home / "logs",
         )
 
+    def _checked(self) -> ledger.Checked:
+        """Once every entry has its place in the tree and that is signed, or it seems that it never will."""
+        until = time.monotonic() + _TREE_PATIENCE_S
+        while True:
+            checked = asyncio.run(ledger.check(_auditors(self._chosen), ledger.DEMO_TENANT))
+            if checked.first_bad or checked.is_signed or time.monotonic() > until:
+                return checked
+            self._sleep(_TREE_LOOK_S)
+
     def _sleep(self, seconds: float) -> None:
         if self._halted.wait(seconds):
             raise _stopped()
+
+
+def _problem(checked: ledger.Checked) -> str:
+    if checked.first_bad:
+        return f"the ledger does not hold: {checked.first_bad}"
+    return "" if checked.is_signed else "the ledger's tree is not signed: see the logs of sequencer and signer"
 
 
 def _stopped() -> Unavailable:

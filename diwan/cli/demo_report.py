@@ -78,7 +78,8 @@ class Report:
         checked = self.ledger
         ledger = (
             f"Ledger: {checked['entries']} entries in {checked['chains']} chains recomputed, "
-            f"{checked['bodies']} sealed bodies opened and compared, {self.problem or 'all of it holds'}."
+            f"{checked['bodies']} sealed bodies opened and compared, {checked.get('placed', 0)} entries in the signed "
+            f"tree; {self.problem or 'all of it holds'}."
         )
         shown = next((row["number"] for row in rows if row["number"]), "NUMBER")
         program = sys.argv[0] if Path(sys.argv[0]).name == "diwan" else "diwan"

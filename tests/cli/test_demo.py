@@ -57,6 +57,8 @@ def test_the_ledger_was_recomputed_with_its_sealed_bodies(first: Json) -> None:
     assert first["ledger"]["first_bad"] is None
     assert first["ledger"]["entries"] >= entries > 100
     assert first["ledger"]["bodies"] > 0
+    assert first["ledger"]["placed"] == first["ledger"]["entries"]
+    assert (first["ledger"]["waiting"], first["ledger"]["signed"]) == (0, first["ledger"]["leaves"])
 
 
 def test_the_letters_lie_where_it_says(first: Json) -> None:
