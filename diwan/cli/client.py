@@ -80,6 +80,10 @@ class Client:
     def download(self, path: str) -> bytes:
         return self._send("GET", path).content
 
+    def make(self, path: str, params: Mapping[str, Any]) -> bytes:
+        """A POST whose answer is a file; the same again makes it again."""
+        return self._send("POST", path, params=params).content
+
     def act(self, path: str, body: Json, *, key: str = "") -> Json:
         """A POST that takes effect once, however often it is sent: under one Idempotency-Key, new unless given."""
         return self._json(self._send("POST", path, json=body, headers={"Idempotency-Key": key or str(uuid.uuid4())}))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli import ledger_proofs
+from diwan.cli import ledger_bundles, ledger_proofs
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import NotFound
@@ -37,6 +37,8 @@ def register(app: typer.Typer) -> None:
     group.command("verify")(verify)
     group.command("prove")(ledger_proofs.prove)
     group.command("verify-receipt")(ledger_proofs.verify_receipt)
+    group.command("bundle")(ledger_bundles.bundle)
+    group.command("verify-bundle")(ledger_bundles.verify_bundle)
     group.command("checkpoint")(ledger_proofs.checkpoint)
     group.command("vkey")(ledger_proofs.vkey)
     app.add_typer(group, name="ledger")
@@ -85,6 +87,11 @@ class Checked:
     @property
     def first_bad(self) -> BadEntry | BadTree | None:
         return self.report.first_bad or (self.tree.first_bad if self.tree else None)
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether every entry has its place, in a tree whose last checkpoint has all of it."""
+        return self.tree is not None and self.tree.waiting == 0 and self.tree.leaves == self.tree.signed > 0
 
     def as_json(self) -> Json:
         told = asdict(self.report) | (asdict(self.tree) if self.tree else {})

@@ -15,7 +15,7 @@ from starlette.responses import Response
 import diwan
 from diwan.domain.errors import DiwanError
 from diwan.web import health, ledger
-from diwan.web.api import cases, clock, documents, events, letters, pool, procedures, reruns, tasks, trace
+from diwan.web.api import bundles, cases, clock, documents, events, letters, pool, procedures, reruns, tasks, trace
 from diwan.web.dependencies import Dependencies
 from diwan.web.guard import Guard
 from diwan.web.openapi import describe
@@ -34,6 +34,7 @@ _ROUTERS = (
     cases.router,
     trace.router,
     reruns.router,
+    bundles.router,
     letters.router,
     tasks.router,
     procedures.router,

@@ -37,6 +37,7 @@ ROLES: dict[str, set[Role]] = {
     "GET /v1/cases/{case}/calls": {Role.AUDITOR, Role.SUPERVISOR},
     "POST /v1/cases/{case}/calls/{number}/reruns": {Role.AUDITOR, Role.SUPERVISOR},
     "GET /v1/cases/{case}/reruns/{rerun}": {Role.AUDITOR, Role.SUPERVISOR},
+    "POST /v1/cases/{case}/bundles": {Role.AUDITOR},
     "GET /v1/cases/{case}/documents": STAFF | {Role.INTAKE},
     "GET /v1/cases/{case}/documents/{document}": STAFF | {Role.INTAKE},
     "GET /v1/cases/{case}/letters": STAFF | {Role.INTAKE},

@@ -1,0 +1,62 @@
+"""`diwan ledger bundle` and `verify-bundle`: the file of a case for those outside, and whether it holds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diwan.cli.credentials import AsOption, AsRole, connect
+from diwan.cli.ledger_proofs import PolicyOption
+from diwan.cli.output import Output, OutputOption, emit, record, say
+from diwan.domain.text import Language
+
+
+def bundle(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="Number or id.")],
+    to: Annotated[Path, typer.Option("--to", "-o", metavar="FILE", help="Where the zip goes.")],
+    language: Annotated[Language, typer.Option("--language", help="Of the readable story.")] = Language.EN,
+    withhold: Annotated[
+        list[int] | None,
+        typer.Option("--withhold", metavar="NUMBER", help="An entry whose content stays sealed; may be repeated."),
+    ] = None,
+    role: AsOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Save the whole file of a case: entries, their places in the signed log, what they commit to, a readable story.
+
+    It proves itself without this service (`diwan ledger verify-bundle`, or the program in it). That you took it is on
+    the ledger.
+    """
+    from diwan.cli.client import segment
+
+    with connect(role, AsRole.AUDITOR) as client:
+        content = client.make(
+            f"/v1/cases/{segment(case)}/bundles", {"language": language.value, "withhold": withhold or []}
+        )
+    to.write_bytes(content)
+    say(f"wrote {to}")
+    if output is Output.JSON:
+        emit(output, {"file": str(to), "bytes": len(content)}, lambda width: record([]))
+
+
+def verify_bundle(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle, as `diwan ledger bundle` makes it.")],
+    policy: PolicyOption,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check a bundle with nothing but its file and your policy. Exits with 1 where it does not hold, and says why.
+
+    It runs the one file that comes with each bundle and needs no Diwan, diwan/standalone/verify_bundle.py.
+    """
+    from diwan.standalone.verify_bundle import Failed, verify
+
+    try:
+        found = verify(file, policy)
+    except Failed as failed:
+        say(f"It does not hold: {failed} ({failed.code})")
+        raise typer.Exit(1) from None
+    told = {"holds": True, **asdict(found)}
+    emit(output, told, lambda width: record([(name.replace("_", " "), value) for name, value in told.items()]))

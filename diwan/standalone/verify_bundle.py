@@ -1,0 +1,445 @@
+"""Verifies a bundle of Diwan's: the file of one case, years later, with no network, no database and no Diwan.
+
+    python verify_bundle.py BUNDLE.zip POLICY
+
+POLICY is yours and does not come with the bundle: the log's public key and the witnesses you trust, in the form of
+c2sp.org/tlog-policy. Needs Python 3.11 and the package `cryptography`, nothing else; it writes nothing.
+
+What is checked, in this order: every file against the bundle's list; every entry, that its bytes are canonical JSON
+(RFC 8785), number and link to the one before; every checkpoint, signed by a log of the policy and cosigned by witnesses
+enough; every entry's place in that log (RFC 6962); every value that is disclosed, against the salted commitment in its
+entry; the procedure's text, against the hash that the entries name. Exit code 0 where all of it holds.
+
+Formats: docs/ledger.md. This file shares no code with the service that wrote the bundle.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import sys
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+FORMAT = "diwan-bundle/1"
+MAX_BYTES = 512 * 1024 * 1024  # of all that is in it, unpacked
+MAX_FILES = 200_000
+MAX_HEADER = 4096
+ED25519, COSIGNATURE = 1, 4
+
+
+class Failed(Exception):
+    """What does not hold, where; `code` is a machine name."""
+
+    def __init__(self, code: str, text: str) -> None:
+        self.code = code
+        super().__init__(text)
+
+
+@dataclass
+class Verified:
+    """What was found to hold."""
+
+    tenant: str
+    case: str
+    number: str
+    entries: int
+    disclosed: int
+    withheld: list[int]
+    first_at: str
+    last_at: str
+    last_kind: str
+    logs: dict[str, int] = field(default_factory=dict[str, int])
+    procedures: list[str] = field(default_factory=list[str])
+
+
+# --- the bundle -------------------------------------------------------------------------------------------------------
+
+
+def verify(bundle: Path, policy: Path) -> Verified:
+    """Raises `Failed` with the first thing that does not hold."""
+    trusted = parse_policy(read_file(policy))
+    files = unpack(bundle)
+    told = said(files.pop("bundle.json", b""), "bundle.json")
+    if told.get("format") != FORMAT:
+        raise Failed("bundle.format", f"the bundle is not of the form {FORMAT}")
+    listed = told.get("files")
+    if not isinstance(listed, dict) or {n: hashlib.sha256(c).hexdigest() for n, c in files.items()} != listed:
+        raise Failed("bundle.files", "the files are not those that the bundle lists")
+    headers = entries_of(files, told)
+    checkpoints = {name: trusted.checkpoint(note) for name, note in sorted(notes_of(files).items())}
+    places = said(files.get("places.json", b""), "places.json")
+    logs: dict[str, int] = {}
+    for number, header in enumerate(headers, 1):
+        origin, size = placed(number, header, places.get(str(number)), checkpoints)
+        logs[origin] = size
+    disclosed, withheld = bodies_of(files, headers)
+    first, last = json.loads(headers[0]), json.loads(headers[-1])
+    return Verified(
+        tenant=first["tenant"],
+        case=first["chain"],
+        number=str(told.get("number", "")),
+        entries=len(headers),
+        disclosed=disclosed,
+        withheld=withheld,
+        first_at=first["at"],
+        last_at=last["at"],
+        last_kind=last["kind"],
+        logs=logs,
+        procedures=procedures_of(files, headers),
+    )
+
+
+def unpack(bundle: Path) -> dict[str, bytes]:
+    """The files by name, each once, none with a way out of its folder, bounded before it is unpacked."""
+    try:
+        with zipfile.ZipFile(bundle) as packed:
+            listed = packed.infolist()
+            names = [each.filename for each in listed]
+            if len(names) > MAX_FILES or sum(each.file_size for each in listed) > MAX_BYTES:
+                raise Failed("bundle.too_large", "the bundle is larger than any bundle may be")
+            if len(set(names)) < len(names) or any(re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", n) is None for n in names):
+                raise Failed("bundle.names", "a file is there twice, or has a name that no bundle has")
+            return {each.filename: packed.read(each) for each in listed}
+    except Failed:
+        raise
+    except Exception as error:  # a zip that was made to break its reader raises whatever it likes
+        raise Failed("bundle.unreadable", f"the bundle cannot be read ({type(error).__name__})") from None
+
+
+def entries_of(files: dict[str, bytes], told: dict[str, Any]) -> list[bytes]:
+    """The chain's entries, from the first to the last that the bundle claims; each names the one before it."""
+    names = sorted(name for name in files if name.startswith("entries/"))
+    if not names or names != [f"entries/{n:06d}.json" for n in range(1, len(names) + 1)]:
+        raise Failed("entry.missing", "the entries are not numbered from 1 without a gap")
+    if told.get("entries") != len(names):
+        raise Failed("entry.missing", f"the bundle claims {told.get('entries')} entries and has {len(names)}")
+    headers = [files[name] for name in names]
+    previous: bytes | None = None
+    whose: tuple[Any, Any] | None = None
+    for number, header in enumerate(headers, 1):
+        entry = said(header, f"entry {number}")
+        if len(header) > MAX_HEADER or canonical(entry) != header:
+            raise Failed("entry.not_canonical", f"entry {number} is not canonical JSON")
+        if not all(isinstance(entry.get(name), str) for name in ("tenant", "chain", "kind", "at")):
+            raise Failed("entry.not_an_entry", f"entry {number} lacks what every entry says")
+        whose = whose or (entry.get("tenant"), entry.get("chain"))
+        if (entry.get("tenant"), entry.get("chain")) != whose or entry.get("seq") != number:
+            raise Failed("entry.other_place", f"entry {number} is of another case or number")
+        if entry.get("prev") != (None if previous is None else previous.hex()):
+            raise Failed("entry.link_differs", f"entry {number} does not name the one before it")
+        previous = leaf_hash(header)
+    if whose != (told.get("tenant"), told.get("case")):
+        raise Failed("entry.other_place", "the entries are not of the case that the bundle names")
+    return headers
+
+
+def notes_of(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if name.startswith("checkpoints/")}
+
+
+def placed(number: int, header: bytes, place: Any, checkpoints: dict[str, Checkpoint]) -> tuple[str, int]:
+    """The entry stands in a log whose checkpoint the policy trusts."""
+    told = cast("dict[str, Any]", place if isinstance(place, dict) else {})
+    found, index, hashes = checkpoints.get(str(told.get("checkpoint"))), told.get("index"), told.get("hashes")
+    if found is None or type(index) is not int or not isinstance(hashes, list):
+        raise Failed("bundle.no_place", f"entry {number} has no place in a log")
+    proof = [unbase64(each, f"the place of entry {number}") for each in cast("list[Any]", hashes)]
+    if not included(index, found.size, leaf_hash(header), proof, found.root):
+        raise Failed("entry.not_included", f"entry {number} is not at {index} of {found.origin}")
+    return found.origin, found.size
+
+
+def bodies_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[int, list[int]]:
+    """How many entries disclose what they commit to, and which do not; what is disclosed opens its commitments."""
+    disclosed, withheld = 0, list[int]()
+    names = {name for name in files if name.startswith("bodies/")}
+    for number, header in enumerate(headers, 1):
+        commitments = json.loads(header).get("commitments", {})
+        name = f"bodies/{number:06d}.json"
+        if name not in names:
+            withheld += [number] if commitments else []
+            continue
+        names.discard(name)
+        body = said(files[name], name)
+        committed = body.get("committed")
+        opened = cast("dict[str, Any]", committed if isinstance(committed, dict) else {})
+        if set(opened) != set(commitments):
+            raise Failed("body.differs", f"what entry {number} discloses is not what it commits to")
+        digests = {
+            which: opens(pair, commitments[which], f"{which} of entry {number}") for which, pair in opened.items()
+        }
+        if "body" in opened and digests["body"] != hashlib.sha256(canonical(body.get("body"))).digest():
+            raise Failed("body.differs", f"the body of entry {number} is not the one committed to")
+        if "body" not in opened and "body" in body:
+            raise Failed("body.differs", f"entry {number} discloses a body that it does not commit to")
+        disclosed += 1
+    if names:
+        raise Failed("body.differs", f"{min(names)} is of no entry")
+    return disclosed, withheld
+
+
+def opens(pair: Any, commitment: str, where: str) -> bytes:
+    """The digest that a pair of salt and digest opens a commitment to: HMAC-SHA-256 of it, keyed by the salt."""
+    parts = cast("dict[str, Any]", pair if isinstance(pair, dict) else {})
+    salt, digest = (unbase64(parts.get(part), where) for part in ("salt", "digest"))
+    if len(salt) != 32 or len(digest) != 32 or hmac.new(salt, digest, hashlib.sha256).hexdigest() != commitment:
+        raise Failed("body.differs", f"{where} does not open its commitment")
+    return digest
+
+
+def procedures_of(files: dict[str, bytes], headers: list[bytes]) -> list[str]:
+    """Each text of a procedure is one that an entry names by its hash."""
+    named = {json.loads(header).get("procedure_hash") for header in headers}
+    found: list[str] = []
+    for name in sorted(name for name in files if name.startswith("procedures/")):
+        if (digest := hashlib.sha256(files[name]).hexdigest()) not in named:
+            raise Failed("procedure.differs", f"{name} is not a procedure that an entry names")
+        found.append(digest)
+    return found
+
+
+def said(content: bytes, where: str) -> dict[str, Any]:
+    """A JSON object, whose names are each there once."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise ValueError("a name is there twice")
+        return dict(pairs)
+
+    try:
+        found = json.loads(content.decode(), object_pairs_hook=once)
+    except (ValueError, RecursionError):
+        raise Failed("json.unreadable", f"{where} cannot be read as JSON") from None
+    if not isinstance(found, dict):
+        raise Failed("json.unreadable", f"{where} is not an object")
+    return cast("dict[str, Any]", found)
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785, for whole numbers, text, true, false, null; names are ordered by UTF-16."""
+
+    def by_utf_16(name: str) -> bytes:
+        return name.encode("utf-16-be", "surrogatepass")
+
+    def ordered(each: Any) -> Any:
+        if isinstance(each, dict):
+            named = cast("dict[str, Any]", each)
+            return {name: ordered(named[name]) for name in sorted(named, key=by_utf_16)}
+        if isinstance(each, list):
+            return [ordered(inner) for inner in cast("list[Any]", each)]
+        if isinstance(each, float) or (isinstance(each, int) and abs(each) > 2**53 - 1):
+            raise Failed("json.number", "a number that no entry may hold")
+        return each
+
+    try:
+        return json.dumps(ordered(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        raise Failed("json.unreadable", "a value that has no canonical form") from None
+
+
+# --- the tree: RFC 6962, checked as RFC 9162, 2.1.3.2 says ------------------------------------------------------------
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def included(index: int, size: int, leaf: bytes, proof: list[bytes], root: bytes) -> bool:
+    """Whether the leaf is at `index` of the tree with this size and root."""
+    if not 0 <= index < size or any(len(each) != 32 for each in proof):
+        return False
+    node, last, now = index, size - 1, leaf
+    for beside in proof:
+        if last == 0:
+            return False
+        if node % 2 or node == last:
+            now = hashlib.sha256(b"\x01" + beside + now).digest()
+            while node % 2 == 0 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            now = hashlib.sha256(b"\x01" + now + beside).digest()
+        node, last = node >> 1, last >> 1
+    return last == 0 and hmac.compare_digest(now, root)
+
+
+# --- signed notes, checkpoints, cosignatures, policies (c2sp.org) -----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Key:
+    name: str
+    type: int
+    public: bytes
+
+    @property
+    def id(self) -> bytes:
+        return hashlib.sha256(f"{self.name}\n".encode() + bytes([self.type]) + self.public).digest()[:4]
+
+    def verifies(self, signature: bytes, message: bytes) -> bool:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    origin: str
+    size: int
+    root: bytes
+
+
+def parse_key(vkey: str) -> Key:
+    name, _, rest = vkey.partition("+")
+    identity, _, encoded = rest.partition("+")
+    material = unbase64(encoded, "a key of the policy")
+    if len(material) != 33 or material[0] not in (ED25519, COSIGNATURE) or not name:
+        raise Failed("policy.key", f"{vkey} is not a key that is known here")
+    key = Key(name, material[0], material[1:])
+    if key.id.hex() != identity:
+        raise Failed("policy.key", f"{vkey} has an id that is not its own")
+    return key
+
+
+def open_note(content: bytes) -> tuple[str, dict[tuple[str, bytes], bytes]]:
+    """The text, and what each key (name, id) signed; a key that is there twice is refused."""
+    try:
+        text, blank, lines = content.decode().rpartition("\n\n")
+    except UnicodeDecodeError:
+        raise Failed("note.malformed", "a checkpoint is not UTF-8") from None
+    signatures: dict[tuple[str, bytes], bytes] = {}
+    if not blank or not lines.endswith("\n") or any(char < " " and char != "\n" for char in text + lines):
+        raise Failed("note.malformed", "a checkpoint is not a signed note")
+    for line in lines[:-1].split("\n"):
+        found = re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})", line)
+        blob = unbase64(found[2], "a signature line") if found else b""
+        if found is None or len(blob) < 5 or (found[1], blob[:4]) in signatures:
+            raise Failed("note.malformed", "a checkpoint has a line that is no signature, or one key twice")
+        signatures[found[1], blob[:4]] = blob[4:]
+    return text + "\n", signatures
+
+
+@dataclass
+class Policy:
+    logs: list[Key] = field(default_factory=list[Key])
+    witnesses: dict[str, Key] = field(default_factory=dict[str, Key])
+    groups: dict[str, tuple[int, list[str]]] = field(default_factory=dict[str, tuple[int, list[str]]])
+    quorum: str = ""
+
+    def checkpoint(self, content: bytes) -> Checkpoint:
+        """What the note says, if a log of the policy signed it and witnesses enough cosigned. Wrong lines spoil it."""
+        text, signatures = open_note(content)
+        lines = text.split("\n")
+        if len(lines) != 4 or not re.fullmatch(r"0|[1-9][0-9]{0,15}", lines[1]):
+            raise Failed("checkpoint.malformed", "a signed note is no checkpoint")
+        said_ = Checkpoint(lines[0], int(lines[1]), unbase64(lines[2], "a checkpoint's root"))
+        signed = False
+        for key in self.logs:
+            signature = signatures.get((key.name, key.id))
+            if signature is None:
+                continue
+            if not key.verifies(signature, text.encode()) or key.name != said_.origin:
+                raise Failed("checkpoint.signature", f"the signature of {key.name} does not verify")
+            signed = True
+        if not signed:
+            raise Failed("checkpoint.no_log", f"no log of the policy signed the checkpoint of {said_.origin}")
+        seen = {name for name, key in self.witnesses.items() if self._cosigned(key, text, signatures)}
+        if not self._agreed(self.quorum, seen):
+            raise Failed("checkpoint.no_quorum", f"witnesses enough are missing: {self.quorum} did not cosign")
+        return said_
+
+    def _cosigned(self, key: Key, text: str, signatures: dict[tuple[str, bytes], bytes]) -> bool:
+        blob = signatures.get((key.name, key.id))
+        if blob is None:
+            return False
+        seconds = int.from_bytes(blob[:8], "big")
+        if not 0 < seconds < 2**63 or not key.verifies(blob[8:], f"cosignature/v1\ntime {seconds}\n{text}".encode()):
+            raise Failed("checkpoint.signature", f"the cosignature of {key.name} does not verify")
+        return True
+
+    def _agreed(self, name: str, seen: set[str]) -> bool:
+        if name not in self.groups:
+            return name == "none" or name in seen
+        needed, members = self.groups[name]
+        return sum(self._agreed(member, seen) for member in members) >= needed
+
+
+def parse_policy(content: bytes) -> Policy:
+    policy, used = Policy(), set[str]()
+    for number, line in enumerate(content.decode("utf-8", "surrogateescape").split("\n"), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        known = {*policy.witnesses, *policy.groups}
+        match words:
+            case ["log", vkey] | ["log", vkey, _] if (key := parse_key(vkey)).type == ED25519:
+                policy.logs.append(key)
+            case ["witness", name, vkey] | ["witness", name, vkey, _] if name not in {*known, "none"}:
+                key = parse_key(vkey)
+                if key.type != COSIGNATURE or key.public in {each.public for each in policy.witnesses.values()}:
+                    raise Failed("policy.malformed", f"line {number}: the key is not a witness's, or there already")
+                policy.witnesses[name] = key
+            case ["group", name, needed, *members] if (
+                members and name not in {*known, "none"} and set(members) <= known
+            ):
+                count = {"any": 1, "all": len(members)}.get(needed) or (int(needed) if needed.isdecimal() else 0)
+                if not 1 <= count <= len(members) or used & set(members) or len(set(members)) < len(members):
+                    raise Failed("policy.malformed", f"line {number}: too many wanted, or a member twice")
+                used |= set(members)
+                policy.groups[name] = (count, members)
+            case ["quorum", name] if not policy.quorum and name in {*known, "none"}:
+                policy.quorum = name
+            case _:
+                raise Failed("policy.malformed", f"line {number} of the policy cannot be read")
+    if not policy.quorum or not policy.logs:
+        raise Failed("policy.malformed", "the policy names no log, or no quorum (`quorum none` wants no witness)")
+    return policy
+
+
+def unbase64(text: Any, where: str) -> bytes:
+    """Standard base64 in its one spelling."""
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        raise Failed("base64.unreadable", f"{where} is not base64") from None
+    if base64.b64encode(content).decode() != text:
+        raise Failed("base64.unreadable", f"{where} is not base64 in its one spelling")
+    return content
+
+
+def read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Failed("file.unreadable", f"{path}: {error.strerror}") from None
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2:
+        sys.stderr.write("usage: python verify_bundle.py BUNDLE.zip POLICY\n")
+        return 2
+    try:
+        found = verify(Path(arguments[0]), Path(arguments[1]))
+    except Failed as failed:
+        sys.stderr.write(f"DOES NOT HOLD  {failed.code}: {failed}\n")
+        return 1
+    sys.stdout.write(f"holds: case {found.number or found.case} of {found.tenant}, {found.entries} entries ")
+    sys.stdout.write(f"from {found.first_at} to {found.last_at}, {found.disclosed} disclosed")
+    sys.stdout.write(f", withheld: {', '.join(map(str, found.withheld))}\n" if found.withheld else "\n")
+    for origin, size in sorted(found.logs.items()):
+        sys.stdout.write(f"in the log {origin}, of {size} entries\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""/v1/cases/{case}/bundles: the file of a case for a court or an ombudsman, which proves itself without us."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import replace
+from importlib import resources
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from diwan.documents.story_page import Line, story_page
+from diwan.domain.actor import Actor
+from diwan.domain.errors import Refused
+from diwan.domain.text import Language
+from diwan.ledger.bundle import Bundle, pack
+from diwan.store.bundles import bundle_of
+from diwan.store.change import CaseRow
+from diwan.store.entries import append_entry
+from diwan.web.api.callers import Auditor, visible_case
+from diwan.web.dependencies import Dependencies, Deps
+
+router = APIRouter(prefix="/v1/cases", tags=["cases"])
+
+# Its proofs are made in memory: a case of so many entries is no case.
+_MOST_ENTRIES = 20_000
+_ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+
+@router.post(
+    "/{case}/bundles",
+    summary="The whole file of a case, which anybody checks offline",
+    description="A zip: every entry with its place in the signed log, what the entries commit to, the procedure, and a "
+    "readable story. Entries named in `withhold` keep sealed what they commit to. That it was given out, and to whom, "
+    "is on the ledger.",
+    response_class=Response,
+    responses=_ZIP,
+)
+async def give(
+    deps: Deps,
+    actor: Auditor,
+    case: str,
+    language: Language = Language.EN,
+    withhold: Annotated[list[int] | None, Query(max_length=1000, description="numbers of entries")] = None,
+) -> Response:
+    async with deps.db.transaction(actor.tenant) as conn:
+        found = await visible_case(conn, actor, case)
+    if found.version > _MOST_ENTRIES:
+        raise Refused("ledger.case_too_long", f"A bundle holds at most {_MOST_ENTRIES} entries.", "Ask the operator.")
+    content = await _made(deps, actor, found, language, frozenset(withhold or ()))
+    now = await deps.stamp(actor.tenant)
+    detail = {"case": found.id, "entries": found.version, "digest": hashlib.sha256(content).hexdigest()}
+    async with deps.db.transaction(actor.tenant) as conn:
+        chain = f"exports/{actor.subject}"
+        await append_entry(
+            conn, actor.tenant, chain, "ledger:bundle:exported", actor, now=now, purpose="audit", detail=detail
+        )
+    return Response(
+        content,
+        media_type="application/zip",
+        headers={
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(found.number, safe='')}.zip",
+            "Cache-Control": "no-store",
+        },
+    )
+
+
+async def _made(deps: Dependencies, actor: Actor, case: CaseRow, language: Language, withheld: frozenset[int]) -> bytes:
+    cipher = await deps.keyring.cipher(actor.tenant, case.id)
+    told = {"language": language.value, "made_by": actor.subject, "made_at": deps.clock().isoformat()}
+    async with deps.db.transaction(actor.tenant, snapshot=True) as conn:
+        bundle = await bundle_of(conn, case, cipher, told, withheld=withheld)
+    return await asyncio.to_thread(_packed, bundle, language, case.number)
+
+
+def _packed(bundle: Bundle, language: Language, number: str) -> bytes:
+    lines = [
+        Line(
+            header := json.loads(entry.header),
+            entry.opened.body if entry.opened else None,
+            bool(header.get("commitments")) and entry.opened is None,
+        )
+        for entry in bundle.entries
+    ]
+    verifier = resources.files("diwan.standalone").joinpath("verify_bundle.py").read_bytes()
+    pages = {"story.html": story_page(language, number, lines), "verify_bundle.py": verifier}
+    return pack(replace(bundle, pages=pages))

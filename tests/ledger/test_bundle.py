@@ -1,0 +1,303 @@
+"""Bundles: packed by the service's code, verified by a program that shares none, and nothing near them passes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import secrets
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from diwan.ledger.bundle import Bundle, Opened, PlacedEntry, pack
+from diwan.ledger.entry import canonical, commit_digest, entry_hash
+from diwan.ledger.note import new_key
+from diwan.ledger.tree import inclusion_proof
+from diwan.standalone import verify_bundle
+from diwan.standalone.verify_bundle import Failed, verify
+from tests.ledger.logs import MemoryLog, cosigned, witness
+
+PROCEDURE = "name: aide\nétape: examen\n".encode()
+HASH = hashlib.sha256(PROCEDURE).hexdigest()
+ENTRIES = 9
+SEEN_BY = witness("court.example")
+
+
+def chain() -> list[tuple[bytes, Opened | None]]:
+    """Entries of a case, as the service writes them: the third commits to nothing."""
+    made: list[tuple[bytes, Opened | None]] = []
+    previous: bytes | None = None
+    for seq in range(1, ENTRIES + 1):
+        body = {"reason": f"سبب {seq}", "ids": [1, 2], "nested": {"b": None, "a": True}}
+        values = {"body": canonical(body), "state_after": f"state {seq}".encode()}
+        opened = {name: (secrets.token_bytes(32), hashlib.sha256(value).digest()) for name, value in values.items()}
+        said = {
+            **{"v": 1, "tenant": "demo", "chain": "c1", "seq": seq, "case": "c1", "case_seq": seq},
+            **{"at": f"2026-11-27T09:00:{seq:02d}.000000Z", "kind": "case:step:moved", "procedure_hash": HASH},
+            "actor": {"kind": "rule", "subject": "règle"},
+            **({"prev": previous.hex()} if previous else {}),
+            **({} if seq == 3 else {"commitments": {name: commit_digest(*pair) for name, pair in opened.items()}}),
+        }
+        header = canonical(said)
+        made.append((header, None if seq == 3 else Opened(opened, body)))
+        previous = entry_hash(header)
+    return made
+
+
+LOG = MemoryLog()
+CHAIN = chain()
+PLACES: list[int] = []
+for _header, _ in CHAIN:
+    LOG.add(secrets.token_bytes(50), _header, secrets.token_bytes(9))  # others' entries lie between
+    PLACES.append(len(LOG.entries) - 2)
+NOTE = cosigned(LOG.checkpoint(), SEEN_BY)
+TOLD = {"tenant": "demo", "case": "c1", "number": "DW-2026-000001", "language": "ar", "made_at": "now", "made_by": "a"}
+
+
+def bundle(**changed: object) -> Bundle:
+    size = len(LOG.entries)
+    entries = [
+        PlacedEntry(header, "2026", at, tuple(inclusion_proof(at, size, LOG.node(size).node)), opened)
+        for at, (header, opened) in zip(PLACES, CHAIN, strict=True)
+    ]
+    fields: dict[str, object] = {
+        **{"told": TOLD, "entries": entries, "notes": {"2026": bytes(NOTE)}},
+        **{"procedures": {HASH: PROCEDURE}, "pages": {"story.html": b"<p>"}},
+    }
+    return Bundle(**fields | changed)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    path = tmp_path / "policy"
+    lines = (f"log {LOG.key.verifier}", f"witness court {SEEN_BY.verifier}", "quorum court", "")
+    path.write_text("\n".join(lines))
+    return path
+
+
+Saved = Callable[[bytes], Path]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Saved:
+    def save(content: bytes) -> Path:
+        path = tmp_path / "bundle.zip"
+        path.write_bytes(content)
+        return path
+
+    return save
+
+
+def test_a_bundle_holds_and_says_what_it_holds(saved: Saved, policy: Path) -> None:
+    content = pack(bundle())
+    assert content == pack(bundle())
+    found = verify(saved(content), policy)
+    assert (found.tenant, found.case, found.number) == ("demo", "c1", "DW-2026-000001")
+    assert (found.entries, found.disclosed, found.withheld) == (ENTRIES, ENTRIES - 1, [])
+    assert (found.logs, found.procedures) == ({LOG.key.name: len(LOG.entries)}, [HASH])
+    assert (found.first_at, found.last_at) == ("2026-11-27T09:00:01.000000Z", f"2026-11-27T09:00:{ENTRIES:02d}.000000Z")
+
+
+def test_what_is_withheld_is_named_and_everything_else_holds(saved: Saved, policy: Path) -> None:
+    whole = bundle()
+    entries = [e if n != 4 else PlacedEntry(e.header, e.shard, e.index, e.hashes) for n, e in enumerate(whole.entries)]
+    found = verify(saved(pack(bundle(entries=entries))), policy)
+    assert (found.disclosed, found.withheld) == (ENTRIES - 2, [5])
+
+
+def test_the_program_runs_by_itself_with_nothing_of_ours(saved: Saved, policy: Path, tmp_path: Path) -> None:
+    program = tmp_path / "elsewhere" / "verify_bundle.py"
+    program.parent.mkdir()
+    program.write_bytes(Path(verify_bundle.__file__).read_bytes())
+    assert b"import diwan" not in program.read_bytes()
+    assert b"from diwan" not in program.read_bytes()
+    assert len(program.read_bytes().splitlines()) <= 500
+    command = [sys.executable, str(program), str(saved(pack(bundle()))), str(policy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=program.parent, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{ENTRIES} entries" in done.stdout
+    spoilt = saved(pack(bundle(told=TOLD | {"case": "c2"})))
+    done = subprocess.run(
+        [*command[:2], str(spoilt), str(policy)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "DOES NOT HOLD" in done.stderr
+
+
+# --- whoever packs it means harm: the list of files is right, what is in them is not ----------------------------------
+
+
+def repacked(change: Callable[[dict[str, bytes]], None]) -> bytes:
+    with zipfile.ZipFile(io.BytesIO(pack(bundle()))) as packed:
+        files = {name: packed.read(name) for name in packed.namelist()}
+    cover = json.loads(files.pop("bundle.json"))
+    change(files)
+    cover["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    cover["entries"] = sum(name.startswith("entries/") for name in files)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as packed:
+        packed.writestr("bundle.json", json.dumps(cover))
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return made.getvalue()
+
+
+def _changed(name: str, old: bytes, new: bytes) -> Callable[[dict[str, bytes]], None]:
+    def change(files: dict[str, bytes]) -> None:
+        assert old in files[name]
+        files[name] = files[name].replace(old, new, 1)
+
+    return change
+
+
+def _without(name: str) -> Callable[[dict[str, bytes]], None]:
+    def change(files: dict[str, bytes]) -> None:
+        del files[name]
+
+    return change
+
+
+def _cut(files: dict[str, bytes]) -> None:
+    """The last entry gone, cleanly: what is left is a smaller case. Only a count on the ledger would tell."""
+    del files[f"entries/{ENTRIES:06d}.json"], files[f"bodies/{ENTRIES:06d}.json"]
+
+
+def _first_gone(files: dict[str, bytes]) -> None:
+    for number in range(1, ENTRIES):
+        files[f"entries/{number:06d}.json"] = files[f"entries/{number + 1:06d}.json"]
+    del files[f"entries/{ENTRIES:06d}.json"]
+
+
+def _exchanged(files: dict[str, bytes]) -> None:
+    one, two = "entries/000004.json", "entries/000005.json"
+    files[one], files[two] = files[two], files[one]
+
+
+def _other_signature(files: dict[str, bytes]) -> None:
+    files["checkpoints/2026.note"] = bytes(cosigned(MemoryLog(new_key(LOG.key.name)).checkpoint(), SEEN_BY))
+
+
+def _other_body(files: dict[str, bytes]) -> None:
+    files["bodies/000001.json"] = files["bodies/000002.json"]
+
+
+HARM: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
+    "an entry says something else": (_changed("entries/000002.json", b"moved", b"mover"), "entry.link_differs"),
+    "the last entry says something else": (
+        _changed(f"entries/{ENTRIES:06d}.json", b"moved", b"mover"),
+        "entry.not_included",
+    ),
+    "an entry is written otherwise": (_changed("entries/000002.json", b'"v":1', b'"v": 1'), "entry.not_canonical"),
+    "a number is a fraction": (_changed("entries/000002.json", b'"v":1', b'"v":1.0'), "json.number"),
+    "a name twice": (_changed("entries/000002.json", b'"v":1', b'"v":1,"v":1'), "json.unreadable"),
+    "the first entry is gone": (_first_gone, "entry.other_place"),
+    "two entries are exchanged": (_exchanged, "entry.other_place"),
+    "an entry in the middle is gone": (_without("entries/000004.json"), "entry.missing"),
+    "a reason is another": (_changed("bodies/000002.json", "سبب".encode(), b"why"), "body.differs"),
+    "a salt is another": (_changed("bodies/000002.json", b'"salt": "', b'"salt": "AAAA'), "body.differs"),
+    "what another entry commits to": (_other_body, "body.differs"),
+    "a body of no entry": (lambda files: files.update({"bodies/000099.json": b"{}"}), "body.differs"),
+    "a body of an entry that commits to nothing": (
+        lambda files: files.update({"bodies/000003.json": b'{"committed": {}, "body": {}}'}),
+        "body.differs",
+    ),
+    "the procedure is another": (
+        lambda files: files.update({f"procedures/{HASH}.yaml": b"name: autre\n"}),
+        "procedure.differs",
+    ),
+    "a place is another": (_changed("places.json", b'"index": ', b'"index": 1'), "entry.not_included"),
+    "a checkpoint by another key": (_other_signature, "checkpoint.no_log"),
+    "a checkpoint of another size": (
+        _changed("checkpoints/2026.note", f"\n{len(LOG.entries)}\n".encode(), b"\n26\n"),
+        "checkpoint.signature",
+    ),
+    "no checkpoint": (_without("checkpoints/2026.note"), "bundle.no_place"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_a_bundle_that_was_changed_with_care_does_not_hold(saved: Saved, policy: Path, harm: str) -> None:
+    change, code = HARM[harm]
+    with pytest.raises(Failed) as failed:
+        verify(saved(repacked(change)), policy)
+    assert failed.value.code == code
+
+
+def test_a_bundle_that_was_cut_at_its_end_is_a_smaller_one(saved: Saved, policy: Path) -> None:
+    """Said in docs/ledger.md: whoever needs the end asks for the log's newest checkpoint, or a second bundle."""
+    assert verify(saved(repacked(_cut)), policy).entries == ENTRIES - 1
+
+
+def test_no_byte_of_a_bundle_can_be_changed(saved: Saved, policy: Path) -> None:
+    content, dice = pack(bundle()), random.Random(6962)  # noqa: S311 - to be repeated
+    honest = verify(saved(content), policy)
+    for _ in range(150):
+        changed = bytearray(content)
+        changed[dice.randrange(len(changed))] ^= 1 << dice.randrange(8)
+        try:
+            found = verify(saved(bytes(changed)), policy)
+        except Failed:
+            continue
+        assert found == honest  # a zip has bytes that say nothing: times, attributes
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [
+        (["../outside"], "bundle.names"),
+        (["/etc/passwd"], "bundle.names"),
+        (["a b"], "bundle.names"),
+        (["twice", "twice"], "bundle.names"),
+        (["more"], "bundle.files"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_files_that_no_bundle_has(saved: Saved, policy: Path, names: list[str], code: str) -> None:
+    content = io.BytesIO(pack(bundle()))
+    with zipfile.ZipFile(content, "a") as packed:
+        for name in names:
+            packed.writestr(name, b"x")
+    with pytest.raises(Failed) as failed:
+        verify(saved(content.getvalue()), policy)
+    assert failed.value.code == code
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 1000, pack(bundle())[:-30]])
+def test_what_is_no_zip(saved: Saved, policy: Path, content: bytes) -> None:
+    with pytest.raises(Failed) as failed:
+        verify(saved(content), policy)
+    assert failed.value.code == "bundle.unreadable"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "policy.malformed"),
+        ("log LOG\n", "policy.malformed"),
+        ("log LOG\nquorum nobody\n", "policy.malformed"),
+        ("log LOG\nquorum none\nquorum none\n", "policy.malformed"),
+        ("log LOG\ngroup g 2 a\nquorum g\n", "policy.malformed"),
+        ("log LOG\nwitness w LOG\nquorum w\n", "policy.malformed"),
+        ("log nonsense\nquorum none\n", "policy.key"),
+        ("log LOG\nwitness w OTHER\nquorum w\n", "checkpoint.no_quorum"),
+        ("log THIEF\nquorum none\n", "checkpoint.no_log"),
+    ],
+)
+def test_a_policy_that_does_not_trust_it_or_cannot_be_read(saved: Saved, policy: Path, text: str, code: str) -> None:
+    keys = {
+        "LOG": LOG.key.verifier,
+        "OTHER": witness("other.example").verifier,
+        "THIEF": new_key(LOG.key.name).verifier,
+    }
+    for name, key in keys.items():
+        text = text.replace(name, str(key))
+    policy.write_text(text)
+    with pytest.raises(Failed) as failed:
+        verify(saved(pack(bundle())), policy)
+    assert failed.value.code == code

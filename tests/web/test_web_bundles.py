@@ -1,0 +1,116 @@
+"""POST /v1/cases/{case}/bundles: an auditor takes the file of a case along, which proves itself; the ledger knows."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from diwan.domain.actor import Actor, Role
+from diwan.standalone.verify_bundle import Verified, verify
+from tests.support.databases import TestDatabase
+from tests.support.factories import CLERK, SOURCE, person
+from tests.support.growing import Grower, growing
+from tests.web.conftest import Service, an_event
+
+AUDITOR = person("auditor-1", Role.AUDITOR)
+
+
+@pytest.fixture(scope="module")
+async def log(settled: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Grower]:
+    async with growing(settled, tmp_path_factory.mktemp("signer")) as made:
+        yield made
+
+
+@pytest.fixture
+async def case(service: Service, log: Grower) -> str:
+    """A case with two entries, in the log."""
+    accepted = (await service.send(an_event())).json()
+    await service.send(
+        {
+            **{"specversion": "1.0", "id": f"w-{accepted['case']}", "source": SOURCE},
+            **{"type": "diwan.application.withdrawn", "subject": accepted["case"], "data": {"note": "merci"}},
+        }
+    )
+    await log.grow(1)
+    return accepted["case"]
+
+
+async def given(service: Service, case: str, query: str = "", actor: Actor = AUDITOR) -> httpx.Response:
+    return await service.post(f"/v1/cases/{case}/bundles{query}", actor)
+
+
+def held(answer: httpx.Response, log: Grower, folder: Path) -> Verified:
+    """What the program that shares no code with us finds in it."""
+    assert answer.status_code == 200, answer.text
+    signers = log.memory.keys()
+    policy, file = folder / "policy", folder / "bundle.zip"
+    policy.write_text("".join(f"log {vkey}\n" for vkey in signers) + "quorum none\n")
+    file.write_bytes(answer.content)
+    return verify(file, policy)
+
+
+async def test_a_bundle_holds_without_us(service: Service, case: str, log: Grower, tmp_path: Path):
+    answer = await given(service, case)
+    assert answer.headers["content-type"] == "application/zip"
+    found = held(answer, log, tmp_path)
+    assert (found.tenant, found.case, found.withheld) == ("demo", case, [])
+    assert found.entries == found.disclosed == 2
+    assert len(found.procedures) == 1
+
+
+async def test_what_is_withheld_stays_sealed(service: Service, case: str, log: Grower, tmp_path: Path):
+    answer = await given(service, case, "?withhold=1&withhold=77")
+    found = held(answer, log, tmp_path)
+    assert (found.entries, found.disclosed, found.withheld) == (2, 1, [1])
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        assert "bodies/000001.json" not in packed.namelist()
+        assert "not disclosed" in packed.read("story.html").decode()
+
+
+@pytest.mark.parametrize(
+    ("language", "direction", "word"),
+    [("ar", "rtl", "سجل الملف"), ("fr", "ltr", "Histoire du dossier"), ("en", "ltr", "Story")],
+)
+async def test_its_story_is_in_the_auditors_language(
+    service: Service, case: str, language: str, direction: str, word: str
+):
+    answer = await given(service, case, f"?language={language}")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        page = packed.read("story.html").decode()
+    assert f'<html lang="{language}" dir="{direction}">' in page
+    assert word in page
+    assert "event:application:accepted" in page
+    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+async def test_that_it_was_given_out_is_on_record(service: Service, case: str, settled: TestDatabase):
+    auditor = person("auditor-on-record", Role.AUDITOR)
+    answer = await given(service, case, actor=auditor)
+    with settled.superuser() as connection:
+        rows = connection.execute("select header from entry where chain = 'exports/auditor-on-record'").fetchall()
+    (header,) = (json.loads(bytes(row[0])) for row in rows)  # type: ignore[arg-type]
+    assert header["kind"] == "ledger:bundle:exported"
+    assert header["detail"] == {"case": case, "entries": 2, "digest": hashlib.sha256(answer.content).hexdigest()}
+
+
+async def test_nobody_else_gets_one(service: Service, case: str):
+    assert (await given(service, case, actor=CLERK)).status_code == 403
+    assert (await given(service, case, actor=person("x", Role.AUDITOR, tenant="another"))).status_code == 404
+    assert (await given(service, "nothing")).status_code == 404
+    assert (await given(service, case, "?language=xx")).status_code == 422
+    assert (await given(service, case, "?withhold=x")).status_code == 422
+
+
+async def test_a_case_whose_entries_are_not_signed_yet_wants_another_try(service: Service, case: str):
+    accepted = (await service.send(an_event())).json()
+    answer = await given(service, accepted["case"])
+    assert (answer.status_code, answer.json()["code"]) == (503, "ledger.not_yet")
