@@ -57,7 +57,7 @@ class Plan:
 
 FULL = Plan(
     "pool",
-    (Scale(1, 250), Scale(4, 300, tuple(Placement), waves=3), Scale(64, 1_500, steps=1)),
+    (Scale(1, 250), Scale(4, 300, tuple(Placement), waves=3), Scale(64, 3_000, steps=1)),
     Crowd(),
 )
 QUICK = Plan(
