@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from diwan import metrics
-from diwan.domain.errors import NeedsPerson
+from diwan.domain.errors import DiwanError, NeedsPerson
 from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
 from diwan.ledger.note import parse_note
 from diwan.ledger.tree import consistency_proof
@@ -54,29 +54,40 @@ class Sequencer:
                 return 0  # and nothing is locked, which would be written down
             shard = await open_shard(conn, self._origin)
             done = await grow(conn, shard, at_most=self._at_most)
-        metrics.LEDGER_SIZE.set(shard.size + done.entries, shard.name)
         if done.entries:
             metrics.LEDGER_PLACED.observe(done.waited_s)
         return done.entries
 
     async def publish_once(self) -> int:
-        """Has every shard signed that is not as it was signed last; 0: nothing more to do now."""
+        """Has every shard of this origin signed that is not as it was signed last; 0: nothing more to do now.
+
+        One that is refused keeps no other from being signed: the first error is raised at the end.
+        """
         async with self._db.transaction(None) as conn:
-            there = await shards(conn)
+            there = [shard for shard in await shards(conn) if shard.origin.rpartition("/")[0] == self._origin]
+        refused: DiwanError | None = None
         for shard in there:
             checkpoint = Checkpoint(shard.origin, shard.size, shard.root)
+            metrics.LEDGER_SIZE.set(shard.size, shard.name)
             # Compared with what the signer said, not with what the database has of it: that may be an old backup.
             if self._signed.get(shard.name) != checkpoint:
-                await self._publish(shard.name, checkpoint)
-                self._signed[shard.name] = checkpoint
+                try:
+                    await self._publish(shard.name, checkpoint)
+                    self._signed[shard.name] = checkpoint
+                except DiwanError as error:
+                    log.error("ledger.not_signed", shard=shard.name, size=shard.size, code=error.code)
+                    refused = refused or error
+        if refused is not None:
+            raise refused
         return 0
 
     async def _publish(self, shard: str, checkpoint: Checkpoint) -> None:
-        """Raises `NeedsPerson` where the signer knows of a longer or another log: the database is not what it was."""
+        """Raises `NeedsPerson` where the signer knows of a longer log: the database is older than what was signed."""
+        metrics.LEDGER_SIGNED.set(self._signed[shard].size if shard in self._signed else 0, shard)
         before = await self._signer.last(checkpoint.origin)
         old = 0 if before is None else parse_checkpoint(parse_note(before).text).size
+        metrics.LEDGER_SIGNED.set(old, shard)
         if old > checkpoint.size:
-            log.error("ledger.went_back", shard=shard, signed=old, size=checkpoint.size)
             raise NeedsPerson(
                 "ledger.went_back",
                 f"The log has {checkpoint.size} entries and was signed at {old}: the database is older than that.",

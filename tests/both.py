@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> int:
             first = subprocess.run([*pytest, *ignored], cwd=ROOT, check=False).returncode
             second = waiting.wait()
         finally:
-            waiting.kill()
+            waiting.terminate()  # pytest ends its servers then
+            waiting.wait()
         told.seek(0)
         sys.stdout.write(told.read().decode(errors="replace"))
     print(

@@ -19,6 +19,9 @@ from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diwan.ledger.checkpoint import Checkpoint
     from diwan.ledger.policy import Policy
     from diwan.ledger.verify import BadEntry
     from diwan.settings import Settings
@@ -57,6 +60,9 @@ def verify(
     policy: Annotated[
         Path | None, typer.Option("--policy", metavar="FILE", help="Whom you trust: the log's keys and its witnesses.")
     ] = None,
+    checkpoints: Annotated[
+        list[Path] | None, typer.Option("--checkpoint", metavar="FILE", help="One that you kept; may be repeated.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Recompute every hash and link of a ministry's ledger, every case against its chain, and the tree over all.
@@ -67,7 +73,8 @@ def verify(
     from diwan import settings
 
     trusted = None if policy is None else ledger_proofs.policy_of(policy)
-    checked = asyncio.run(check(settings.load(), tenant, case, trusted))
+    kept = [ledger_proofs.checkpoint_of(each, trusted) for each in checkpoints or ()]
+    checked = asyncio.run(check(settings.load(), tenant, case, trusted, kept))
     if not checked.report.entries:
         raise NotFound("ledger.empty", f"There are no entries of {tenant}.", "Check --tenant and --case.")
     data = checked.as_json()
@@ -98,7 +105,9 @@ class Checked:
         return {**told, "first_bad": None if self.first_bad is None else asdict(self.first_bad)}
 
 
-async def check(chosen: Settings, tenant: str, case: str = "", policy: Policy | None = None) -> Checked:
+async def check(
+    chosen: Settings, tenant: str, case: str = "", policy: Policy | None = None, kept: Sequence[Checkpoint] = ()
+) -> Checked:
     """What is stored, checked in one snapshot; the tree where no case is named.
 
     Raises InvalidInput where no auditor's database is named.
@@ -111,7 +120,7 @@ async def check(chosen: Settings, tenant: str, case: str = "", policy: Policy | 
     try:
         async with db.transaction(tenant, snapshot=True) as conn:
             report = await verify_tenant(conn, tenant, keyring=keys, chain=case or None)
-            tree = None if case or report.first_bad else await verify_tree(conn, tenant, policy=policy)
+            tree = None if case or report.first_bad else await verify_tree(conn, tenant, policy=policy, kept=kept)
             return Checked(report, tree)
     finally:
         if keys is not None:

@@ -14,6 +14,7 @@ from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from diwan.ledger.checkpoint import Checkpoint
     from diwan.ledger.policy import Policy
     from diwan.ledger.proof import EntryProof
     from diwan.settings import Settings
@@ -118,6 +119,15 @@ def vkey(output: OutputOption = Output.TABLE) -> None:
         emit(output, {"keys": list(keys)}, lambda width: record([]))
         return
     sys.stdout.write("".join(f"{key}\n" for key in keys))
+
+
+def checkpoint_of(path: Path, policy: Policy | None) -> Checkpoint:
+    """A checkpoint that somebody kept in a file, signed as the policy says where there is one."""
+    from diwan.ledger.checkpoint import parse_checkpoint
+    from diwan.ledger.note import parse_note
+
+    note = parse_note(_bytes_of(path))
+    return parse_checkpoint(note.text) if policy is None else policy.checkpoint(note)
 
 
 def policy_of(path: Path) -> Policy:

@@ -25,11 +25,11 @@ _HEADINGS = (
     Localized(ar="المضمون", fr="Contenu", en="Content"),
 )
 _ABOUT = Localized(
-    ar="كل سطر قيد في السجل. تثبت الملفات المرفقة أن القيود لم تُغيَّر ولم يُحذف منها شيء؛ للتحقق: python verify_bundle.py",
-    fr="Chaque ligne est une entrée du registre. Les fichiers joints prouvent qu’aucune n’a été changée ni "
-    "retirée ; pour vérifier : python verify_bundle.py",
-    en="Each line is an entry of the ledger. The files beside this page prove that none was changed or taken out; "
-    "to verify: python verify_bundle.py",
+    ar="كل سطر قيد في السجل. هذه الصفحة للقراءة؛ ما يُثبَت هو القيود المرفقة، وللتحقق منها: python verify_bundle.py",
+    fr="Chaque ligne est une entrée du registre. Cette page se lit ; ce qui se prouve, ce sont les entrées jointes : "
+    "python verify_bundle.py",
+    en="Each line is an entry of the ledger. This page is for reading; what is proved are the entries beside it: "
+    "python verify_bundle.py",
 )
 _NOT_DISCLOSED = Localized(ar="غير مُفصَح عنه", fr="non communiqué", en="not disclosed")
 _STYLE = (

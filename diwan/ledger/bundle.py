@@ -1,7 +1,7 @@
 """The bundle of a case: all that is needed to check it, years later, without this service (docs/ledger.md).
 
-What is packed here is verified by `diwan/standalone/verify_bundle.py`, which shares no code with it. The same case in
-the same state gives the same bytes.
+What is packed here is verified by `diwan/standalone/verify_bundle.py`, which shares no code with it. The same parts
+give the same bytes.
 """
 
 from __future__ import annotations

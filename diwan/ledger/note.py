@@ -1,7 +1,7 @@
 """Signed notes (c2sp.org/signed-note): text under one or more signatures, and the keys that verify them.
 
 Read strictly: what has two spellings, or is signed twice by one key, is refused. Two types of key are known here, an
-Ed25519 key that signs the text (1) and one that cosigns a checkpoint with the time (4, cosignature.py). Lines of other
+Ed25519 key that signs the text (1) and one that cosigns a checkpoint with the time (4, checkpoint.py). Lines of other
 types and of unknown keys are kept and say nothing, so a note may carry ML-DSA-44 signatures (6) beside ours.
 """
 
@@ -118,7 +118,7 @@ def parse_signing_key(text: str) -> SigningKey:
         key = SigningKey(name, material[0], Ed25519PrivateKey.from_private_bytes(material[1:]))
         if str(key) == text:
             return key
-    raise InvalidInput("note.not_a_key", "That is not a signing key.", "Make one with `diwan signer --new-key`.")
+    raise InvalidInput("note.not_a_key", "That is not a signing key.", "The signer makes its own: restore its folder.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from diwan.domain.errors import Conflict, NeedsPerson, NotFound, Refused, Tampered
-from diwan.ledger.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from diwan.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
 from diwan.ledger.note import Note, SigningKey, new_key, parse_note, parse_signing_key
 from diwan.ledger.tree import EMPTY_ROOT, check_consistency
 from diwan.vault import secretfile
@@ -55,7 +55,7 @@ class Memory:
 
     def last(self, origin: str) -> Note | None:
         """What was signed last for a log; None where it was never begun."""
-        return self._last(origin)[1] if self._key_file(origin).exists() else None
+        return self._last(origin)[1] if self._is_begun(origin) else None
 
     def sign(self, checkpoint: Checkpoint, proof: Sequence[bytes]) -> Note:
         """Signs, if what was signed last is shown to be the beginning; the same again gives the same note.
@@ -63,7 +63,7 @@ class Memory:
         Raises `Conflict` (`signer.went_back`, `signer.split_view`), `Tampered` (`proof.not_consistent`), `Refused` for
         a log that is not this signer's.
         """
-        if not self._key_file(checkpoint.origin).exists():
+        if not self._is_begun(checkpoint.origin):
             self._begin(checkpoint.origin)
         key, note = self._last(checkpoint.origin)
         before = open_checkpoint(note, key.verifier)
@@ -85,6 +85,25 @@ class Memory:
         signed = sign_checkpoint(checkpoint, key)
         _replace(self._note_file(checkpoint.origin), bytes(signed))
         return signed
+
+    def _is_begun(self, origin: str) -> bool:
+        """Raises `NeedsPerson` (`signer.key_lost`) where something was signed and the key is gone: a new one would sign
+        any history, and what it signed first would take the place of the old memory."""
+        if self._key_file(origin).exists():
+            return True
+        try:
+            begun = parse_checkpoint(parse_note(self._note_file(origin).read_bytes()).text).size == 0
+        except FileNotFoundError:
+            begun = True
+        except (OSError, Tampered):
+            begun = False
+        if not begun:
+            raise NeedsPerson(
+                "signer.key_lost",
+                f"The key of {origin} is gone, though something was signed by it.",
+                "Restore the signer's folder. docs/ledger.md says what to do where that is lost.",
+            )
+        return False
 
     def _begin(self, origin: str) -> None:
         """Note first, then key: a crash between leaves a note that no key stands behind, and it is made anew."""

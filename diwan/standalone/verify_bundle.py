@@ -5,10 +5,15 @@
 POLICY is yours and does not come with the bundle: the log's public key and the witnesses you trust, in the form of
 c2sp.org/tlog-policy. Needs Python 3.11 and the package `cryptography`, nothing else; it writes nothing.
 
-What is checked, in this order: every file against the bundle's list; every entry, that its bytes are canonical JSON
-(RFC 8785), number and link to the one before; every checkpoint, signed by a log of the policy and cosigned by witnesses
-enough; every entry's place in that log (RFC 6962); every value that is disclosed, against the salted commitment in its
-entry; the procedure's text, against the hash that the entries name. Exit code 0 where all of it holds.
+What is checked, in this order: that there are no files but those a bundle has; every entry, that its bytes are
+canonical JSON (RFC 8785), number and link to the one before; every checkpoint, signed by a log of the policy and
+cosigned by witnesses enough; every entry's place in that log (RFC 6962); every value that is disclosed, against the
+salted commitment in its entry; the procedure's text, against the hash that the entries name. Exit code 0 where all of
+it holds.
+
+What is not: `story.html` is for reading, and whoever packed the bundle wrote it; the cover's number of the case is
+its word alone. And no bundle can show that nothing follows its last entry: for that ask for the log's newest
+checkpoint, and for a bundle made against it.
 
 Formats: docs/ledger.md. This file shares no code with the service that wrote the bundle.
 """
@@ -30,6 +35,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FORMAT = "diwan-bundle/1"
+NAMES = re.compile(
+    r"bundle\.json|places\.json|story\.html|verify_bundle\.py|(entries|bodies)/\d{6}\.json"
+    r"|checkpoints/\d{4}(-\d{1,3})?\.note|procedures/[0-9a-f]{64}\.yaml",
+    re.ASCII,
+)
+NUMBER = re.compile(r"[\w.-]{0,60}")
 MAX_BYTES = 512 * 1024 * 1024  # of all that is in it, unpacked
 MAX_FILES = 200_000
 MAX_HEADER = 4096
@@ -74,8 +85,13 @@ def verify(bundle: Path, policy: Path) -> Verified:
     listed = told.get("files")
     if not isinstance(listed, dict) or {n: hashlib.sha256(c).hexdigest() for n, c in files.items()} != listed:
         raise Failed("bundle.files", "the files are not those that the bundle lists")
+    cover = told.get("number", "")
+    if not isinstance(cover, str) or NUMBER.fullmatch(cover) is None:
+        raise Failed("bundle.format", "the cover's number is no number of a case")
     headers = entries_of(files, told)
     checkpoints = {name: trusted.checkpoint(note) for name, note in sorted(notes_of(files).items())}
+    if len({each.origin for each in checkpoints.values()}) < len(checkpoints):
+        raise Failed("checkpoint.twice", "two checkpoints are of one log, and nothing shows that they agree")
     places = said(files.get("places.json", b""), "places.json")
     logs: dict[str, int] = {}
     for number, header in enumerate(headers, 1):
@@ -86,7 +102,7 @@ def verify(bundle: Path, policy: Path) -> Verified:
     return Verified(
         tenant=first["tenant"],
         case=first["chain"],
-        number=str(told.get("number", "")),
+        number=cover,
         entries=len(headers),
         disclosed=disclosed,
         withheld=withheld,
@@ -106,13 +122,24 @@ def unpack(bundle: Path) -> dict[str, bytes]:
             names = [each.filename for each in listed]
             if len(names) > MAX_FILES or sum(each.file_size for each in listed) > MAX_BYTES:
                 raise Failed("bundle.too_large", "the bundle is larger than any bundle may be")
-            if len(set(names)) < len(names) or any(re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", n) is None for n in names):
+            if len(set(names)) < len(names) or any(NAMES.fullmatch(name) is None for name in names):
                 raise Failed("bundle.names", "a file is there twice, or has a name that no bundle has")
-            return {each.filename: packed.read(each) for each in listed}
+            return {each.filename: unpacked(packed, each) for each in listed}
     except Failed:
         raise
     except Exception as error:  # a zip that was made to break its reader raises whatever it likes
         raise Failed("bundle.unreadable", f"the bundle cannot be read ({type(error).__name__})") from None
+
+
+def unpacked(packed: zipfile.ZipFile, file: zipfile.ZipInfo) -> bytes:
+    """No more than it says that it has, whatever comes out."""
+    if file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise Failed("bundle.unreadable", f"{file.filename} is packed in a way that no bundle is")
+    with packed.open(file) as content:
+        found = content.read(file.file_size + 1)
+    if len(found) != file.file_size:
+        raise Failed("bundle.unreadable", f"{file.filename} has another length than it says")
+    return found
 
 
 def entries_of(files: dict[str, bytes], told: dict[str, Any]) -> list[bytes]:
@@ -170,6 +197,8 @@ def bodies_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[int, list[
             continue
         names.discard(name)
         body = said(files[name], name)
+        if set(body) - {"committed", "body"}:
+            raise Failed("body.differs", f"entry {number} discloses what it does not commit to")
         committed = body.get("committed")
         opened = cast("dict[str, Any]", committed if isinstance(committed, dict) else {})
         if set(opened) != set(commitments):
@@ -190,7 +219,9 @@ def bodies_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[int, list[
 def opens(pair: Any, commitment: str, where: str) -> bytes:
     """The digest that a pair of salt and digest opens a commitment to: HMAC-SHA-256 of it, keyed by the salt."""
     parts = cast("dict[str, Any]", pair if isinstance(pair, dict) else {})
-    salt, digest = (unbase64(parts.get(part), where) for part in ("salt", "digest"))
+    if set(parts) != {"salt", "digest"}:
+        raise Failed("body.differs", f"{where} is not opened by a salt and a digest")
+    salt, digest = (unbase64(parts[part], where) for part in ("salt", "digest"))
     if len(salt) != 32 or len(digest) != 32 or hmac.new(salt, digest, hashlib.sha256).hexdigest() != commitment:
         raise Failed("body.differs", f"{where} does not open its commitment")
     return digest
@@ -376,13 +407,17 @@ class Policy:
 
 def parse_policy(content: bytes) -> Policy:
     policy, used = Policy(), set[str]()
+    if any((byte < 0x20 and byte not in (0x09, 0x0A)) or byte == 0x7F for byte in content):
+        raise Failed("policy.malformed", "control characters (a carriage return is one) are not allowed in a policy")
     for number, line in enumerate(content.decode("utf-8", "surrogateescape").split("\n"), 1):
-        words = line.split()
+        words = [word for word in line.replace("\t", " ").split(" ") if word]
         if not words or words[0].startswith("#"):
             continue
         known = {*policy.witnesses, *policy.groups}
         match words:
             case ["log", vkey] | ["log", vkey, _] if (key := parse_key(vkey)).type == ED25519:
+                if key.public in {each.public for each in policy.logs}:
+                    raise Failed("policy.malformed", f"line {number}: that key is there already")
                 policy.logs.append(key)
             case ["witness", name, vkey] | ["witness", name, vkey, _] if name not in {*known, "none"}:
                 key = parse_key(vkey)
@@ -392,7 +427,8 @@ def parse_policy(content: bytes) -> Policy:
             case ["group", name, needed, *members] if (
                 members and name not in {*known, "none"} and set(members) <= known
             ):
-                count = {"any": 1, "all": len(members)}.get(needed) or (int(needed) if needed.isdecimal() else 0)
+                wanted = int(needed) if re.fullmatch(r"[1-9][0-9]*", needed, re.ASCII) else 0
+                count = {"any": 1, "all": len(members)}.get(needed, wanted)
                 if not 1 <= count <= len(members) or used & set(members) or len(set(members)) < len(members):
                     raise Failed("policy.malformed", f"line {number}: too many wanted, or a member twice")
                 used |= set(members)
@@ -433,11 +469,13 @@ def main(arguments: list[str]) -> int:
     except Failed as failed:
         sys.stderr.write(f"DOES NOT HOLD  {failed.code}: {failed}\n")
         return 1
-    sys.stdout.write(f"holds: case {found.number or found.case} of {found.tenant}, {found.entries} entries ")
+    sys.stdout.write(f"holds: entries 1 to {found.entries} of case {found.case} of {found.tenant}, ")
     sys.stdout.write(f"from {found.first_at} to {found.last_at}, {found.disclosed} disclosed")
     sys.stdout.write(f", withheld: {', '.join(map(str, found.withheld))}\n" if found.withheld else "\n")
     for origin, size in sorted(found.logs.items()):
         sys.stdout.write(f"in the log {origin}, of {size} entries\n")
+    sys.stdout.write(f"not checked: story.html; that the case has the number {found.number or '-'}; ")
+    sys.stdout.write(f"that nothing follows entry {found.entries}\n")
     return 0
 
 

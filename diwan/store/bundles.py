@@ -3,64 +3,83 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from diwan.domain.errors import NotFound, Retry
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.ledger.bundle import Bundle, Opened, PlacedEntry
-from diwan.ledger.tree import Node, inclusion_proof
+from diwan.ledger.entry import HASH_BYTES
+from diwan.ledger.tiles import Tile, TiledTree, wanted
+from diwan.ledger.tree import inclusion_proof
 from diwan.store.change import CaseRow
 from diwan.store.connection import Connection
 from diwan.store.entries import body_context
-from diwan.store.ledger_tree import Published, published, read_tree
+from diwan.store.ledger_tree import Published, published, tiles
 
 
-async def bundle_of(
-    conn: Connection, case: CaseRow, cipher: Cipher, told: dict[str, str], *, withheld: Collection[int] = ()
-) -> Bundle:
-    """All of a case; of entries in `withheld` what they commit to stays sealed, as of those whose key is destroyed.
+@dataclass(frozen=True)
+class CaseFile:
+    """What a bundle is made of, as it was read: nothing is computed yet, which takes long for a long case."""
 
-    Raises `Retry` (`ledger.not_yet`) while no checkpoint has the case's last entry.
-    """
+    case: CaseRow
+    rows: Sequence[Row[Any]]
+    notes: Mapping[str, Published]
+    tiles: Mapping[str, Mapping[Tile, bytes]]
+    procedures: Mapping[str, bytes]
+
+    def bundle(self, cipher: Cipher, told: dict[str, str], *, withheld: Collection[int] = ()) -> Bundle:
+        """Of entries in `withheld` what they commit to stays sealed, as of those whose key is destroyed. Blocks.
+
+        Raises `Tampered` where something sealed does not open.
+        """
+        trees = {
+            shard: TiledTree(
+                self.notes[shard].size, lambda tile, there=there: there[tile.full][: tile.width * HASH_BYTES]
+            )
+            for shard, there in self.tiles.items()
+        }
+        entries = [
+            PlacedEntry(
+                row.header,
+                row.shard,
+                row.idx,
+                tuple(inclusion_proof(row.idx, self.notes[row.shard].size, trees[row.shard].node)),
+                None if row.seq in withheld else _opened(cipher, self.case.id, row.seq, row.body_sealed),
+            )
+            for row in self.rows
+        ]
+        return Bundle(
+            told=told | {"tenant": self.case.tenant, "case": self.case.id, "number": self.case.number},
+            entries=entries,
+            notes={shard: each.note for shard, each in self.notes.items()},
+            procedures=self.procedures,
+        )
+
+
+async def case_file(conn: Connection, case: CaseRow) -> CaseFile:
+    """Read in one snapshot. Raises `Retry` (`ledger.not_yet`) while no checkpoint has the case's last entry."""
     rows = (await conn.execute(_ENTRIES, {"tenant": case.tenant, "chain": case.id})).all()
     notes: dict[str, Published] = {}
-    entries: list[PlacedEntry] = []
+    there: dict[str, Mapping[Tile, bytes]] = {}
     for shard in sorted({row.shard or "" for row in rows}):
         found = await published(conn, shard) if shard else None
         indexes = [row.idx for row in rows if (row.shard or "") == shard]
         if found is None or found.size <= max(indexes):
             raise Retry("ledger.not_yet", "No checkpoint has all entries of this case yet.", "Try again in a second.")
         notes[shard] = found
-        size = found.size
-
-        def ask(node: Node, indexes: list[int] = indexes, size: int = size) -> list[list[bytes]]:
-            return [inclusion_proof(index, size, node) for index in indexes]
-
-        proofs = dict(zip(indexes, await read_tree(conn, shard, size, ask), strict=True))
-        entries += [
-            PlacedEntry(
-                row.header,
-                shard,
-                row.idx,
-                tuple(proofs[row.idx]),
-                None if row.seq in withheld else _opened(cipher, case.id, row.seq, row.body_sealed),
-            )
-            for row in rows
-            if row.shard == shard
-        ]
+        which: set[Tile] = set()
+        for index in indexes:
+            which |= wanted(found.size, lambda node, index=index, size=found.size: inclusion_proof(index, size, node))
+        there[shard] = await tiles(conn, shard, which)
     procedures = await conn.execute(_PROCEDURES, {"tenant": case.tenant, "chain": case.id})
-    return Bundle(
-        told=told | {"tenant": case.tenant, "case": case.id, "number": case.number},
-        entries=entries,
-        notes={shard: each.note for shard, each in notes.items()},
-        procedures={row.hash: row.body.encode() for row in procedures},
-    )
+    return CaseFile(case, rows, notes, there, {row.hash: row.body.encode() for row in procedures})
 
 
-# In the chain's order; shards follow each other, so this is the order of places too.
 _ENTRIES = text(
     "SELECT e.seq, e.header, e.body_sealed, l.shard, l.idx FROM entry e "
     "LEFT JOIN ledger_leaf l USING (tenant, chain, seq) WHERE e.tenant = :tenant AND e.chain = :chain ORDER BY e.seq"

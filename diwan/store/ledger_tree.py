@@ -1,8 +1,8 @@
 """The ledger's tree in Postgres: entries get their place, tiles grow, checkpoints are kept.
 
 The sequencer alone writes here (role diwan_sequencer), in transactions of its own: whoever writes an entry waits for
-nobody. A shard's row is locked for as long as it grows, so of several sequencers one grows it at a time, each from
-where the one before it left off: nothing is remembered between transactions.
+nobody. The tree is locked for as long as it grows, so of several sequencers one grows it at a time, each from where the
+one before it left off: nothing is remembered between transactions.
 """
 
 from __future__ import annotations
@@ -51,25 +51,33 @@ class Grown:
 
 
 async def open_shard(conn: Connection, origin: str) -> Shard:
-    """The shard of this year by the database's clock, locked until the transaction ends; made where it is new.
+    """The newest shard of this origin, or one for the new year by the database's clock; the tree is locked until the
+    transaction ends.
 
-    Its origin is `origin` and the year: that of a shard that is there already stays.
+    A clock that goes back opens none: entries of a chain are never placed in an older log than those before them. Under
+    another origin a log is begun beside that of the same year, which stays as it is.
     """
-    year = (await conn.execute(_YEAR)).scalar_one()
-    values = {"name": year, "origin": f"{origin}/{year}", "root": EMPTY_ROOT}
-    row = (await conn.execute(_LOCK_SHARD, values)).one_or_none()
-    if row is None:
-        await conn.execute(_OPEN_SHARD, values)
-        row = (await conn.execute(_LOCK_SHARD, values)).one()
-    return Shard(*row)
+    await conn.execute(_LOCK_TREE)
+    row = (await conn.execute(_NEWEST, {"origin": origin})).one()
+    if row.name is not None and row.year <= row.of:
+        return Shard(row.name, row.its_origin, row.size, row.root)
+    name = row.year if row.taken == 0 else f"{row.year}-{row.taken + 1}"
+    await conn.execute(_OPEN_SHARD, {"name": name, "origin": f"{origin}/{row.year}", "root": EMPTY_ROOT})
+    return Shard(name, f"{origin}/{row.year}", 0, EMPTY_ROOT)
 
 
-_YEAR = text("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY')")
 _SHARD = "SELECT name, origin, size, root FROM ledger_shard"
-_LOCK_SHARD = text(f"{_SHARD} WHERE name = :name FOR UPDATE")
+# One sequencer grows the tree at a time, whichever shard it is: so no entry is placed before one of its chain.
+_LOCK_TREE = text("SELECT pg_advisory_xact_lock(hashtextextended('diwan ledger tree', 0))")
+_NEWEST = text(
+    "SELECT now_.year, s.name, s.origin AS its_origin, s.size, s.root, left(s.name, 4) AS of, "
+    "(SELECT count(*) FROM ledger_shard t WHERE left(t.name, 4) = now_.year) AS taken "
+    "FROM (SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY') AS year) now_ LEFT JOIN LATERAL ("
+    "SELECT * FROM ledger_shard WHERE origin = :origin || '/' || left(name, 4) ORDER BY left(name, 4) DESC LIMIT 1"
+    ") s ON true"
+)
 _OPEN_SHARD = text(
-    "INSERT INTO ledger_shard (name, origin, root, opened_at) VALUES (:name, :origin, :root, now()) "
-    "ON CONFLICT (name) DO NOTHING"
+    "INSERT INTO ledger_shard (name, origin, root, opened_at) VALUES (:name, :origin, :root, clock_timestamp())"
 )
 
 
@@ -82,7 +90,7 @@ _WAITS = text("SELECT EXISTS (SELECT FROM ledger_pending)")
 
 
 async def grow(conn: Connection, shard: Shard, *, at_most: int) -> Grown:
-    """Gives the entries that wait their places at the end of `shard`, which this transaction has locked.
+    """Gives the entries that wait their places at the end of `shard`, which `open_shard` of this transaction gave.
 
     By tenant, chain and number: a chain's own order is kept, for whoever sees an entry here sees those before it.
     """
@@ -169,7 +177,7 @@ _TILES = text(
 
 async def shards(conn: Connection) -> list[Shard]:
     """All of them, the newest first."""
-    return [Shard(*row) for row in await conn.execute(text(f"{_SHARD} ORDER BY name DESC"))]
+    return [Shard(*row) for row in await conn.execute(text(f"{_SHARD} ORDER BY opened_at DESC"))]
 
 
 async def published(conn: Connection, shard: str = "") -> Published | None:
@@ -179,8 +187,8 @@ async def published(conn: Connection, shard: str = "") -> Published | None:
 
 
 _PUBLISHED = text(
-    "SELECT shard, size, root, note FROM ledger_checkpoint WHERE :shard IN ('', shard) "
-    "ORDER BY shard DESC, hour DESC LIMIT 1"
+    "SELECT c.shard, c.size, c.root, c.note FROM ledger_checkpoint c JOIN ledger_shard s ON s.name = c.shard "
+    "WHERE :shard IN ('', c.shard) ORDER BY s.opened_at DESC, c.size DESC LIMIT 1"
 )
 
 

@@ -5,7 +5,7 @@ It needs no key. That a checkpoint was signed, and witnessed, is checked by the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -38,37 +38,60 @@ class BadTree:
 
 @dataclass(frozen=True, slots=True)
 class TreeReport:
-    """`placed` entries of the tenant are in the tree, `waiting` wait; `leaves` of all ministries, `signed` of them."""
+    """`placed` entries of the tenant are in the tree, `waiting` wait; `leaves` there are in all, `signed` of them;
+    `of_others` are other ministries', whose auditors account for them."""
 
     placed: int
     waiting: int
     leaves: int
     signed: int
+    of_others: int
     first_bad: BadEntry | BadTree | None
 
 
-async def verify_tree(conn: Connection, tenant: str, *, policy: Policy | None = None) -> TreeReport:
+async def verify_tree(
+    conn: Connection, tenant: str, *, policy: Policy | None = None, kept: Sequence[Checkpoint] = ()
+) -> TreeReport:
     """Checks all shards and the tenant's leaves, in the snapshot of `conn`; stops at the first that does not hold.
 
-    With a `policy` each shard's last checkpoint must be signed, and witnessed, as it says.
+    With a `policy` each shard's last checkpoint must be signed, and witnessed, as it says. Each checkpoint in `kept`
+    must be of the tree as it was then.
     """
-    leaves = signed = placed = 0
-    for shard in await shards(conn):
+    leaves = signed = placed = others = 0
+    there = await shards(conn)
+    last: dict[str, int] = {}
+    for shard in reversed(there):
         bad: BadEntry | BadTree | None = await _tiles_hold(conn, shard)
         size, note = await _last_note(conn, shard)
         leaves, signed = leaves + shard.size, signed + size
-        bad = bad or await _checkpoints_hold(conn, shard) or _signed_well(shard, note, policy)
+        bad = bad or await _checkpoints_hold(conn, shard, kept) or _signed_well(shard, note, policy)
         if bad is None:
-            count, bad = await _leaves_hold(conn, tenant, shard)
+            count, bad = await _every_leaf_is_somebodys(conn, tenant, shard)
+            others += shard.size - count
+        if bad is None:
+            count, bad = await _leaves_hold(conn, tenant, shard, last)
             placed += count
         if bad is not None:
-            return TreeReport(placed, 0, leaves, signed, bad)
+            return TreeReport(placed, 0, leaves, signed, others, bad)
     waiting = (await conn.execute(_WAITING, {"tenant": tenant})).scalar_one()
+    bad = _known(there, kept) or await _all_placed(conn, tenant)
+    return TreeReport(placed, waiting, leaves, signed, others, bad)
+
+
+def _known(there: Sequence[Shard], kept: Sequence[Checkpoint]) -> BadTree | None:
+    """A log of which somebody kept a checkpoint is there."""
+    origins = {shard.origin for shard in there}
+    for checkpoint in kept:
+        if checkpoint.origin not in origins:
+            return BadTree(checkpoint.origin, "tree.log_missing", "the log of a checkpoint that was kept is not there")
+    return None
+
+
+async def _all_placed(conn: Connection, tenant: str) -> BadEntry | None:
     missing = (await conn.execute(_MISSING, {"tenant": tenant})).one_or_none()
-    bad = None
-    if missing is not None:
-        bad = BadEntry(tenant, missing.chain, missing.seq, "tree.no_place", "the entry has no place and waits for none")
-    return TreeReport(placed, waiting, leaves, signed, bad)
+    if missing is None:
+        return None
+    return BadEntry(tenant, missing.chain, missing.seq, "tree.no_place", "the entry has no place and waits for none")
 
 
 _WAITING = text("SELECT count(*) FROM ledger_pending WHERE tenant = :tenant")
@@ -145,11 +168,14 @@ async def _last_note(conn: Connection, shard: Shard) -> tuple[int, bytes]:
     return (0, b"") if row is None else (row.size, row.note)
 
 
-_LAST_NOTE = text("SELECT size, note FROM ledger_checkpoint WHERE shard = :shard ORDER BY hour DESC LIMIT 1")
+_LAST_NOTE = text("SELECT size, note FROM ledger_checkpoint WHERE shard = :shard ORDER BY size DESC LIMIT 1")
 
 
-async def _checkpoints_hold(conn: Connection, shard: Shard) -> BadTree | None:
-    """Each says the root that the tree had at its size, which is no larger than the tree."""
+async def _checkpoints_hold(conn: Connection, shard: Shard, kept: Sequence[Checkpoint]) -> BadTree | None:
+    """Each, stored or kept by somebody, says the root that the tree had at its size."""
+    for checkpoint in kept:
+        if checkpoint.origin == shard.origin and (bad := await _is_ours(conn, shard, checkpoint, "that was kept")):
+            return bad
     for row in await conn.execute(_CHECKPOINTS, {"shard": shard.name}):
         try:
             said = parse_checkpoint(parse_note(row.note).text)
@@ -157,10 +183,18 @@ async def _checkpoints_hold(conn: Connection, shard: Shard) -> BadTree | None:
             return BadTree(shard.name, error.code, f"the checkpoint at {row.size}: {error.message}")
         if said != Checkpoint(shard.origin, row.size, row.root) or row.size > shard.size:
             return BadTree(shard.name, "tree.checkpoint_differs", f"the checkpoint at {row.size} is of another tree")
-        size = said.size
-        root = await read_tree(conn, shard.name, shard.size, lambda node, size=size: root_at(size, node))
-        if root != said.root:
-            return BadTree(shard.name, "tree.checkpoint_differs", f"the checkpoint at {size} has another root")
+        if bad := await _is_ours(conn, shard, said, "on record"):
+            return bad
+    return None
+
+
+async def _is_ours(conn: Connection, shard: Shard, said: Checkpoint, which: str) -> BadTree | None:
+    if said.size > shard.size:
+        why = f"the checkpoint {which} has {said.size} entries, more than there are"
+        return BadTree(shard.name, "tree.checkpoint_differs", why)
+    if await read_tree(conn, shard.name, shard.size, lambda node: root_at(said.size, node)) != said.root:
+        why = f"the checkpoint {which} at {said.size} has another root"
+        return BadTree(shard.name, "tree.checkpoint_differs", why)
     return None
 
 
@@ -180,17 +214,48 @@ def _signed_well(shard: Shard, note: bytes, policy: Policy | None) -> BadTree | 
     return None
 
 
-async def _leaves_hold(conn: Connection, tenant: str, shard: Shard) -> tuple[int, BadEntry | BadTree | None]:
-    """Each leaf of the tenant's is the hash of its entry, in the entry, the row and the tile; how many there are."""
+async def _every_leaf_is_somebodys(conn: Connection, tenant: str, shard: Shard) -> tuple[int, BadTree | None]:
+    """Every place of the tree has its row, with the tile's hash; how many of them are the tenant's.
+
+    A hash in a tile without one would be an entry that nobody has: one that was taken out, or made up.
+    """
+    count, after, mine = 0, -1, 0
+    while True:
+        rows = (await conn.execute(_ALL, {"shard": shard.name, "after": after, "limit": _BATCH})).all()
+        for row in rows:
+            if row.idx != count or count >= shard.size:
+                return mine, BadTree(shard.name, "tree.leaf_missing", f"leaf {count} is no entry's on record")
+            if row.hash != row.there:
+                return mine, BadTree(shard.name, "tree.leaf_differs", f"leaf {count} is another hash than its tile has")
+            count += 1
+            mine += row.tenant == tenant
+        if len(rows) < _BATCH:
+            break
+        after = rows[-1].idx
+    if count != shard.size:
+        return mine, BadTree(shard.name, "tree.leaf_missing", f"leaf {count} is no entry's on record")
+    return mine, None
+
+
+_ALL = text(
+    "SELECT l.idx, l.tenant, l.hash, substr(t.hashes, (l.idx % 256)::int * 32 + 1, 32) AS there "
+    "FROM diwan_leaves(:shard, :after, :limit) l "
+    "LEFT JOIN ledger_tile t ON (t.shard, t.level, t.idx) = (:shard, 0, l.idx / 256) ORDER BY l.idx"
+)
+
+
+async def _leaves_hold(
+    conn: Connection, tenant: str, shard: Shard, previous: dict[str, int]
+) -> tuple[int, BadEntry | BadTree | None]:
+    """Each leaf of the tenant's is the hash of its entry, after those before it in its chain; how many there are."""
     count, after = 0, -1
-    previous: dict[str, int] = {}
     while True:
         given = {"tenant": tenant, "shard": shard.name, "after": after, "limit": _BATCH}
         rows = (await conn.execute(_LEAVES, given)).all()
         for row in rows:
             if row.entry is None:
                 return count, BadEntry(tenant, row.chain, row.seq, "entry.missing", f"leaf {row.idx} has no entry")
-            if not row.entry == row.hash == row.there:
+            if row.entry != row.hash:
                 why = f"leaf {row.idx} is not the entry's hash"
                 return count, BadEntry(tenant, row.chain, row.seq, "tree.leaf_differs", why)
             if row.seq <= previous.get(row.chain, 0):
@@ -204,8 +269,7 @@ async def _leaves_hold(conn: Connection, tenant: str, shard: Shard) -> tuple[int
 
 
 _LEAVES = text(
-    "SELECT l.idx, l.chain, l.seq, l.hash, e.hash AS entry, substr(t.hashes, (l.idx % 256)::int * 32 + 1, 32) AS there "
+    "SELECT l.idx, l.chain, l.seq, l.hash, e.hash AS entry "
     "FROM ledger_leaf l LEFT JOIN entry e USING (tenant, chain, seq) "
-    "LEFT JOIN ledger_tile t ON (t.shard, t.level, t.idx) = (l.shard, 0, l.idx / 256) "
     "WHERE l.tenant = :tenant AND l.shard = :shard AND l.idx > :after ORDER BY l.idx LIMIT :limit"
 )

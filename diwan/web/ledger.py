@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from diwan.domain.errors import InvalidInput, NotFound, Refused
-from diwan.ledger.tiles import ENTRIES, Tile, bundle, parse_path
+from diwan.ledger.tiles import ENTRIES, Tile, bundle, of_size, parse_path
 from diwan.store.connection import Connection
 from diwan.store.ledger_tree import headers_of, published, tiles
 from diwan.web.api.callers import Auditor
@@ -21,6 +21,7 @@ from diwan.web.dependencies import Dependencies, Deps
 router = APIRouter(prefix="/ledger", tags=["ledger"])
 
 _FOREVER = {"cache-control": "public, max-age=31536000, immutable"}
+_NOT_KEPT = {"cache-control": "no-cache"}
 _HASH = 32
 _BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
@@ -63,7 +64,7 @@ async def _checkpoint(deps: Dependencies, shard: str) -> Response:
         found = await published(conn, shard)
     if found is None:
         raise _none()
-    return Response(found.note, media_type="text/plain; charset=utf-8", headers={"cache-control": "no-cache"})
+    return Response(found.note, media_type="text/plain; charset=utf-8", headers=_NOT_KEPT)
 
 
 async def _tile(deps: Dependencies, shard: str, path: str) -> Response:
@@ -71,20 +72,17 @@ async def _tile(deps: Dependencies, shard: str, path: str) -> Response:
     if wanted.level == ENTRIES:
         raise _none()
     async with deps.db.transaction(None) as conn:
-        name = await _shard(conn, shard)
+        name = await _shard(conn, shard, wanted)
         found = (await tiles(conn, name, [wanted.full])).get(wanted.full, b"")
-    if len(found) < wanted.width * _HASH:
-        raise _none()
-    return Response(found[: wanted.width * _HASH], media_type="application/octet-stream", headers=_FOREVER)
+    # Under an address without its year another log stands in January.
+    kept = _FOREVER if shard else _NOT_KEPT
+    return Response(found[: wanted.width * _HASH], media_type="application/octet-stream", headers=kept)
 
 
 async def _entries(deps: Dependencies, tenant: str, shard: str, path: str) -> Response:
     wanted = _parsed(f"tile/entries/{path}")
     async with deps.db.transaction(tenant) as conn:
-        name = await _shard(conn, shard)
-        hashes = Tile(0, wanted.index)
-        if len((await tiles(conn, name, [hashes])).get(hashes, b"")) < wanted.width * _HASH:
-            raise _none()
+        name = await _shard(conn, shard, wanted)
         headers = await headers_of(conn, name, wanted)
     if len(headers) < wanted.width:
         raise Refused(
@@ -95,11 +93,15 @@ async def _entries(deps: Dependencies, tenant: str, shard: str, path: str) -> Re
     return Response(bundle(headers), media_type="application/octet-stream", headers={"cache-control": "private"})
 
 
-async def _shard(conn: Connection, shard: str) -> str:
+async def _shard(conn: Connection, shard: str, wanted: Tile) -> str:
+    """The shard, whose last checkpoint has this tile at this width or wider: what is not signed is not handed out."""
     found = await published(conn, shard)
-    if found is None:
-        raise _none()
-    return found.shard
+    try:
+        if found is not None and of_size(wanted, found.size).width >= wanted.width:
+            return found.shard
+    except ValueError:
+        pass
+    raise _none()
 
 
 def _parsed(path: str) -> Tile:

@@ -35,7 +35,7 @@ CREATE TABLE ledger_shard (
     opened_at timestamptz NOT NULL,
     PRIMARY KEY (name),
     UNIQUE (origin),
-    CONSTRAINT ledger_shard_name CHECK (name ~ '^[0-9]{4}$'),
+    CONSTRAINT ledger_shard_name CHECK (name ~ '^[0-9]{4}(-[0-9]+)?$'),
     CONSTRAINT ledger_shard_root CHECK (size >= 0 AND octet_length(root) = 32)
 );
 
@@ -116,7 +116,7 @@ BEGIN
             RAISE EXCEPTION 'ledger_checkpoint: it only grows' USING ERRCODE = 'integrity_constraint_violation';
         END IF;
     ELSIF (NEW.name, NEW.origin, NEW.opened_at) IS DISTINCT FROM (OLD.name, OLD.origin, OLD.opened_at)
-        OR NEW.size < OLD.size THEN
+        OR NEW.size < OLD.size OR (NEW.size = OLD.size AND NEW.root <> OLD.root) THEN
         RAISE EXCEPTION 'ledger_shard: a shard only grows' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;
@@ -125,6 +125,29 @@ CREATE TRIGGER ledger_tile_grows BEFORE UPDATE ON ledger_tile FOR EACH ROW EXECU
 CREATE TRIGGER ledger_checkpoint_grows BEFORE UPDATE ON ledger_checkpoint
     FOR EACH ROW EXECUTE FUNCTION diwan_tree_grows();
 CREATE TRIGGER ledger_shard_grows BEFORE UPDATE ON ledger_shard FOR EACH ROW EXECUTE FUNCTION diwan_tree_grows();
+
+CREATE TRIGGER ledger_leaf_stays_whole BEFORE TRUNCATE ON ledger_leaf
+    FOR EACH STATEMENT EXECUTE FUNCTION diwan_tree_stays();
+CREATE TRIGGER ledger_checkpoint_stays_whole BEFORE TRUNCATE ON ledger_checkpoint
+    FOR EACH STATEMENT EXECUTE FUNCTION diwan_tree_stays();
+CREATE TRIGGER ledger_tile_stays_whole BEFORE TRUNCATE ON ledger_tile
+    FOR EACH STATEMENT EXECUTE FUNCTION diwan_tree_stays();
+
+-- Whoever verifies must see that every leaf is somebody's, without seeing whose entries they are: the place, the ministry
+-- and the hash. The owner, too, is held by row security, but within this function.
+CREATE POLICY of_owner ON ledger_leaf FOR SELECT TO CURRENT_USER
+    USING (current_setting('diwan.all_leaves', true) = 'yes');
+CREATE FUNCTION diwan_leaves(of_shard text, after bigint, at_most integer)
+RETURNS TABLE (idx bigint, tenant text, hash bytea)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM set_config('diwan.all_leaves', 'yes', true);
+    RETURN QUERY SELECT l.idx, l.tenant, l.hash FROM public.ledger_leaf l
+        WHERE l.shard = of_shard AND l.idx > after ORDER BY l.idx LIMIT at_most;
+    PERFORM set_config('diwan.all_leaves', '', true);
+END $$;
+REVOKE ALL ON FUNCTION diwan_leaves(text, bigint, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION diwan_leaves(text, bigint, integer) TO diwan_auditor;
 
 -- Rows that name an entry are its ministry's; hashes and checkpoints are no ministry's, and public.
 DO $$

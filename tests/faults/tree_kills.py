@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -64,7 +64,7 @@ class Outsider:
 
     database: str
     stop: threading.Event
-    said: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    said: dict[tuple[str, int], bytes] = field(default_factory=dict[tuple[str, int], bytes])
     contradictions: list[str] = field(default_factory=list[str])
 
     def run(self) -> None:
@@ -78,11 +78,12 @@ class Outsider:
                 self.stop.wait(0.1)
 
     def _ask(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
-        for size, root in connection.execute("select size, root from ledger_checkpoint").fetchall():
+        for shard, size, root in connection.execute("select shard, size, root from ledger_checkpoint").fetchall():
+            assert isinstance(shard, str)
             assert isinstance(size, int)
-            before = self.said.setdefault(size, bytes(root))  # type: ignore[call-overload]
+            before = self.said.setdefault((shard, size), bytes(root))  # type: ignore[call-overload]
             if before != root:
-                self.contradictions.append(f"size {size} had two roots")
+                self.contradictions.append(f"{shard} at {size} had two roots")
 
 
 @dataclass
@@ -226,13 +227,17 @@ def _judged(server: EmbeddedPostgres, outsider: Outsider) -> tuple[list[str], di
             "select percentile_cont(array[0.5, 0.99, 1]) within group "
             "(order by extract(epoch from placed_at - added_at)) from ledger_leaf"
         ).fetchone()
-    hashes = [bytes(leaf["hash"]) for leaf in stored["ledger_leaf"]]
+    hashes: dict[str, list[bytes]] = defaultdict(list)
+    for leaf in stored["ledger_leaf"]:
+        hashes[leaf["shard"]].append(bytes(leaf["hash"]))
     findings = [str(finding) for finding in report.findings] + outsider.contradictions
-    findings += [f"size {n} had another root" for n, root in outsider.said.items() if tree.root(hashes[:n]) != root]
+    for (shard, size), root in outsider.said.items():
+        if tree.root(hashes[shard][:size]) != root:
+            findings.append(f"{shard} at {size} had another root")
     assert row is not None
     seconds = [float(each) for each in row[0]]  # type: ignore[attr-defined]
     waited: dict[str, float] = dict(zip(["median", "p99", "longest"], seconds, strict=True))
-    return findings, waited, len(hashes)
+    return findings, waited, sum(map(len, hashes.values()))
 
 
 def _until(arrived: Callable[[], bool], otherwise: str) -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from diwan.domain.errors import InvalidInput, Tampered
 from diwan.ledger.bundle import Bundle, Opened, PlacedEntry, pack
 from diwan.ledger.entry import canonical, commit_digest, entry_hash
 from diwan.ledger.note import new_key
+from diwan.ledger.policy import parse_policy
 from diwan.ledger.tree import inclusion_proof
 from diwan.standalone import verify_bundle
 from diwan.standalone.verify_bundle import Failed, verify
@@ -121,7 +123,9 @@ def test_the_program_runs_by_itself_with_nothing_of_ours(saved: Saved, policy: P
     command = [sys.executable, str(program), str(saved(pack(bundle()))), str(policy)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=program.parent, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"{ENTRIES} entries" in done.stdout
+    assert f"holds: entries 1 to {ENTRIES} of case c1 of demo" in done.stdout
+    assert f"not checked: story.html; that the case has the number {TOLD['number']}" in done.stdout
+    assert f"that nothing follows entry {ENTRIES}" in done.stdout
     spoilt = saved(pack(bundle(told=TOLD | {"case": "c2"})))
     done = subprocess.run(
         [*command[:2], str(spoilt), str(policy)], capture_output=True, text=True, check=False, timeout=60
@@ -203,6 +207,14 @@ HARM: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "a salt is another": (_changed("bodies/000002.json", b'"salt": "', b'"salt": "AAAA'), "body.differs"),
     "what another entry commits to": (_other_body, "body.differs"),
     "a body of no entry": (lambda files: files.update({"bodies/000099.json": b"{}"}), "body.differs"),
+    "more beside what is committed to": (
+        _changed("bodies/000002.json", b'{\n "body"', b'{\n "decision": "granted",\n "body"'),
+        "body.differs",
+    ),
+    "two checkpoints of one log": (
+        lambda files: files.update({"checkpoints/2026-2.note": files["checkpoints/2026.note"]}),
+        "checkpoint.twice",
+    ),
     "a body of an entry that commits to nothing": (
         lambda files: files.update({"bodies/000003.json": b'{"committed": {}, "body": {}}'}),
         "body.differs",
@@ -254,7 +266,9 @@ def test_no_byte_of_a_bundle_can_be_changed(saved: Saved, policy: Path) -> None:
         (["/etc/passwd"], "bundle.names"),
         (["a b"], "bundle.names"),
         (["twice", "twice"], "bundle.names"),
-        (["more"], "bundle.files"),
+        (["more"], "bundle.names"),
+        (["letters/decision.pdf"], "bundle.names"),
+        (["bodies/000099.json"], "bundle.files"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -266,6 +280,21 @@ def test_files_that_no_bundle_has(saved: Saved, policy: Path, names: list[str], 
     with pytest.raises(Failed) as failed:
         verify(saved(content.getvalue()), policy)
     assert failed.value.code == code
+
+
+def test_a_number_that_would_write_over_the_answer(saved: Saved, policy: Path) -> None:
+    with pytest.raises(Failed) as failed:
+        verify(saved(pack(bundle(told=TOLD | {"number": "X\nholds: everything"}))), policy)
+    assert failed.value.code == "bundle.format"
+
+
+def test_a_file_that_is_larger_than_it_says(saved: Saved, policy: Path) -> None:
+    content = bytearray(pack(bundle(pages={"story.html": b"x" * 1_000_000})))
+    size, claimed = (1_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")
+    assert content.count(size) == 2
+    with pytest.raises(Failed) as failed:
+        verify(saved(bytes(content.replace(size, claimed))), policy)
+    assert failed.value.code == "bundle.unreadable"
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"x" * 1000, pack(bundle())[:-30]])
@@ -287,6 +316,9 @@ def test_what_is_no_zip(saved: Saved, policy: Path, content: bytes) -> None:
         ("log nonsense\nquorum none\n", "policy.key"),
         ("log LOG\nwitness w OTHER\nquorum w\n", "checkpoint.no_quorum"),
         ("log THIEF\nquorum none\n", "checkpoint.no_log"),
+        ("log LOG\r\nquorum none\r\n", "policy.malformed"),
+        ("log LOG\nlog LOG\nquorum none\n", "policy.malformed"),
+        ("log LOG\nwitness a OTHER\ngroup g 01 a\nquorum g\n", "policy.malformed"),
     ],
 )
 def test_a_policy_that_does_not_trust_it_or_cannot_be_read(saved: Saved, policy: Path, text: str, code: str) -> None:
@@ -297,7 +329,10 @@ def test_a_policy_that_does_not_trust_it_or_cannot_be_read(saved: Saved, policy:
     }
     for name, key in keys.items():
         text = text.replace(name, str(key))
-    policy.write_text(text)
+    policy.write_bytes(text.encode())
     with pytest.raises(Failed) as failed:
         verify(saved(pack(bundle())), policy)
     assert failed.value.code == code
+    # The service's own reader of policies says the same of it.
+    with pytest.raises((InvalidInput, Tampered)):
+        parse_policy(text.encode()).checkpoint(NOTE)

@@ -22,9 +22,8 @@ TENANT = "demo"
 class OwnSigner:
     """The signer's memory, asked without HTTP. `away` is raised while it is set."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.memory = Memory(folder, ORIGIN, lambda: datetime.now(UTC))
+    def __init__(self, folder: Path, origin: str = ORIGIN) -> None:
+        self.memory = Memory(folder, origin, lambda: datetime.now(UTC))
         self.away: Exception | None = None
 
     async def last(self, origin: str) -> bytes | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
 
-from diwan.domain.errors import Conflict, NeedsPerson, Unavailable
+from diwan.domain.errors import Conflict, NeedsPerson, Refused, Unavailable
 from diwan.ledger.checkpoint import parse_checkpoint
 from diwan.ledger.note import parse_note, parse_vkey
 from diwan.ledger.policy import Policy
 from diwan.ledger.proof import EntryProof, check_proof
-from diwan.ledger.tree import inclusion_proof, root_of
+from diwan.ledger.tree import EMPTY_ROOT, inclusion_proof, root_of
 from diwan.sequencer import Sequencer
 from diwan.store.database import Database
 from diwan.store.ledger_tree import leaf_of, published, read_tree, shards
@@ -114,8 +115,80 @@ async def test_a_checkpoint_follows_growth_and_none_comes_without(
     (vkey,) = signer.memory.keys()
     proof = EntryProof(leaf.index, tuple(hashes), note)
     assert check_proof(proof, leaf.header, Policy((parse_vkey(vkey),))) == checkpoint
+    before = rows(database, "select size, note from ledger_checkpoint order by hour")
     await sequencer.publish_once()
-    assert rows(database, "select count(*) from ledger_checkpoint") == [(1,)]
+    assert rows(database, "select size, note from ledger_checkpoint order by hour") == before
+
+
+async def test_another_origin_begins_a_log_beside_the_old_one(
+    sequencer: Sequencer, write: Write, connect: Callable[[str], Database], tmp_path: Path, database: TestDatabase
+) -> None:
+    """As after entries were lost that had been signed: the old log stays as it is, and is nobody's to go on with."""
+    await write(2, "tests/old")
+    await sequencer.grow_once()
+    await sequencer.publish_once()
+    before = await _shards(connect)
+    signer = OwnSigner(tmp_path / "new", "ledger.example/second")
+    second = Sequencer(connect("diwan_sequencer"), signer, "ledger.example/second")
+    await write(3, "tests/old")
+    assert await second.grow_once() == 3
+    await second.publish_once()
+    newest, *older = await _shards(connect)
+    assert older == before
+    assert (newest.origin.rpartition("/")[0], newest.size) == ("ledger.example/second", 3)
+    (vkey,) = signer.memory.keys()
+    assert parse_vkey(vkey).name == newest.origin
+    signer.memory.close()
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute("set session_replication_role = replica")
+        for table in ("ledger_leaf", "ledger_tile", "ledger_checkpoint"):
+            connection.execute(f"delete from {table} where shard = %s".encode(), (newest.name,))  # noqa: S608
+        connection.execute("delete from ledger_shard where name = %s", (newest.name,))
+
+
+async def test_a_clock_that_goes_back_over_new_year_opens_no_older_log(
+    sequencer: Sequencer, write: Write, connect: Callable[[str], Database], database: TestDatabase
+) -> None:
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute(
+            "insert into ledger_shard (name, origin, root, opened_at) values ('2999', %s, %s, now() + interval '1 h')",
+            (f"{ORIGIN}/2999", EMPTY_ROOT),
+        )
+    try:
+        await write(2, "tests/new_year")
+        await sequencer.grow_once()
+        assert {shard.name: shard.size for shard in await _shards(connect)}["2999"] == 2
+    finally:
+        with psycopg.connect(database.url("postgres")) as connection:
+            connection.execute("set session_replication_role = replica")
+            for table in ("ledger_leaf", "ledger_tile"):
+                connection.execute(f"delete from {table} where shard = '2999'".encode())  # noqa: S608
+            connection.execute("delete from ledger_shard where name = '2999'")
+
+
+async def test_a_log_that_is_refused_keeps_no_other_from_being_signed(
+    sequencer: Sequencer, write: Write, connect: Callable[[str], Database], database: TestDatabase
+) -> None:
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute(
+            "insert into ledger_shard (name, origin, root, opened_at) values ('1999', %s, %s, now() + interval '1 h')",
+            (f"{ORIGIN}/1999", EMPTY_ROOT),
+        )
+    try:
+        await write(2, "tests/refused")
+        await sequencer.grow_once()
+        with pytest.raises(Refused) as error:
+            await sequencer.publish_once()
+        assert error.value.code == "signer.not_my_log"
+        ours = next(shard for shard in await _shards(connect) if shard.name != "1999")
+        async with connect("diwan_auditor").transaction(None) as conn:
+            found = await published(conn, ours.name)
+        assert found is not None
+        assert found.size == ours.size
+    finally:
+        with psycopg.connect(database.url("postgres")) as connection:
+            connection.execute("set session_replication_role = replica")
+            connection.execute("delete from ledger_shard where name = '1999'")
 
 
 async def test_a_signer_that_is_away_delays_checkpoints_alone(

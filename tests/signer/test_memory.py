@@ -129,6 +129,20 @@ def test_a_memory_that_is_lost_or_changed_signs_nothing(memory: Memory, folder: 
     after.close()
 
 
+def test_a_key_that_is_lost_is_not_made_anew_over_what_it_signed(memory: Memory, folder: Path) -> None:
+    note = memory.sign(at(17), between(0, 17))
+    (key,) = (folder / "keys").glob("*.key")
+    key.unlink()
+    after = again(memory, folder)
+    for act in (lambda: after.last(ORIGIN), lambda: after.sign(at(18), between(17, 18)), lambda: after.sign(at(0), [])):
+        with pytest.raises(NeedsPerson) as error:
+            act()
+        assert error.value.code == "signer.key_lost"
+    (kept,) = (folder / "signed").glob("*.note")
+    assert kept.read_bytes() == bytes(note)
+    after.close()
+
+
 def test_a_crash_between_note_and_key_leaves_nothing_that_stands(
     memory: Memory, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

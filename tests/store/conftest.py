@@ -20,6 +20,7 @@ from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.entries import entries_of
 from diwan.store.intake import Accepted, accept_event
+from diwan.store.ledger_tree import Published, grow, open_shard, publish
 from diwan.store.proposals import make_proposal
 from diwan.store.refusals import refusals_chain
 from diwan.store.tasks import TaskRow
@@ -121,7 +122,14 @@ async def whole(demo: TestDatabase, pools: Pools, keyring: MemoryKeyring) -> str
     """A decided case with a row in every table; personal values hold `SECRET`."""
     with demo.superuser() as connection:
         connection.execute("insert into webhook values ('demo', 'hook', 'http://127.0.0.1:9/', 'hook', true)")
-    return await whole_case(*pools, keyring, "whole", secret=SECRET, now=NOW)
+    case = await whole_case(*pools, keyring, "whole", secret=SECRET, now=NOW)
+    sequencer = Database.connect(demo.url("diwan_sequencer"), role="diwan_sequencer")
+    async with sequencer.transaction(None) as conn:  # one entry has its place, the others wait
+        shard = await open_shard(conn, "ledger.example/log")
+        await grow(conn, shard, at_most=1)
+        await publish(conn, Published(shard.name, 1, shard.root, b"a note"))
+    await sequencer.dispose()
+    return case
 
 
 Act = Callable[..., Awaitable[TaskView]]

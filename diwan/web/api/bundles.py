@@ -14,15 +14,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from diwan.documents.story_page import Line, story_page
-from diwan.domain.actor import Actor
 from diwan.domain.errors import Refused
+from diwan.domain.ports import Cipher
 from diwan.domain.text import Language
-from diwan.ledger.bundle import Bundle, pack
-from diwan.store.bundles import bundle_of
-from diwan.store.change import CaseRow
+from diwan.ledger.bundle import pack
+from diwan.store.bundles import CaseFile, case_file
 from diwan.store.entries import append_entry
 from diwan.web.api.callers import Auditor, visible_case
-from diwan.web.dependencies import Dependencies, Deps
+from diwan.web.dependencies import Deps
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])
 
@@ -53,9 +52,19 @@ async def give(
         found = await visible_case(conn, actor, case)
     if found.version > _MOST_ENTRIES:
         raise Refused("ledger.case_too_long", f"A bundle holds at most {_MOST_ENTRIES} entries.", "Ask the operator.")
-    content = await _made(deps, actor, found, language, frozenset(withhold or ()))
+    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    async with deps.db.transaction(actor.tenant, snapshot=True) as conn:
+        file = await case_file(conn, found)
+    told = {"language": language.value, "made_by": actor.subject, "made_at": deps.clock().isoformat()}
+    hidden = frozenset(withhold or ())
+    content = await asyncio.to_thread(_packed, file, cipher, told, hidden, language)
     now = await deps.stamp(actor.tenant)
-    detail = {"case": found.id, "entries": found.version, "digest": hashlib.sha256(content).hexdigest()}
+    detail = {
+        "case": found.id,
+        "entries": len(file.rows),
+        "withheld": sum(row.seq in hidden for row in file.rows),
+        "digest": hashlib.sha256(content).hexdigest(),
+    }
     async with deps.db.transaction(actor.tenant) as conn:
         chain = f"exports/{actor.subject}"
         await append_entry(
@@ -71,15 +80,11 @@ async def give(
     )
 
 
-async def _made(deps: Dependencies, actor: Actor, case: CaseRow, language: Language, withheld: frozenset[int]) -> bytes:
-    cipher = await deps.keyring.cipher(actor.tenant, case.id)
-    told = {"language": language.value, "made_by": actor.subject, "made_at": deps.clock().isoformat()}
-    async with deps.db.transaction(actor.tenant, snapshot=True) as conn:
-        bundle = await bundle_of(conn, case, cipher, told, withheld=withheld)
-    return await asyncio.to_thread(_packed, bundle, language, case.number)
-
-
-def _packed(bundle: Bundle, language: Language, number: str) -> bytes:
+def _packed(
+    file: CaseFile, cipher: Cipher, told: dict[str, str], withheld: frozenset[int], language: Language
+) -> bytes:
+    """Proofs, what is opened, the zip: seconds for a long case, so not among the requests."""
+    bundle = file.bundle(cipher, told, withheld=withheld)
     lines = [
         Line(
             header := json.loads(entry.header),
@@ -89,5 +94,5 @@ def _packed(bundle: Bundle, language: Language, number: str) -> bytes:
         for entry in bundle.entries
     ]
     verifier = resources.files("diwan.standalone").joinpath("verify_bundle.py").read_bytes()
-    pages = {"story.html": story_page(language, number, lines), "verify_bundle.py": verifier}
+    pages = {"story.html": story_page(language, file.case.number, lines), "verify_bundle.py": verifier}
     return pack(replace(bundle, pages=pages))
