@@ -204,7 +204,7 @@ class NoStack:
 
     @staticmethod
     def open_work(database: str) -> dict[str, int]:
-        return {"cases": 1, "deliveries": 0, "tasks": 1}
+        return {"cases": 1, "deliveries": 0, "tasks": 1, "places": 0}
 
 
 async def test_a_run_ends_where_nothing_is_left_but_what_was_given_up(

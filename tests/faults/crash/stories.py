@@ -174,11 +174,14 @@ _THERE = text("SELECT count(*) FROM document WHERE id = :id")
 
 
 async def run_again(office: PatientOffice) -> None:
-    """A model call is sent again until it comes through; one whose stored answer somebody spoilt never is."""
+    """An auditor takes the file of a case, and has a call sent again until it comes through; one whose stored answer
+    somebody spoilt never is."""
     case = (await office.submit(REFUSED, "run-again"))["case"]
     await office.done("clerk", await office.at(case, "review"), "approve")
     await office.done("authority", await office.at(case, "sign"), "approve")
     await office.closed(case)
+    answer = await office.call("auditor", "POST", f"/v1/cases/{case}/bundles")
+    assert answer.status_code == 200, answer.text
     good, bad, *_ = await again.calls_of(office, case)
     # Each that dies while it has the call is a fault of it, and three end the attempt.
     passing = ("rerun.host_lost", "rerun.no_host", "rerun.no_room", "engine.failed", "engine.out")

@@ -45,6 +45,7 @@ COMMITS = {
         "intake.upload_document": {""},
         "procedures.post": {"procedure:version:published"},
         "reruns._asked": {"call:rerun:asked"},
+        "bundles.give": {"ledger:bundle:exported"},
     },
     "worker": {
         "casework.CaseActivities._take_next": {
