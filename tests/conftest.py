@@ -7,11 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from diwan.embedded.postgres import EmbeddedPostgres
 from diwan.store.database import Database
 from tests.support.databases import TestDatabase, copy_of_template, drop, make_template
 from tests.support.keyring import MemoryKeyring
+
+# How long an example takes says how busy the machine is, and nothing of what is tried.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
 
 
 @pytest.fixture(scope="session")
