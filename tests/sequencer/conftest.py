@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from diwan.domain.actor import system
-from diwan.ledger.checkpoint import Checkpoint
 from diwan.sequencer import Sequencer
-from diwan.signer.memory import Memory
 from diwan.store.database import Database
 from diwan.store.entries import append_entry
-
-ORIGIN = "ledger.example/log"
-TENANT = "demo"
-
-
-class OwnSigner:
-    """The signer's memory, asked without HTTP. `away` is raised while it is set."""
-
-    def __init__(self, folder: Path, origin: str = ORIGIN) -> None:
-        self.memory = Memory(folder, origin, lambda: datetime.now(UTC))
-        self.away: Exception | None = None
-
-    async def last(self, origin: str) -> bytes | None:
-        if self.away:
-            raise self.away
-        note = self.memory.last(origin)
-        return None if note is None else bytes(note)
-
-    async def sign(self, checkpoint: Checkpoint, proof: list[bytes]) -> bytes:
-        if self.away:
-            raise self.away
-        return bytes(self.memory.sign(checkpoint, proof))
+from tests.support.factories import TENANT
+from tests.support.growing import ORIGIN, OwnSigner
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -18,8 +19,10 @@ from diwan.ledger.tree import EMPTY_ROOT, inclusion_proof, root_of
 from diwan.sequencer import Sequencer
 from diwan.store.database import Database
 from diwan.store.ledger_tree import leaf_of, published, read_tree, shards
-from tests.sequencer.conftest import ORIGIN, TENANT, OwnSigner, Write
+from tests.sequencer.conftest import Write
 from tests.support.databases import TestDatabase
+from tests.support.factories import TENANT
+from tests.support.growing import ORIGIN, OwnSigner
 
 
 def rows(database: TestDatabase, query: str) -> list[tuple[object, ...]]:
@@ -139,42 +142,44 @@ async def test_another_origin_begins_a_log_beside_the_old_one(
     (vkey,) = signer.memory.keys()
     assert parse_vkey(vkey).name == newest.origin
     signer.memory.close()
+    forget(database, newest.name)
+
+
+@contextmanager
+def log_of_year(database: TestDatabase, year: str) -> Generator[None]:
+    """A log of another year, begun an hour from now and gone afterwards."""
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute(
+            "insert into ledger_shard (name, origin, root, opened_at) values (%s, %s, %s, now() + interval '1 h')",
+            (year, f"{ORIGIN}/{year}", EMPTY_ROOT),
+        )
+    try:
+        yield
+    finally:
+        forget(database, year)
+
+
+def forget(database: TestDatabase, shard: str) -> None:
     with psycopg.connect(database.url("postgres")) as connection:
         connection.execute("set session_replication_role = replica")
         for table in ("ledger_leaf", "ledger_tile", "ledger_checkpoint"):
-            connection.execute(f"delete from {table} where shard = %s".encode(), (newest.name,))  # noqa: S608
-        connection.execute("delete from ledger_shard where name = %s", (newest.name,))
+            connection.execute(f"delete from {table} where shard = %s".encode(), (shard,))  # noqa: S608
+        connection.execute("delete from ledger_shard where name = %s", (shard,))
 
 
 async def test_a_clock_that_goes_back_over_new_year_opens_no_older_log(
     sequencer: Sequencer, write: Write, connect: Callable[[str], Database], database: TestDatabase
 ) -> None:
-    with psycopg.connect(database.url("postgres")) as connection:
-        connection.execute(
-            "insert into ledger_shard (name, origin, root, opened_at) values ('2999', %s, %s, now() + interval '1 h')",
-            (f"{ORIGIN}/2999", EMPTY_ROOT),
-        )
-    try:
+    with log_of_year(database, "2999"):
         await write(2, "tests/new_year")
         await sequencer.grow_once()
         assert {shard.name: shard.size for shard in await _shards(connect)}["2999"] == 2
-    finally:
-        with psycopg.connect(database.url("postgres")) as connection:
-            connection.execute("set session_replication_role = replica")
-            for table in ("ledger_leaf", "ledger_tile"):
-                connection.execute(f"delete from {table} where shard = '2999'".encode())  # noqa: S608
-            connection.execute("delete from ledger_shard where name = '2999'")
 
 
 async def test_a_log_that_is_refused_keeps_no_other_from_being_signed(
     sequencer: Sequencer, write: Write, connect: Callable[[str], Database], database: TestDatabase
 ) -> None:
-    with psycopg.connect(database.url("postgres")) as connection:
-        connection.execute(
-            "insert into ledger_shard (name, origin, root, opened_at) values ('1999', %s, %s, now() + interval '1 h')",
-            (f"{ORIGIN}/1999", EMPTY_ROOT),
-        )
-    try:
+    with log_of_year(database, "1999"):
         await write(2, "tests/refused")
         await sequencer.grow_once()
         with pytest.raises(Refused) as error:
@@ -185,10 +190,6 @@ async def test_a_log_that_is_refused_keeps_no_other_from_being_signed(
             found = await published(conn, ours.name)
         assert found is not None
         assert found.size == ours.size
-    finally:
-        with psycopg.connect(database.url("postgres")) as connection:
-            connection.execute("set session_replication_role = replica")
-            connection.execute("delete from ledger_shard where name = '1999'")
 
 
 async def test_a_signer_that_is_away_delays_checkpoints_alone(

@@ -16,8 +16,10 @@ from diwan.ledger.tree import root_of
 from diwan.sequencer import Sequencer
 from diwan.store.database import Database
 from diwan.store.ledger_tree_check import TreeReport, verify_tree
-from tests.sequencer.conftest import TENANT, OwnSigner, Write
+from tests.sequencer.conftest import Write
 from tests.support.databases import TestDatabase
+from tests.support.factories import TENANT
+from tests.support.growing import OwnSigner
 
 
 @pytest.fixture

@@ -20,14 +20,21 @@ ORIGIN = "ledger.example/log"
 
 
 class OwnSigner:
-    def __init__(self, memory: Memory) -> None:
-        self.memory = memory
+    """The signer's memory, asked without HTTP. `away` is raised while it is set."""
+
+    def __init__(self, folder: Path, origin: str = ORIGIN) -> None:
+        self.memory = Memory(folder, origin, lambda: datetime.now(UTC))
+        self.away: Exception | None = None
 
     async def last(self, origin: str) -> bytes | None:
+        if self.away:
+            raise self.away
         note = self.memory.last(origin)
         return None if note is None else bytes(note)
 
     async def sign(self, checkpoint: Checkpoint, proof: list[bytes]) -> bytes:
+        if self.away:
+            raise self.away
         return bytes(self.memory.sign(checkpoint, proof))
 
 
@@ -50,10 +57,10 @@ class Grower:
 
 @asynccontextmanager
 async def growing(database: TestDatabase, folder: Path) -> AsyncGenerator[Grower]:
-    memory = Memory(folder, ORIGIN, lambda: datetime.now(UTC))
+    signer = OwnSigner(folder)
     sequencers = Database.connect(database.url("diwan_sequencer"), role="diwan_sequencer")
     workers = Database.connect(database.url("diwan_worker"), role="diwan_worker")
-    yield Grower(workers, Sequencer(sequencers, OwnSigner(memory), ORIGIN), memory)
+    yield Grower(workers, Sequencer(sequencers, signer, ORIGIN), signer.memory)
     await workers.dispose()
     await sequencers.dispose()
-    memory.close()
+    signer.memory.close()
