@@ -41,7 +41,7 @@ up: setup ## Set up and start the service on this machine; Ctrl-C stops it
 	@.venv/bin/diwan up
 
 .PHONY: test
-test: setup oracles ## Run the tests: real Postgres, real Temporal, no network (20 min)
+test: setup oracles ## Run the tests: real Postgres, real Temporal, no network (25 min)
 	@$(PY) -m tests.both
 
 # Java and Maven bring the server that skips time; without them this says what to install.
