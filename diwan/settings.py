@@ -64,8 +64,12 @@ class Settings(BaseSettings):
         description="Base address of a collector inside the ministry that takes spans (OTLP over HTTP, JSON).",
     )
 
-    host: str = Field(default="127.0.0.1", description="Address that `diwan web` listens on.")
-    port: Port = Field(default=8080, description="Port that `diwan web` listens on; 0 takes a free one.")
+    host: str = Field(
+        default="127.0.0.1", description="Address that `diwan web`, or `diwan witness serve`, listens on."
+    )
+    port: Port = Field(
+        default=8080, description="Port that `diwan web`, or `diwan witness serve`, listens on; 0: a free one."
+    )
     health_host: str = Field(
         default="127.0.0.1", description="Address that DIWAN_HEALTH_PORT is on; never one that the public reaches."
     )
@@ -129,6 +133,16 @@ class Settings(BaseSettings):
         default=None, description="Folder of the signer's keys and memory, apart from the database and its backups."
     )
     signer_token: SecretStr | None = Field(default=None, description="Token by which the sequencer may ask the signer.")
+    ledger_witnesses: Path | None = Field(
+        default=None,
+        description="File (c2sp.org/tlog-policy) of witnesses that the sequencer asks to cosign: `witness NAME VKEY "
+        "URL`. These are the only addresses outside the ministry that a process of the ledger calls, and hashes and "
+        "signatures all that it sends there; without the file it calls none. A witness without URL is asked by file.",
+    )
+    witness_dir: Path | None = Field(
+        default=None,
+        description="Folder of a witness's key and memory (`diwan witness`): an outside party's, never the ministry's.",
+    )
 
     issuer_url: str = Field(default="", description="OIDC issuer whose access tokens are accepted.")
     audience: str = Field(default="diwan", description="Audience (`aud`) that access tokens must name.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli import ledger_bundles, ledger_proofs
+from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import NotFound
@@ -44,6 +44,8 @@ def register(app: typer.Typer) -> None:
     group.command("verify-bundle")(ledger_bundles.verify_bundle)
     group.command("checkpoint")(ledger_proofs.checkpoint)
     group.command("vkey")(ledger_proofs.vkey)
+    group.command("grown")(ledger_growth.grown)
+    group.command("verify-grown")(ledger_growth.verify_grown)
     app.add_typer(group, name="ledger")
 
 

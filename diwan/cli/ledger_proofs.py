@@ -68,7 +68,7 @@ def verify_receipt(
     from diwan.ledger.entry import check_header
     from diwan.ledger.proof import check_proof, parse_proof
 
-    proof = parse_proof(_bytes_of(receipt))
+    proof = parse_proof(bytes_of(receipt))
     checkpoint = check_proof(proof, proof.extra, policy_of(policy))
     header = check_header(proof.extra)
     told = {
@@ -126,7 +126,7 @@ def checkpoint_of(path: Path, policy: Policy | None) -> Checkpoint:
     from diwan.ledger.checkpoint import parse_checkpoint
     from diwan.ledger.note import parse_note
 
-    note = parse_note(_bytes_of(path))
+    note = parse_note(bytes_of(path))
     return parse_checkpoint(note.text) if policy is None else policy.checkpoint(note)
 
 
@@ -134,10 +134,11 @@ def policy_of(path: Path) -> Policy:
     """Raises `InvalidInput` that names the line."""
     from diwan.ledger.policy import parse_policy
 
-    return parse_policy(_bytes_of(path))
+    return parse_policy(bytes_of(path))
 
 
-def _bytes_of(path: Path) -> bytes:
+def bytes_of(path: Path) -> bytes:
+    """Raises `InvalidInput` where the file cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -32,7 +32,7 @@ _SECTIONS = (
     ("Postgres", ("database",)),
     ("Temporal", ("temporal", "worker_versioning")),
     ("Vault", ("vault",)),
-    ("The ledger", ("ledger", "signer")),
+    ("The ledger", ("ledger", "signer", "witness")),
     ("Access tokens", ("issuer_url", "audience")),
     ("Models", ("engine", "pool", "registry", "agent")),
     ("Webhooks", ("webhook",)),

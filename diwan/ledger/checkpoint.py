@@ -35,15 +35,19 @@ class Checkpoint:
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
-    """Raises `Tampered` (`checkpoint.malformed`). Lines beyond the three are refused: nobody vouches for them."""
+    """Raises `Tampered` (`checkpoint.malformed`, `checkpoint.not_empty`). Lines beyond the three are refused: nobody
+    vouches for them."""
     lines = text.split("\n")
     if len(lines) == 4 and lines[0] and _SIZE.fullmatch(lines[1]) and int(lines[1]) <= MAX_SIZE:
         try:
             checkpoint = Checkpoint(lines[0], int(lines[1]), unbase64(lines[2]))
         except ValueError:
             raise _malformed() from None
-        empty_is_empty = checkpoint.size > 0 or checkpoint.root == EMPTY_ROOT
-        if len(checkpoint.root) == HASH_BYTES and checkpoint.text == text and empty_is_empty:
+        if len(checkpoint.root) == HASH_BYTES and checkpoint.text == text:
+            if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+                raise Tampered(
+                    "checkpoint.not_empty", "The note is no checkpoint: of no entries, and with the root of some."
+                )
             return checkpoint
     raise _malformed()
 

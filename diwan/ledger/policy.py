@@ -44,14 +44,23 @@ class Policy:
 
         Raises `Tampered`: a wrong signature of any key of the policy's is one too many.
         """
+        found = self.signed(note)
+        if not self._agreed(self.quorum, set(self.cosigned(note))):
+            raise Tampered("checkpoint.no_quorum", f"Witnesses enough are missing: {self.quorum} did not cosign.")
+        return found
+
+    def signed(self, note: Note) -> Checkpoint:
+        """As `checkpoint`, whatever witnesses say: a log of the policy signed it, and no other of its keys wrongly."""
         signed = [key for key in self.logs if note.by(key) is not None]
         if not signed:
             raise Tampered("note.not_signed", "No log of the policy signed this checkpoint.")
         found = {open_checkpoint(note, key) for key in signed}
-        seen = {each.name for each in self.witnesses if cosigned_at(note, each.key) is not None}
-        if not self._agreed(self.quorum, seen):
-            raise Tampered("checkpoint.no_quorum", f"Witnesses enough are missing: {self.quorum} did not cosign.")
         return found.pop()
+
+    def cosigned(self, note: Note) -> dict[str, int]:
+        """Which witnesses of the policy cosigned it, by their names, and when (seconds after 1970)."""
+        at = {each.name: cosigned_at(note, each.key) for each in self.witnesses}
+        return {name: seconds for name, seconds in at.items() if seconds is not None}
 
     def _agreed(self, name: str, seen: set[str]) -> bool:
         group = self.groups.get(name)

@@ -8,14 +8,13 @@ A key without its note has forgotten what it signed, and is not used again: some
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 
+from diwan import kept_notes
 from diwan.domain.errors import Conflict, NeedsPerson, NotFound, Refused, Tampered
 from diwan.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
 from diwan.ledger.note import Note, SigningKey, new_key, parse_note, parse_signing_key
@@ -36,7 +35,7 @@ class Memory:
         self._clock = clock
         for each in (folder, self._keys, self._signed):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock: int | None = _locked(folder / "lock")
+        self._lock: int | None = kept_notes.locked(folder, "signer")
 
     def close(self) -> None:
         """Another process may use the folder then. May be repeated."""
@@ -83,7 +82,7 @@ class Memory:
         if checkpoint == before:
             return note
         signed = sign_checkpoint(checkpoint, key)
-        _replace(self._note_file(checkpoint.origin), bytes(signed))
+        kept_notes.replace(self._note_file(checkpoint.origin), bytes(signed))
         return signed
 
     def _is_begun(self, origin: str) -> bool:
@@ -117,7 +116,7 @@ class Memory:
                 "Give signer and sequencer the same DIWAN_LEDGER_ORIGIN, and see that their clocks are right.",
             )
         key = new_key(origin)
-        _replace(self._note_file(origin), bytes(sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), key)))
+        kept_notes.replace(self._note_file(origin), bytes(sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), key)))
         secretfile.create(self._key_file(origin), str(key).encode() + b"\n")
 
     def _last(self, origin: str) -> tuple[SigningKey, Note]:
@@ -145,38 +144,10 @@ class Memory:
         return sorted(key.name for key in keys)
 
     def _key_file(self, origin: str) -> Path:
-        return self._keys / f"{quote(origin, safe='')}.key"
+        return kept_notes.file_of(self._keys, origin, "key")
 
     def _note_file(self, origin: str) -> Path:
-        return self._signed / f"{quote(origin, safe='')}.note"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """The file has the old or the new content whatever happens, and the new one is on disk when this returns."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with secretfile.explained(path):
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        secretfile.sync_directory(path.parent)
-
-
-def _locked(path: Path) -> int:
-    with secretfile.explained(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise Conflict(
-            "signer.running_already", "Another signer uses this folder.", "One signer signs: stop the other."
-        ) from None
-    return descriptor
+        return kept_notes.file_of(self._signed, origin, "note")
 
 
 def token_file(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from diwan.domain import errors
 from tests.cli.conftest import Diwan, DiwanProcess
 
 # Processes that run until they are stopped: what they have to say is their log.
-SERVERS = {"web", "worker", "relay", "sequencer", "vault", "signer", "pool serve", "issuer", "engine"}
+SERVERS = {"web", "worker", "relay", "sequencer", "vault", "signer", "witness serve", "pool serve", "issuer", "engine"}
 
 
 def commands(name: str, command: Any) -> Iterator[tuple[str, TyperCommand]]:
