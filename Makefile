@@ -81,6 +81,14 @@ bench-pool: setup ## Measure the pool over engines that keep a pace, 1 to 64 hos
 bench-pool-quick: setup ## The same with four hosts (6 min)
 	@$(PY) -m bench.programs && $(PY) -m bench.pool --quick
 
+.PHONY: bench-ledger
+bench-ledger: setup ## Measure what the ledger costs: entries, tree, proofs, bundles, into bench/RESULTS.md (30 min)
+	@$(PY) -m bench.programs && $(PY) -m bench.ledger
+
+.PHONY: bench-ledger-quick
+bench-ledger-quick: setup ## The same with fewer rounds and smaller trees (4 min)
+	@$(PY) -m bench.programs && $(PY) -m bench.ledger --quick
+
 .PHONY: bench-pool-vllm
 bench-pool-vllm: setup ## Measure a real vLLM through Diwan, beside its own benchmark (ENGINE="--python … --weights …"; 10 min)
 	@$(PY) -m bench.programs && $(PY) -m bench.pool --engine vllm $(ENGINE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,32 +55,43 @@ def verify_chain(entries: Iterable[StoredEntry]) -> BadEntry | None:
 
 def check_entry(entry: StoredEntry, previous: StoredEntry | None) -> BadEntry | None:
     """As `verify_chain`, for one entry after the one before it (None: the entry must be the first)."""
+    return check_link(entry, previous) or check_form(entry)
 
-    def bad(reason: str, text: str) -> BadEntry:
-        return BadEntry(entry.tenant, entry.chain, entry.seq, reason, text)
 
+def check_link(entry: StoredEntry, previous: StoredEntry | None) -> BadEntry | None:
+    """That the entry is the next of its chain, its hash that of its header, and the one before it named."""
     expected = previous.seq + 1 if previous else 1
     if entry.seq != expected:
         return BadEntry(entry.tenant, entry.chain, expected, "entry.missing", f"entry {expected} is missing")
     if previous and (previous.tenant, previous.chain) != (entry.tenant, entry.chain):
-        return bad("entry.other_chain", "the entry belongs to another chain than the one before it")
+        return _bad(entry, "entry.other_chain", "the entry belongs to another chain than the one before it")
     if entry_hash(entry.header) != entry.hash:
-        return bad("entry.hash_differs", "the stored hash is not that of the stored header")
+        return _bad(entry, "entry.hash_differs", "the stored hash is not that of the stored header")
     if entry.prev_hash != (previous.hash if previous else None):
-        return bad("entry.link_differs", "the entry does not name the hash of the one before it")
+        return _bad(entry, "entry.link_differs", "the entry does not name the hash of the one before it")
+    return None
+
+
+def check_form(entry: StoredEntry) -> BadEntry | None:
+    """That the header is the canonical form of what it says, and says what the columns beside it say."""
     try:
         header = check_header(entry.header)
     except Tampered as error:
-        return bad(error.code, error.message)
-    return _compare(entry, header, bad)
+        return _bad(entry, error.code, error.message)
+    return _compare(entry, header)
 
 
-def _compare(entry: StoredEntry, header: EntryHeader, bad: Callable[[str, str], BadEntry]) -> BadEntry | None:
+def _compare(entry: StoredEntry, header: EntryHeader) -> BadEntry | None:
     said = (header.tenant, header.chain, header.seq, header.prev)
     if said != (entry.tenant, entry.chain, entry.seq, entry.prev_hash.hex() if entry.prev_hash else None):
-        return bad("entry.columns_differ", "the header and the columns beside it name different places")
+        return _bad(entry, "entry.columns_differ", "the header and the columns beside it name different places")
     if (header.kind, header.at) != (entry.kind, entry.at):
-        return bad("entry.columns_differ", "the header and the columns beside it name different kinds or instants")
+        why = "the header and the columns beside it name different kinds or instants"
+        return _bad(entry, "entry.columns_differ", why)
     if header.case and (header.case != header.chain or header.case_seq != header.seq):
-        return bad("entry.case_differs", "the header names another case or version than its chain")
+        return _bad(entry, "entry.case_differs", "the header names another case or version than its chain")
     return None
+
+
+def _bad(entry: StoredEntry, reason: str, text: str) -> BadEntry:
+    return BadEntry(entry.tenant, entry.chain, entry.seq, reason, text)

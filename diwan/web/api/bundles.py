@@ -57,7 +57,7 @@ async def give(
         file = await case_file(conn, found)
     told = {"language": language.value, "made_by": actor.subject, "made_at": deps.clock().isoformat()}
     hidden = frozenset(withhold or ())
-    content = await asyncio.to_thread(_packed, file, cipher, told, hidden, language)
+    content = await asyncio.to_thread(packed, file, cipher, told, hidden, language)
     now = await deps.stamp(actor.tenant)
     detail = {
         "case": found.id,
@@ -80,9 +80,7 @@ async def give(
     )
 
 
-def _packed(
-    file: CaseFile, cipher: Cipher, told: dict[str, str], withheld: frozenset[int], language: Language
-) -> bytes:
+def packed(file: CaseFile, cipher: Cipher, told: dict[str, str], withheld: frozenset[int], language: Language) -> bytes:
     """Proofs, what is opened, the zip: seconds for a long case, so not among the requests."""
     bundle = file.bundle(cipher, told, withheld=withheld)
     lines = [
