@@ -119,6 +119,10 @@ class Settings(BaseSettings):
     vault_token: SecretStr | None = Field(
         default=None, description="Token by which this process is known to the vault."
     )
+    vault_eraser_token: SecretStr | None = Field(
+        default=None,
+        description="The eraser's token: destroys keys of cases. For the worker alone.",
+    )
 
     ledger_origin: str = Field(
         default="diwan.invalid/ledger",

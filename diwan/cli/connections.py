@@ -49,6 +49,13 @@ def keyring(settings: Settings) -> VaultKeyring:
     return VaultKeyring(settings.text("vault_address"), settings.secret("vault_token"))
 
 
+def eraser(settings: Settings) -> VaultKeyring:
+    """The vault, called with the token that destroys keys and does nothing else."""
+    from diwan.vault.client import VaultKeyring
+
+    return VaultKeyring(settings.text("vault_address"), settings.secret("vault_eraser_token"))
+
+
 def signer_client(settings: Settings) -> SignerClient:
     """The signer, called with its token."""
     from diwan.signer.client import SignerClient

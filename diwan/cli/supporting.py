@@ -29,11 +29,11 @@ def vault(
     """Serve the keys of cases, on a unix socket or a loopback port.
 
     --init makes what is missing in DIWAN_VAULT_DIR: vault.sqlite, callers.json, tokens/ (one file for each process)
-    and the key file, which is to be backed up apart from all else.
+    and the key file, to be backed up apart from all else. To a vault of an earlier version it adds what is new.
     """
     from diwan.vault.callers import Caller
     from diwan.vault.listen import serve
-    from diwan.vault.setup import VaultFiles, initialise
+    from diwan.vault.setup import VaultFiles, add_callers, initialise, is_initialised
 
     settings = running.begin("vault")
     files = VaultFiles.in_folder(settings.vault_dir or settings.home / "vault")
@@ -43,7 +43,11 @@ def vault(
         tokens = files.database.parent / "tokens"
         for folder in (files.database.parent, files.key.parent, tokens):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        initialise(files, {caller: tokens / caller.value for caller in Caller})
+        of_caller = {caller: tokens / caller.value for caller in Caller}
+        if is_initialised(files) and (added := add_callers(files, of_caller)):
+            say(f"added to {tokens}: {', '.join(sorted(added))}; start the vault again")
+            return
+        initialise(files, of_caller)
         say(f"made {files.key}, {files.database}, {files.callers} and {tokens}")
         return
     if not any(path.exists() for path in (files.key, files.database, files.callers)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -36,3 +38,17 @@ class Keyring(Protocol):
     async def cipher(self, tenant: str, scope: str) -> Cipher: ...
 
     async def token(self, tenant: str, purpose: str, value: str) -> str: ...
+
+
+class Eraser(Protocol):
+    """Destroys keys of a scope for good: what was sealed under them is erased wherever it is, backups included.
+
+    `order` is the hash (64 hex digits) of the ledger entry that asks for it. Answers when each key was destroyed, and
+    the same when it is asked again, so it may be repeated after a crash. A class that never had a key never gets one.
+    From then on ciphers raise `NotFound` (`vault.key_destroyed`) for it: those asked for later at once, those that a
+    process has in memory within half a minute. Does I/O; raises `Unavailable`.
+    """
+
+    async def destroy(
+        self, tenant: str, scope: str, classes: Collection[RetentionClass], order: str
+    ) -> Mapping[RetentionClass, datetime]: ...

@@ -160,6 +160,7 @@ class Stack:
         accounts.make_private(parts.vault_files.database.parent, None)
         if not vault_setup.is_initialised(parts.vault_files):
             vault_setup.initialise(parts.vault_files, parts.vault_tokens)
+        vault_setup.add_callers(parts.vault_files, parts.vault_tokens)
         accounts.make_private(parts.signer_folder, None)
         signer_memory.initialise(parts.signer_folder)
 

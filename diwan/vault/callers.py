@@ -21,18 +21,23 @@ from diwan.vault import secretfile
 
 
 class Caller(StrEnum):
-    """Process roles. The auditor's is for tooling that reads; it can neither create nor change anything."""
+    """Process roles. The auditor's is for tooling that reads; it can neither create nor change anything.
+
+    The eraser's is a second token of the process that carries out approved erasures: it destroys, and reads no key.
+    """
 
     WEB = "web"
     WORKER = "worker"
     POOL = "pool"
     AUDITOR = "auditor"
+    ERASER = "eraser"
 
 
 class Right(StrEnum):
     GET = "get"
     CREATE = "create"
     PSEUDONYM = "pseudonym"
+    DESTROY = "destroy"
 
 
 RIGHTS: Mapping[Caller, frozenset[Right]] = {
@@ -40,6 +45,7 @@ RIGHTS: Mapping[Caller, frozenset[Right]] = {
     Caller.WORKER: frozenset({Right.GET, Right.CREATE, Right.PSEUDONYM}),
     Caller.POOL: frozenset({Right.GET, Right.PSEUDONYM}),
     Caller.AUDITOR: frozenset({Right.GET, Right.PSEUDONYM}),
+    Caller.ERASER: frozenset({Right.DESTROY}),
 }
 
 # A GPU host needs the tenant's own salt for its engine's prefix cache, and must not test guesses of names with it.
@@ -73,7 +79,11 @@ def identify(token: str, hashes: TokenHashes) -> Caller | None:
 
 
 def write_hashes(path: Path, hashes: TokenHashes) -> None:
-    secretfile.create(path, json.dumps({str(caller): value for caller, value in hashes.items()}).encode() + b"\n")
+    secretfile.create(path, _file_of(hashes))
+
+
+def replace_hashes(path: Path, hashes: TokenHashes) -> None:
+    secretfile.replace(path, _file_of(hashes))
 
 
 def load_hashes(path: Path) -> TokenHashes:
@@ -93,6 +103,10 @@ def read_token(path: Path) -> str:
     if not token:
         raise NeedsPerson("vault.token_empty", f"{path} holds no token.", "Write the caller's token into it.")
     return token
+
+
+def _file_of(hashes: TokenHashes) -> bytes:
+    return json.dumps({str(caller): value for caller, value in hashes.items()}).encode() + b"\n"
 
 
 def _malformed(path: Path) -> NeedsPerson:

@@ -5,22 +5,35 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from diwan.domain.errors import InvalidInput, Unavailable
+from diwan.domain.errors import DiwanError, InvalidInput, Unavailable
+from diwan.domain.ports import RetentionClass
 from diwan.local import exchange
 from diwan.vault import pseudonym
 from diwan.vault.cipher import CaseCipher
-from diwan.vault.protocol import KeysAnswer, KeysRequest, PseudonymAnswer, PseudonymRequest
+from diwan.vault.protocol import (
+    DestructionAnswer,
+    DestructionRequest,
+    GenerationAnswer,
+    KeysAnswer,
+    KeysRequest,
+    PseudonymAnswer,
+    PseudonymRequest,
+)
 
 # Together 1.5 s: as long as a restart of the vault takes. Whoever calls retries for longer, or tells a person.
 _PAUSES_S = (0.1, 0.2, 0.4, 0.8)
 _TIMEOUT_S = 5.0
+
+# How often a process that works from its memory asks whether keys were destroyed: one round trip for all its cases.
+_FRESH_S = 30.0
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -34,10 +47,11 @@ class _Cached:
 
 
 class VaultKeyring:
-    """Implements `diwan.domain.ports.Keyring` against a vault process.
+    """Implements `diwan.domain.ports.Keyring`, and with the eraser's token `Eraser`, against a vault process.
 
     `location` is a unix socket's path or a loopback URL (address.py). Keys stay in this process's memory, at most
-    `capacity` scopes for `ttl` seconds each: that is also how long a destroyed key can still be used here.
+    `capacity` scopes for `ttl` seconds each. Whoever uses them makes this ask the vault every half minute whether any
+    key was destroyed, and forgets all if so; while the vault does not answer, they serve until their `ttl` ends.
     Not for use by several event loops.
     """
 
@@ -57,6 +71,8 @@ class VaultKeyring:
         self._clock = clock
         self._pause = pause
         self._ciphers: OrderedDict[tuple[str, str], _Cached] = OrderedDict()
+        self._generation: int | None = None
+        self._fresh_until = 0.0
 
     async def cipher(self, tenant: str, scope: str) -> CaseCipher:
         """The scope's cipher; its keys are durable. Raises `Unavailable` when the vault does not answer.
@@ -65,11 +81,15 @@ class VaultKeyring:
         the vault cannot read what it stored.
         """
         name = (tenant, scope)
+        if name in self._ciphers and self._clock() >= self._fresh_until:
+            await self._forget_stale()
         cached = self._ciphers.get(name)
         if cached is not None and cached.until > self._clock():
             self._ciphers.move_to_end(name)
             return cached.cipher
+        asked = self._clock()
         answer = await self._ask("/v1/keys", KeysRequest, KeysAnswer, tenant=tenant, scope=scope)
+        self._seen(answer.generation, asked)
         cipher = CaseCipher(tenant, scope, answer.keys)
         self._remember(name, cipher)
         return cipher
@@ -82,6 +102,22 @@ class VaultKeyring:
         )
         return answer.pseudonym
 
+    async def destroy(
+        self, tenant: str, scope: str, classes: Collection[RetentionClass], order: str
+    ) -> Mapping[RetentionClass, datetime]:
+        """Destroy keys for good (ports.py). Raises `Unavailable`, also where the token is not the eraser's."""
+        answer = await self._ask(
+            "/v1/destructions",
+            DestructionRequest,
+            DestructionAnswer,
+            tenant=tenant,
+            scope=scope,
+            classes=frozenset(classes),
+            order=order,
+        )
+        self._ciphers.pop((tenant, scope), None)
+        return answer.destroyed
+
     async def ready(self) -> None:
         """Raises `Unavailable` unless the vault answers and can read its database. Does not retry."""
         answer = await exchange.exchange(self._http, "GET", "/readyz", b"", service="vault")
@@ -92,6 +128,22 @@ class VaultKeyring:
         self._ciphers.clear()
         await self._http.aclose()
 
+    async def _forget_stale(self) -> None:
+        """Ask which generation the vault is at. Others go on meanwhile: one request at a time is enough."""
+        asked = self._clock()
+        self._fresh_until = asked + _FRESH_S
+        try:
+            answer = await exchange.exchange(self._http, "GET", "/v1/generation", b"", service="vault")
+            self._seen(exchange.read(answer, GenerationAnswer, service="vault").generation, asked)
+        except DiwanError as error:
+            log.warning("vault.generation.unknown", code=error.code)
+
+    def _seen(self, generation: int, asked: float) -> None:
+        self._fresh_until = asked + _FRESH_S
+        if generation != self._generation:
+            self._ciphers.clear()
+            self._generation = generation
+
     def _remember(self, name: tuple[str, str], cipher: CaseCipher) -> None:
         now = self._clock()
         for stale in [key for key, cached in self._ciphers.items() if cached.until <= now]:
@@ -100,15 +152,15 @@ class VaultKeyring:
         while len(self._ciphers) > self._capacity:
             self._ciphers.popitem(last=False)
 
-    async def _ask(self, path: str, request: type[BaseModel], expected: type[Answer], **fields: str) -> Answer:
+    async def _ask(self, path: str, request: type[BaseModel], expected: type[Answer], **fields: Any) -> Answer:
         """POST, repeated while the vault is away: every request is idempotent."""
         try:
             body = request(**fields).model_dump_json()
         except ValidationError:
             raise InvalidInput(
                 "vault.name_unusable",
-                "Tenant, scope and purpose are 1 to 255 printable ASCII characters without spaces.",
-                "Use the identifier, not the title.",
+                "Tenant, scope and purpose are 1 to 255 printable ASCII characters without spaces, an order a digest.",
+                "Use the identifier, not the title; destroy at least one class.",
             ) from None
         pauses = iter(_PAUSES_S)
         while True:

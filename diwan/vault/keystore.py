@@ -1,7 +1,6 @@
 """Wrapped keys in SQLite: what is returned is on disk, what was destroyed never comes back.
 
-WAL with synchronous=FULL: a commit has synced the log before it returns, so a key survives a kill or a power
-cut from the moment a caller sees it. The primary key decides between concurrent creators.
+The primary key decides between concurrent creators. database.py has the file's schema and settings.
 """
 
 from __future__ import annotations
@@ -9,41 +8,26 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
-from diwan.domain.errors import DiwanError, NeedsPerson, NotFound, Unavailable
+from diwan.domain.errors import DiwanError, NeedsPerson, NotFound
 from diwan.domain.ports import RetentionClass
-from diwan.vault import aead, secretfile
+from diwan.vault import aead, database, secretfile
 from diwan.vault.keyfile import KeyEncryptionKeys, missing
 
-_VERSION = 1
 _PSEUDONYM = "pseudonym"  # class of the tenant's HMAC key; its scope is empty, which no caller can name
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
-CREATE TABLE kek (id TEXT PRIMARY KEY, first_used_at TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE data_key (
-    tenant TEXT NOT NULL,
-    scope TEXT NOT NULL,
-    class TEXT NOT NULL,
-    kek TEXT NOT NULL REFERENCES kek (id),
-    wrapped BLOB,
-    created_at TEXT NOT NULL,
-    destroyed_at TEXT,
-    PRIMARY KEY (tenant, scope, class),
-    CHECK ((wrapped IS NULL) = (destroyed_at IS NOT NULL))
-) STRICT, WITHOUT ROWID;
-CREATE TRIGGER data_key_stays BEFORE DELETE ON data_key BEGIN
-    SELECT raise(ABORT, 'a key leaves a tombstone');
-END;
-CREATE TRIGGER tombstone_is_final BEFORE UPDATE ON data_key WHEN old.destroyed_at IS NOT NULL BEGIN
-    SELECT raise(ABORT, 'a destroyed key stays destroyed');
-END;
-PRAGMA user_version = {_VERSION};
-COMMIT;
-"""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of a scope by class, 32 bytes each, None where destroyed, as of a `generation` of the vault."""
+
+    generation: int
+    by_class: Mapping[RetentionClass, bytes | None]
 
 
 class KeyStore:
@@ -55,21 +39,9 @@ class KeyStore:
         self._lock = threading.Lock()
 
     @staticmethod
-    def create(path: Path) -> None:
-        """Make an empty database, mode 0600. Raises `Conflict` when the file exists."""
-        with (
-            secretfile.being_made(path) as temporary,
-            _explained(),
-            contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection,
-        ):
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(_SCHEMA)
-
-    @staticmethod
     def is_unused(path: Path) -> bool:
         """True while no key-encryption key has wrapped anything in this database."""
-        with contextlib.closing(_connect(path)) as connection, _explained():
-            _check_version(connection, path)
+        with contextlib.closing(database.connect(path)) as connection, database.explained():
             return connection.execute("SELECT 1 FROM kek").fetchone() is None
 
     @classmethod
@@ -86,10 +58,9 @@ class KeyStore:
                 f"The vault's database {path} does not exist.",
                 "Restore it from a backup; on a new installation initialise the vault first.",
             ) from None
-        connection = _connect(path)
+        connection = database.connect(path)
         try:
-            with _explained():
-                _check_version(connection, path)
+            with database.explained():
                 for (name,) in connection.execute("SELECT id FROM kek"):
                     if name not in keks:
                         raise missing(name)
@@ -104,21 +75,46 @@ class KeyStore:
 
     def check(self) -> None:
         """Read once; raises as the other calls do when the database does not answer."""
-        with self._lock, _explained():
+        with self._lock, database.explained():
             self._connection.execute("SELECT count(*) FROM kek").fetchone()
 
-    def keys(self, tenant: str, scope: str, *, create: bool, now: datetime) -> Mapping[RetentionClass, bytes | None]:
-        """Keys of a scope by class, 32 bytes each, None where destroyed; with `create`, missing ones are made.
+    def generation(self) -> int:
+        """A number that is another after every destruction."""
+        with self._lock, database.explained():
+            return self._generation()
+
+    def keys(self, tenant: str, scope: str, *, create: bool, now: datetime) -> Keys:
+        """Keys of a scope; with `create`, missing ones are made.
 
         Raises `NotFound` when there are none and `create` is false, `Tampered`, `NeedsPerson`, `Unavailable`.
         """
         classes = [retention.value for retention in RetentionClass]
-        found = self._find_or_create(tenant, scope, classes, create=create, now=now)
-        return {RetentionClass(name): key for name, key in found.items()}
+        with self._lock, database.explained():
+            generation = self._generation()  # read first: at worst a caller asks once more than it must
+            found = self._find_or_create(tenant, scope, classes, create=create, now=now)
+        return Keys(generation, {RetentionClass(name): key for name, key in found.items()})
+
+    def destroy(
+        self, tenant: str, scope: str, classes: Collection[RetentionClass], order: str, *, now: datetime
+    ) -> Mapping[RetentionClass, datetime]:
+        """Destroy keys for good and say when each was destroyed; the same again says the same.
+
+        A class that never had a key gets a tombstone too, so that it never will. When this returns, the tombstones
+        are on disk and no wrapped key is left in the database or its log. Raises `Unavailable`; try again then.
+        """
+        names = [retention.value for retention in RetentionClass if retention in classes]
+        with self._lock, database.explained():
+            absent = set(names) - self._destroyed(tenant, scope).keys()
+            if absent:
+                self._bury(tenant, scope, sorted(absent), order, now)
+            database.wipe_log(self._connection)  # always: a try before this one may have ended just before it
+            destroyed = self._destroyed(tenant, scope)
+        return {RetentionClass(name): destroyed[name] for name in names}
 
     def pseudonym_key(self, tenant: str, *, create: bool, now: datetime) -> bytes:
         """The tenant's HMAC key, 32 bytes. Raises as `keys` does."""
-        key = self._find_or_create(tenant, "", [_PSEUDONYM], create=create, now=now)[_PSEUDONYM]
+        with self._lock, database.explained():
+            key = self._find_or_create(tenant, "", [_PSEUDONYM], create=create, now=now)[_PSEUDONYM]
         if key is None:
             raise NotFound("vault.key_destroyed", "The tenant's search key was destroyed.", "It cannot be had back.")
         return key
@@ -126,12 +122,11 @@ class KeyStore:
     def _find_or_create(
         self, tenant: str, scope: str, classes: Sequence[str], *, create: bool, now: datetime
     ) -> dict[str, bytes | None]:
-        with self._lock, _explained():
-            found = self._find(tenant, scope)
-            absent = [name for name in classes if name not in found]
-            if absent and create:
-                self._insert(tenant, scope, absent, now)
-                found = self._find(tenant, scope)  # of two creators one lost: what the database holds is the key
+        found = self._find(tenant, scope)
+        absent = [name for name in classes if name not in found]
+        if absent and create:
+            self._insert(tenant, scope, absent, now)
+            found = self._find(tenant, scope)  # of two creators one lost: what the database holds is the key
         if not found:
             raise NotFound(
                 "vault.key_not_found",
@@ -154,73 +149,39 @@ class KeyStore:
         rows = [
             (tenant, scope, name, kek, self._keks.wrap(aead.new_key(), tenant, scope, name), at) for name in classes
         ]
-        with _transaction(self._connection) as connection:
-            connection.execute("INSERT INTO kek (id, first_used_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (kek, at))
+        with database.transaction(self._connection) as connection:
+            _note_kek(connection, kek, at)
             connection.executemany(
                 "INSERT INTO data_key (tenant, scope, class, kek, wrapped, created_at) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 rows,
             )
 
-
-def _connect(path: Path) -> sqlite3.Connection:
-    with _explained():
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=5, check_same_thread=False
+    def _destroyed(self, tenant: str, scope: str) -> dict[str, datetime]:
+        rows = self._connection.execute(
+            "SELECT class, destroyed_at FROM data_key WHERE tenant = ? AND scope = ? AND wrapped IS NULL",
+            (tenant, scope),
         )
-        try:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.Error:
-            connection.close()
-            raise
-    secretfile.sync_directory(path.parent)  # the log's name, too, must outlive a power cut
-    return connection
+        return {name: datetime.fromisoformat(at) for name, at in rows}
+
+    def _bury(self, tenant: str, scope: str, classes: Sequence[str], order: str, now: datetime) -> None:
+        kek, at = self._keks.current, now.isoformat()
+        rows = [(tenant, scope, name, kek, at, at, order) for name in classes]
+        with database.transaction(self._connection) as connection:
+            _note_kek(connection, kek, at)
+            connection.executemany(
+                "INSERT INTO data_key (tenant, scope, class, kek, created_at, destroyed_at, destroyed_by)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET wrapped = NULL, destroyed_at = excluded.destroyed_at, destroyed_by = excluded.destroyed_by"
+                " WHERE destroyed_at IS NULL",
+                rows,
+            )
+            connection.execute("UPDATE state SET generation = generation + 1")
+
+    def _generation(self) -> int:
+        (generation,) = self._connection.execute("SELECT generation FROM state").fetchone()
+        return generation
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != _VERSION:
-        raise NeedsPerson(
-            "vault.database_version",
-            f"{path} has schema {version}, this version of Diwan reads {_VERSION}.",
-            "Check the path; after a downgrade go back to the newer version.",
-        )
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection, None, None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite rolls back by itself on some errors, a full disk among them
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextlib.contextmanager
-def _explained() -> Generator[None, None, None]:
-    """Turn SQLite's errors into ours, by their primary result code."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        name = getattr(error, "sqlite_errorname", type(error).__name__)
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise NeedsPerson(
-                "vault.database_damaged",
-                f"The vault's database cannot be read ({name}).",
-                "Stop the vault, keep the damaged file, restore the last backup of it.",
-            ) from None
-        if code == sqlite3.SQLITE_FULL:
-            raise Unavailable(
-                "vault.disk_full", "The vault's disk is full: no key was created.", "Free space; callers try again."
-            ) from None
-        raise Unavailable(
-            "vault.database_unavailable",
-            f"The vault's database did not take this ({name}).",
-            "If it stays, check the disk and the system's log for read and write errors.",
-        ) from None
+def _note_kek(connection: sqlite3.Connection, name: str, at: str) -> None:
+    connection.execute("INSERT INTO kek (id, first_used_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, at))

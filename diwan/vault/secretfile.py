@@ -27,6 +27,15 @@ def create(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def replace(path: Path, content: bytes) -> None:
+    """Write `content`, durably, in the place of a file of mode 0600 that exists: whole before, whole after a crash."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    create(temporary, content)
+    with explained(path):
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+
+
 @contextlib.contextmanager
 def being_made(path: Path) -> Generator[Path, None, None]:
     """An empty file of mode 0600 beside `path`, to be filled and synced; it gets the name `path` at exit.

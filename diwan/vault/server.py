@@ -21,6 +21,9 @@ from diwan.vault.callers import RIGHTS, Caller, Right, TokenHashes
 from diwan.vault.keystore import KeyStore
 from diwan.vault.protocol import (
     MAX_BODY_BYTES,
+    DestructionAnswer,
+    DestructionRequest,
+    GenerationAnswer,
     KeysAnswer,
     KeysRequest,
     PseudonymAnswer,
@@ -38,7 +41,9 @@ def create_app(store: KeyStore, hashes: TokenHashes, *, clock: Callable[[], date
     return Starlette(
         routes=[
             Route("/v1/keys", vault.keys, methods=["POST"]),
+            Route("/v1/generation", vault.generation, methods=["GET"]),
             Route("/v1/pseudonyms", vault.pseudonyms, methods=["POST"]),
+            Route("/v1/destructions", vault.destructions, methods=["POST"]),
             Route("/healthz", _healthy, methods=["GET"]),
             Route("/readyz", vault.ready, methods=["GET"]),
         ],
@@ -59,7 +64,11 @@ class _Vault:
         asked = await _asked(request, KeysRequest)
         create = Right.CREATE in RIGHTS[caller]
         keys = await asyncio.to_thread(self._store.keys, asked.tenant, asked.scope, create=create, now=self._clock())
-        return exchange.answer(KeysAnswer.model_construct(keys=dict(keys)))
+        return exchange.answer(KeysAnswer.model_construct(keys=dict(keys.by_class), generation=keys.generation))
+
+    async def generation(self, request: Request) -> Response:
+        self._authenticate(request, Right.GET)
+        return exchange.answer(GenerationAnswer(generation=await asyncio.to_thread(self._store.generation)))
 
     async def pseudonyms(self, request: Request) -> Response:
         caller = self._authenticate(request, Right.PSEUDONYM)
@@ -70,6 +79,15 @@ class _Vault:
         key = await asyncio.to_thread(self._store.pseudonym_key, asked.tenant, create=create, now=self._clock())
         token = pseudonym.token_of(key, asked.purpose, bytes.fromhex(asked.digest))
         return exchange.answer(PseudonymAnswer(pseudonym=token))
+
+    async def destructions(self, request: Request) -> Response:
+        self._authenticate(request, Right.DESTROY)
+        asked = await _asked(request, DestructionRequest)
+        destroyed = await asyncio.to_thread(
+            self._store.destroy, asked.tenant, asked.scope, asked.classes, asked.order, now=self._clock()
+        )
+        log.info("vault.keys.destroyed", order=asked.order, classes=sorted(destroyed))
+        return exchange.answer(DestructionAnswer(destroyed=dict(destroyed)))
 
     async def ready(self, request: Request) -> Response:
         await asyncio.to_thread(self._store.check)

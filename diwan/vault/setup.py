@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diwan.domain.errors import Conflict
-from diwan.vault import callers, keyfile, secretfile
+from diwan.vault import callers, database, keyfile, secretfile
 from diwan.vault.callers import Caller, TokenHashes
 from diwan.vault.keystore import KeyStore
 
@@ -39,15 +39,33 @@ def initialise(files: VaultFiles, tokens: Mapping[Caller, Path]) -> None:
     if is_initialised(files):
         raise Conflict("vault.initialised_before", f"{files.key} exists already.", "Start the vault with it.")
     if not files.database.exists():
-        KeyStore.create(files.database)
+        database.create(files.database)
     _refuse_keys_of_another(files)
-    for path in tokens.values():
-        if not path.exists():
-            secretfile.create(path, callers.new_token().encode() + b"\n")
+    _make_tokens(tokens)
     if not files.callers.exists():
         hashes = {caller: callers.hash_of(callers.read_token(path)) for caller, path in tokens.items()}
         callers.write_hashes(files.callers, hashes)
     keyfile.create(files.key)
+
+
+def add_callers(files: VaultFiles, tokens: Mapping[Caller, Path]) -> frozenset[Caller]:
+    """Make a token for each caller that the vault knows none of, and say which: roles that a later version brought.
+
+    A running vault learns of them when it is started again.
+    """
+    hashes = callers.load_hashes(files.callers)
+    new = {caller: path for caller, path in tokens.items() if caller not in hashes}
+    if new:
+        _make_tokens(new)
+        made = {caller: callers.hash_of(callers.read_token(path)) for caller, path in new.items()}
+        callers.replace_hashes(files.callers, {**hashes, **made})
+    return frozenset(new)
+
+
+def _make_tokens(tokens: Mapping[Caller, Path]) -> None:
+    for path in tokens.values():
+        if not path.exists():
+            secretfile.create(path, callers.new_token().encode() + b"\n")
 
 
 def open_vault(files: VaultFiles) -> tuple[KeyStore, TokenHashes]:

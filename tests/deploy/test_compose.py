@@ -27,7 +27,7 @@ NEEDED = {
     "migrate": {"database_url_owner"},
     "vault": {"vault_address"},
     "web": {"database_url_web", "vault_address", "vault_token", "issuer_url"},
-    "worker": {"database_url_worker", "vault_address", "vault_token"},
+    "worker": {"database_url_worker", "vault_address", "vault_token", "vault_eraser_token"},
     "relay": {"database_url_relay"},
     "sequencer": {"database_url_sequencer", "signer_address", "signer_token", "ledger_origin"},
     "signer": {"signer_address", "signer_dir", "ledger_origin"},
@@ -75,8 +75,10 @@ def test_it_has_all_that_its_process_needs_and_no_other_roles_secret(
     monkeypatch.setenv("DIWAN_HOME", str(tmp_path / "home"))
     found = settings.load()
     assert [needed for needed in NEEDED[name] if not getattr(found, needed)] == []
-    urls = {field for field in settings.Settings.model_fields if field.startswith("database_url_")}
-    assert {field for field in urls if getattr(found, field)} == NEEDED[name] & urls
+    own = {field for field in settings.Settings.model_fields if field.startswith("database_url_")} | {
+        "vault_eraser_token"
+    }
+    assert {field for field in own if getattr(found, field)} == NEEDED[name] & own
 
 
 def _environment(name: str, folder: Path) -> dict[str, str]:

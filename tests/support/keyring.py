@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from diwan.domain.errors import Tampered
+from diwan.domain.errors import NotFound, Tampered
 from diwan.domain.ports import RetentionClass
 
 
 class MemoryCipher:
-    def __init__(self, tenant: str, scope: str, key: bytes) -> None:
+    def __init__(
+        self, tenant: str, scope: str, key: bytes, destroyed: Collection[RetentionClass] = frozenset()
+    ) -> None:
         self._place = f"{tenant}\x1f{scope}"
         self._key = key
+        self._destroyed = destroyed
 
     def seal(self, retention: RetentionClass, context: str, plaintext: bytes) -> bytes:
         nonce = secrets.token_bytes(12)
@@ -29,6 +34,8 @@ class MemoryCipher:
             raise Tampered("cipher.does_not_open", "A stored value does not open.") from None
 
     def _aead(self, retention: RetentionClass) -> AESGCM:
+        if retention in self._destroyed:
+            raise NotFound("vault.key_destroyed", f"The {retention.value} key of this scope was destroyed.", "")
         return AESGCM(hmac.new(self._key, retention.value.encode(), hashlib.sha256).digest())
 
     def _data(self, retention: RetentionClass, context: str) -> bytes:
@@ -36,15 +43,31 @@ class MemoryCipher:
 
 
 class MemoryKeyring:
-    """`scopes` are those that keys were made for, so a test can see when keys came to be."""
+    """`scopes` are those that keys were made for, so a test can see when keys came to be.
 
-    def __init__(self) -> None:
+    `destroyed` says of each destroyed key when, `orders` by which ledger entry.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._root = secrets.token_bytes(32)
+        self._clock = clock
         self.scopes: set[tuple[str, str]] = set()
+        self.destroyed: dict[tuple[str, str], dict[RetentionClass, datetime]] = {}
+        self.orders: dict[tuple[str, str, RetentionClass], str] = {}
 
     async def cipher(self, tenant: str, scope: str) -> MemoryCipher:
         self.scopes.add((tenant, scope))
-        return MemoryCipher(tenant, scope, hmac.new(self._root, f"{tenant}/{scope}".encode(), hashlib.sha256).digest())
+        key = hmac.new(self._root, f"{tenant}/{scope}".encode(), hashlib.sha256).digest()
+        return MemoryCipher(tenant, scope, key, frozenset(self.destroyed.get((tenant, scope), ())))
+
+    async def destroy(
+        self, tenant: str, scope: str, classes: Collection[RetentionClass], order: str
+    ) -> Mapping[RetentionClass, datetime]:
+        buried = self.destroyed.setdefault((tenant, scope), {})
+        for retention in classes:
+            buried.setdefault(retention, self._clock())
+            self.orders.setdefault((tenant, scope, retention), order)
+        return {retention: buried[retention] for retention in classes}
 
     async def token(self, tenant: str, purpose: str, value: str) -> str:
         return hmac.new(self._root, f"token/{tenant}/{purpose}/{value}".encode(), hashlib.sha256).hexdigest()

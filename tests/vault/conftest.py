@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from diwan.vault import keyfile
+from diwan.vault import database, keyfile
 from diwan.vault.keystore import KeyStore
 from tests.vault.running import Vault, running
 
@@ -32,7 +32,7 @@ def vault(folder: Path) -> Iterator[Vault]:
 @pytest.fixture
 def store(folder: Path) -> Iterator[KeyStore]:
     """An empty key store in this process; its files are `kek.json` and `vault.sqlite` in `folder`."""
-    KeyStore.create(folder / "vault.sqlite")
+    database.create(folder / "vault.sqlite")
     keyfile.create(folder / "kek.json")
     opened = KeyStore.open(folder / "vault.sqlite", keyfile.load(folder / "kek.json"))
     yield opened

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from diwan.domain.errors import Tampered
-from diwan.domain.ports import Keyring, RetentionClass
+from diwan.domain.errors import NotFound, Tampered
+from diwan.domain.ports import Eraser, Keyring, RetentionClass
 from diwan.vault.callers import Caller
 from tests.support.keyring import MemoryKeyring
 from tests.vault.running import running
@@ -71,3 +71,44 @@ async def test_callers_at_once_get_the_same_keys(each_keyring: Keyring) -> None:
     assert {ciphers[0].open(RetentionClass.EVIDENCE, CONTEXT, each) for each in sealed} == {b"value"}
     tokens = await asyncio.gather(*(each_keyring.token("fresh", "party.name", "x") for _ in range(20)))
     assert len(set(tokens)) == 1
+
+
+@pytest.fixture(params=["vault", "memory"])
+async def each_pair(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[tuple[Keyring, Eraser]]:
+    """A keyring and what may destroy its keys."""
+    if request.param == "memory":
+        both = MemoryKeyring()
+        yield both, both
+        return
+    with running(folder) as vault:
+        ring, eraser = vault.keyring(Caller.WEB, ttl=0.0), vault.keyring(Caller.ERASER)
+        yield ring, eraser
+        await ring.aclose()
+        await eraser.aclose()
+
+
+async def test_what_was_sealed_under_a_destroyed_key_is_erased(each_pair: tuple[Keyring, Eraser]) -> None:
+    ring, eraser = each_pair
+    cipher = await ring.cipher("demo", "case-1")
+    kept, lost = (cipher.seal(each, CONTEXT, b"value") for each in (RetentionClass.DECISION, RetentionClass.EXCHANGE))
+    when = await eraser.destroy("demo", "case-1", [RetentionClass.EXCHANGE], "a" * 64)
+    assert set(when) == {RetentionClass.EXCHANGE}
+    assert when[RetentionClass.EXCHANGE].tzinfo is not None
+    assert await eraser.destroy("demo", "case-1", [RetentionClass.EXCHANGE], "b" * 64) == when
+    after = await ring.cipher("demo", "case-1")
+    assert after.open(RetentionClass.DECISION, CONTEXT, kept) == b"value"
+    for ask in (
+        lambda: after.open(RetentionClass.EXCHANGE, CONTEXT, lost),
+        lambda: after.seal(RetentionClass.EXCHANGE, CONTEXT, b"new"),
+    ):
+        with pytest.raises(NotFound) as raised:
+            ask()
+        assert raised.value.code == "vault.key_destroyed"
+
+
+async def test_a_key_that_never_was_cannot_come_to_be(each_pair: tuple[Keyring, Eraser]) -> None:
+    ring, eraser = each_pair
+    await eraser.destroy("demo", "case-9", list(RetentionClass), "a" * 64)
+    cipher = await ring.cipher("demo", "case-9")
+    with pytest.raises(NotFound):
+        cipher.seal(RetentionClass.DECISION, CONTEXT, b"value")

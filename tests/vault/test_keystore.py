@@ -11,7 +11,7 @@ import pytest
 
 from diwan.domain.errors import Conflict, NeedsPerson, NotFound, Tampered, Unavailable
 from diwan.domain.ports import RetentionClass
-from diwan.vault import keyfile
+from diwan.vault import database, keyfile
 from diwan.vault.keystore import KeyStore
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
@@ -31,9 +31,9 @@ def with_sql(folder: Path, statement: str, *values: object) -> None:
 
 def test_keys_are_made_once(store: KeyStore) -> None:
     made = store.keys("demo", "case-1", create=True, now=NOW)
-    assert set(made) == set(RetentionClass)
-    assert {len(key) for key in made.values() if key} == {32}
-    assert len(set(made.values())) == len(RetentionClass)
+    assert set(made.by_class) == set(RetentionClass)
+    assert {len(key) for key in made.by_class.values() if key} == {32}
+    assert len(set(made.by_class.values())) == len(RetentionClass)
     assert store.keys("demo", "case-1", create=True, now=NOW) == made
     assert store.keys("demo", "case-1", create=False, now=NOW) == made
 
@@ -52,7 +52,7 @@ def test_the_search_key_is_the_tenants_own(store: KeyStore) -> None:
     key = store.pseudonym_key("demo", create=True, now=NOW)
     assert store.pseudonym_key("demo", create=True, now=NOW) == key
     assert store.pseudonym_key("other", create=True, now=NOW) != key
-    assert key not in store.keys("demo", "case-1", create=True, now=NOW).values()
+    assert key not in store.keys("demo", "case-1", create=True, now=NOW).by_class.values()
 
 
 def test_keys_outlive_the_connection(store: KeyStore, folder: Path) -> None:
@@ -67,7 +67,7 @@ def test_no_key_is_in_the_file_in_the_clear(store: KeyStore, folder: Path) -> No
     made = store.keys("demo", "case-1", create=True, now=NOW)
     on_disk = b"".join(each.read_bytes() for each in folder.glob("vault.sqlite*"))
     assert b"case-1" in on_disk
-    for key in made.values():
+    for key in made.by_class.values():
         assert key is not None
         assert key not in on_disk
 
@@ -109,26 +109,9 @@ def test_stores_that_create_at_once_agree(store: KeyStore, folder: Path) -> None
         other.close()
 
 
-def destroy(folder: Path, scope: str, retention: str) -> None:
-    with_sql(
-        folder,
-        "UPDATE data_key SET wrapped = NULL, destroyed_at = '2027-01-01' WHERE scope = ? AND class = ?",
-        scope,
-        retention,
-    )
-
-
-def test_a_destroyed_key_is_never_made_again(store: KeyStore, folder: Path) -> None:
-    made = store.keys("demo", "case-1", create=True, now=NOW)
-    destroy(folder, "case-1", "exchange")
-    after = store.keys("demo", "case-1", create=True, now=NOW)
-    assert after[RetentionClass.EXCHANGE] is None
-    assert after[RetentionClass.DECISION] == made[RetentionClass.DECISION]
-
-
 def test_a_destroyed_search_key_is_never_made_again(store: KeyStore, folder: Path) -> None:
     store.pseudonym_key("demo", create=True, now=NOW)
-    destroy(folder, "", "pseudonym")
+    with_sql(folder, "UPDATE data_key SET wrapped = NULL, destroyed_at = '2027-01-01' WHERE class = 'pseudonym'")
     with pytest.raises(NotFound) as raised:
         store.pseudonym_key("demo", create=True, now=NOW)
     assert raised.value.code == "vault.key_destroyed"
@@ -145,7 +128,7 @@ def test_a_destroyed_search_key_is_never_made_again(store: KeyStore, folder: Pat
 )
 def test_the_database_itself_keeps_tombstones(store: KeyStore, folder: Path, statement: str) -> None:
     store.keys("demo", "case-1", create=True, now=NOW)
-    destroy(folder, "case-1", "exchange")
+    store.destroy("demo", "case-1", {RetentionClass.EXCHANGE}, "0" * 64, now=NOW)
     with pytest.raises(sqlite3.IntegrityError):
         with_sql(folder, statement)
 
@@ -169,7 +152,7 @@ def test_a_store_with_another_key_file_does_not_open(store: KeyStore, folder: Pa
 
 def test_a_store_is_not_made_over_another(store: KeyStore, folder: Path) -> None:
     with pytest.raises(Conflict):
-        KeyStore.create(folder / "vault.sqlite")
+        database.create(folder / "vault.sqlite")
 
 
 def code_of_opening(folder: Path) -> str:
@@ -209,7 +192,7 @@ def test_a_damaged_page_is_named(store: KeyStore, folder: Path) -> None:
 
 def test_a_database_of_another_version_is_named(store: KeyStore, folder: Path) -> None:
     store.close()
-    with_sql(folder, "PRAGMA user_version = 2")
+    with_sql(folder, "PRAGMA user_version = 3")
     assert code_of_opening(folder) == "vault.database_version"
 
 

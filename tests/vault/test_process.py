@@ -191,3 +191,19 @@ def test_every_secret_it_makes_is_private(folder: Path) -> None:
     initialised(folder)
     found = subprocess.run(["find", folder, "-type", "f", "-perm", "/077"], capture_output=True, text=True, check=True)
     assert found.stdout == ""
+
+
+def test_a_role_of_a_later_version_gets_its_token(folder: Path) -> None:
+    files = initialised(folder)
+    tokens = {caller: folder / f"{caller}.token" for caller in Caller}
+    _, hashes = setup.open_vault(files)
+    callers.replace_hashes(files.callers, {caller: hashes[caller] for caller in hashes if caller is not Caller.ERASER})
+    (folder / "eraser.token").unlink()
+    assert setup.add_callers(files, tokens) == {Caller.ERASER}
+    _, after = setup.open_vault(files)
+    assert callers.identify(callers.read_token(folder / "eraser.token"), after) is Caller.ERASER
+    assert {caller: after[caller] for caller in hashes if caller is not Caller.ERASER} == {
+        caller: hashes[caller] for caller in hashes if caller is not Caller.ERASER
+    }
+    assert stat.S_IMODE(files.callers.stat().st_mode) == 0o600
+    assert setup.add_callers(files, tokens) == frozenset()

@@ -47,6 +47,8 @@ def as_(caller: Caller) -> dict[str, str]:
         (Caller.WORKER, "pseudonyms", 200, 200),
         (Caller.POOL, "pseudonyms", 403, 403),
         (Caller.AUDITOR, "pseudonyms", 404, 200),
+        (Caller.ERASER, "keys", 403, 403),
+        (Caller.ERASER, "pseudonyms", 403, 403),
     ],
 )
 async def test_what_each_caller_may_do(
@@ -92,7 +94,7 @@ async def test_keys_come_whole_and_are_not_to_be_cached(http: httpx.AsyncClient,
     answer = await http.post("/v1/keys", json=KEYS, headers=as_(Caller.WEB))
     assert answer.headers["cache-control"] == "no-store"
     keys = {RetentionClass(name): base64.b64decode(key) for name, key in answer.json()["keys"].items()}
-    assert keys == store.keys("demo", "case-1", create=False, now=NOW)
+    assert keys == store.keys("demo", "case-1", create=False, now=NOW).by_class
 
 
 @pytest.mark.parametrize(

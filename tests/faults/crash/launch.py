@@ -151,9 +151,9 @@ class Mines:
 
     def keys(self) -> None:
         """Before and after the vault's own commit."""
-        from diwan.vault import keystore
+        from diwan.vault import database
 
-        begin = keystore._transaction
+        begin = database.transaction
 
         @contextmanager
         def watched(place: str, connection: Any) -> Generator[Any]:
@@ -165,7 +165,7 @@ class Mines:
         def transaction(connection: Any) -> AbstractContextManager[Any]:
             return watched(_place(sys._getframe(1)), connection)
 
-        keystore._transaction = transaction
+        database.transaction = transaction
 
 
 def _place(frame: FrameType) -> str:
