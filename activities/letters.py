@@ -34,11 +34,13 @@ class Signature:
 
 @dataclass(frozen=True)
 class Occasion:
-    """What a letter needs beside the dossier. `model` is empty where no model's answer was used."""
+    """What a letter needs beside the dossier. `code` is what it can be checked by; `model` is empty where no model's
+    answer was used."""
 
     tenant: TenantSettings
     now: datetime
     number: str
+    code: str = ""
     signature: Signature | None = None
     model: str = ""
     rules_only: bool = False
@@ -77,6 +79,8 @@ def _common(dossier: Dossier, occasion: Occasion) -> dict[str, Any]:
         "reference": dossier.case.reference,
         "sample": tenant.sample,
         "notice": procedure.notice.in_(language) if procedure.notice else "",
+        "code": occasion.code,
+        "check_at": tenant.letters_checked_at,
     }
 
 

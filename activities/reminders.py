@@ -6,13 +6,13 @@ and none goes out while legal dates stand still.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import structlog
 from pydantic import JsonValue
 
-from activities.correspondence import CHANNEL, Typeset, seal, send
+from activities.correspondence import Typeset, code_of_letter, seal, send
 from activities.dossier import Dossier, read_dossier
 from activities.letters import Letter, Occasion, compose_reminder
 from activities.moves import announce
@@ -25,7 +25,6 @@ from diwan.procedures.steps import TaskStep, WaitStep
 from diwan.store import cases, letters, tasks, tenants
 from diwan.store.change import Change, change_case
 from diwan.store.clock_watch import ClockWatch
-from diwan.store.connection import Connection
 from diwan.store.database import Database
 from workflows.calls import CaseRef
 
@@ -59,8 +58,11 @@ class Reminders:
             if place is None or case.inbox_last > case.inbox_cursor:
                 return place is not None
             dossier = await read_dossier(conn, case, cipher)
-            letter = await _letter(conn, dossier, now)
+            settings = TenantSettings.model_validate(await tenants.settings_of(conn, ref.tenant))
+            written = await letters.letters_of(conn, ref.tenant, case.id, cipher)
         key = step_key(case.id, case.state.step, case.state.visit, f"reminder-{place + 1}")
+        code = await code_of_letter(self._keyring, ref.tenant, key)
+        letter = _letter(dossier, Occasion(settings, now, f"{case.number}/{len(written) + 1}", code), written)
         sealed = await seal(cipher, key, letter, self._typeset) if letter else None
         async with (
             self._db.transaction(ref.tenant) as conn,
@@ -74,31 +76,30 @@ class Reminders:
                 change.unchanged()
                 log.warning("case.reminder_stands_still", tenant=ref.tenant, case=ref.case)
                 return False
-            await _record(change, dossier, place, sealed)
+            await _record(change, dossier, place, sealed, written)
         return True
 
 
-async def _letter(conn: Connection, dossier: Dossier, now: datetime) -> Letter | None:
+def _letter(dossier: Dossier, occasion: Occasion, written: Sequence[letters.LetterRow]) -> Letter | None:
     """What reminds the applicant; None at a task, whose people get no letter."""
-    case = dossier.case
-    step = dossier.procedure.steps[case.state.step]
-    if not isinstance(step, WaitStep):
-        return None
-    settings = TenantSettings.model_validate(await tenants.settings_of(conn, case.tenant))
-    written = await letters.letters_of(conn, case.tenant, case.id, dossier.cipher)
-    occasion = Occasion(settings, now, f"{case.number}/{len(written) + 1}")
-    return compose_reminder(dossier, occasion, step, written)
+    step = dossier.procedure.steps[dossier.case.state.step]
+    return compose_reminder(dossier, occasion, step, written) if isinstance(step, WaitStep) else None
 
 
-async def _record(change: Change, dossier: Dossier, place: int, sealed: letters.SealedLetter | None) -> None:
+async def _record(
+    change: Change,
+    dossier: Dossier,
+    place: int,
+    sealed: letters.SealedLetter | None,
+    written: Sequence[letters.LetterRow],
+) -> None:
     state = change.state
     state.reminders = reminders.sent(state, place, change.now)
     change.blocked = ""
     change.plan(change.case.kind, reminders.wake_at(state))
     actor = rule(change.case.tenant, "reminders")
     if sealed is not None:
-        await send(change, sealed)
-        said = {"letter": sealed.id, "kind": sealed.kind, "number": sealed.number, "channel": CHANNEL}
+        said = await send(change, sealed, actor, written)
         commitments = {"letter": sealed.address.encode()}
         change.record(
             *("letter:letter:issued", actor),

@@ -88,7 +88,18 @@ def compose(letter: Letter) -> Sheet:
         footer_reference=letter.number,
         specimen=words.label("specimen") if letter.sample else "",
         notice=letter.notice,
+        code=letter.code,
+        code_label=words.label("code"),
+        check=_check(letter),
     )
+
+
+def _check(letter: Letter) -> Runs:
+    if not letter.code:
+        return ()
+    key = "labels.check_at" if letter.check_at else "labels.check"
+    where = {"address": identifier(letter.check_at)} if letter.check_at else {}
+    return tuple(phrase(letter.language, key, code=identifier(letter.code), **where))
 
 
 def _lines(text: str) -> list[str]:

@@ -64,7 +64,10 @@ class Contest(_Value):
 
 
 class _Letter(_Value):
-    """What every letter carries. `number` is the letter's own; `sample` prints it as a specimen, with `notice`."""
+    """What every letter carries. `number` is the letter's own; `sample` prints it as a specimen, with `notice`.
+
+    By `code` anybody can check the letter (docs/receipts.md), at `check_at` where the ministry has such an address.
+    """
 
     language: Language
     digits: Digits = Digits.WESTERN
@@ -78,6 +81,8 @@ class _Letter(_Value):
     reference: str = Field(default="", description="the applicant's own reference")
     sample: bool = False
     notice: str = ""
+    code: str = Field(default="", max_length=40)
+    check_at: str = Field(default="", max_length=200)
 
 
 class Piece(_Value):

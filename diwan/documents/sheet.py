@@ -9,6 +9,7 @@ from typing import Any
 from diwan.documents.clean import clean
 from diwan.documents.coverage import only_drawable
 from diwan.documents.phrases import Run
+from diwan.documents.qr import svg_of
 from diwan.domain.text import Language
 
 # Inside free text: addresses of the net, telephone numbers, references with signs in them, numbers grouped by spaces.
@@ -53,7 +54,7 @@ class Block:
 @dataclass(frozen=True, slots=True)
 class Sheet:
     """`meta`: label and value of each reference; `office`, `addressee`, `signature`: lines; `footer`: page text with
-    `{page}` and `{pages}` in it."""
+    `{page}` and `{pages}` in it; `code` and how to `check` the letter by it, empty in letters that are older."""
 
     language: Language
     title: str
@@ -69,6 +70,9 @@ class Sheet:
     footer_reference: str
     specimen: str
     notice: str
+    code: str = ""
+    code_label: str = ""
+    check: tuple[Run, ...] = ()
 
     def texts(self) -> list[str]:
         """Every string that a reader of the letter must find, in the order it is set."""
@@ -79,6 +83,7 @@ class Sheet:
             found.append("".join(run.text for run in block.runs))
             found += ["".join(run.text for run in cell) for item in block.items for cell in item]
         found += ["".join(run.text for run in line) for line in self.signature] + [self.notice]
+        found += [self.code_label if self.code else "", self.code, "".join(run.text for run in self.check)]
         return [safe for text in found if (safe := _safe(text).replace("\u200b", "").strip())]
 
     def to_data(self) -> dict[str, Any]:
@@ -106,6 +111,10 @@ class Sheet:
             "footer_reference": _safe(self.footer_reference),
             "specimen": _safe(self.specimen),
             "notice": _line(self.notice),
+            "code": _safe(self.code),
+            "code_picture": svg_of(self.code, error="m") if self.code else "",
+            "code_label": _safe(self.code_label),
+            "check": _runs(self.check),
         }
 
 

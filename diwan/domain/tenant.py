@@ -48,6 +48,10 @@ class OutsideEngine(BaseModel):
     data_classes: frozenset[DataClass] = Field(min_length=1)
 
 
+def _unsaid(value: str) -> bool:
+    return not value
+
+
 def _usual(weight: float) -> bool:
     """Keeps the usual one out of the file's digest on the ledger, which is older than weights."""
     return weight == 1.0
@@ -59,7 +63,8 @@ class TenantSettings(BaseModel):
     `place` is the town in front of a letter's date; `contact` one line a way of reaching the office. `closed_days` are
     no working days beside weekends and public holidays; `opened_days` are working days whatever else they are.
     `outside_engines` is the ministry's policy on engines outside its perimeter: without it none is ever asked. `weight`
-    is its share of the engines where calls of several ministries wait that are equally urgent.
+    is its share of the engines where calls of several ministries wait that are equally urgent. `letters_checked_at` is
+    the address that letters name for whoever wants to check one by its code.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,6 +80,7 @@ class TenantSettings(BaseModel):
     opened_days: Days = ()
     outside_engines: tuple[OutsideEngine, ...] = Field(default=(), max_length=20)
     weight: float = Field(default=1.0, ge=0.001, le=1000, exclude_if=_usual)
+    letters_checked_at: str = Field(default="", pattern=r"^(https?://[!-~]+)?$", max_length=120, exclude_if=_unsaid)
 
     @model_validator(mode="after")
     def _not_both(self) -> TenantSettings:

@@ -90,7 +90,16 @@ def consistency_proof(old: int, size: int, node: Node) -> list[bytes]:
 
 def check_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], root: bytes) -> None:
     """Raises `Tampered` (`proof.not_included`) unless the leaf hash is at `index` of that tree."""
-    if not 0 <= index < size <= MAX_SIZE or not _hashes(leaf, root, *proof):
+    if not _hashes(root) or not hmac.compare_digest(root_by(index, size, leaf, proof), root):
+        raise _not_included()
+
+
+def root_by(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes:
+    """The root that a tree of `size` leaves has if this leaf hash is at `index`, beside these hashes.
+
+    Raises `Tampered` (`proof.not_included`) for a proof that no tree of that size has.
+    """
+    if not 0 <= index < size <= MAX_SIZE or not _hashes(leaf, *proof):
         raise _not_included()
     node, last, now = index, size - 1, leaf
     for beside in proof:
@@ -103,8 +112,9 @@ def check_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], 
         else:
             now = node_hash(now, beside)
         node, last = node >> 1, last >> 1
-    if last != 0 or not hmac.compare_digest(now, root):
+    if last != 0:
         raise _not_included()
+    return now
 
 
 def check_consistency(old: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> None:

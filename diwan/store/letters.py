@@ -16,13 +16,15 @@ from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import Change
 from diwan.store.connection import Connection
 from diwan.store.documents import insert_blob, read_blob, seal_blob
+from diwan.store.receipts import SealedReceipt
 from diwan.store.sealing import context, open_json, seal_json
 from diwan.store.tables import letter
 
 
 @dataclass(frozen=True, slots=True)
 class LetterRow:
-    """`content` is the JSON that the PDF was set from; `blob` the address of the PDF's ciphertext."""
+    """`content` is the JSON that the PDF was set from; `blob` the address of the PDF's ciphertext; `receipt_chain` the
+    letter's own chain (receipts.py), None in letters of before there were any."""
 
     id: str
     case_id: str
@@ -33,6 +35,7 @@ class LetterRow:
     blob: str
     content: dict[str, Any]
     made_at: datetime
+    receipt_chain: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class SealedLetter:
     address: str
     pdf_sealed: bytes
     content_sealed: bytes
+    receipt: SealedReceipt | None = None
 
 
 def seal_letter(
@@ -59,11 +63,12 @@ def seal_letter(
     template: str,
     content: Mapping[str, JsonValue],
     pdf: bytes,
+    receipt: SealedReceipt | None = None,
 ) -> SealedLetter:
     """`id_` is the key of the step that issues it (domain `step_key`)."""
     address, sealed = seal_blob(cipher, RetentionClass.DECISION, id_, pdf)
     content_sealed = seal_json(cipher, RetentionClass.DECISION, context("letter.content_sealed", id_), content)
-    return SealedLetter(id_, kind, language, number, template, address, sealed, content_sealed)
+    return SealedLetter(id_, kind, language, number, template, address, sealed, content_sealed, receipt)
 
 
 async def store_letter(change: Change, made: SealedLetter) -> bool:
@@ -82,6 +87,8 @@ async def store_letter(change: Change, made: SealedLetter) -> bool:
             content_sealed=made.content_sealed,
             template=made.template,
             made_at=change.now,
+            receipt_chain=made.receipt.chain if made.receipt else None,
+            receipt_sealed=made.receipt.sealed if made.receipt else None,
         )
         .on_conflict_do_nothing()
     )

@@ -114,6 +114,8 @@ def common(language: Language) -> dict[str, Any]:
         "applicant": Addressee(name=NAME.in_(language), address=ADDRESS.in_(language), identity_number="ZZ100001"),
         "reference": "PORTAIL-77/AB",
         "sample": True,
+        "code": "DGBYV-6VH1G-D28A3-KV49Q",
+        "check_at": "https://verifier.logement.example",
     }
 
 

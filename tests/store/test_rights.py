@@ -97,9 +97,9 @@ def test_nobody_deletes_or_truncates_but_the_sequencer_what_has_its_place(demo: 
     assert _rights(demo, role, "TRIGGER") == []
 
 
-def test_three_functions_do_more_than_their_caller_may_and_one_role_each_may_call_them(demo: TestDatabase) -> None:
+def test_four_functions_do_more_than_their_caller_may_and_one_role_each_may_call_them(demo: TestDatabase) -> None:
     """They remove an upload that no event has named, and a host that is long gone: nothing else ever goes. One says of
-    every leaf of the tree which ministry's it is, and no more."""
+    every leaf of the tree which ministry's it is, one whose letter it is whose code somebody has, and no more."""
     asked = (
         "select p.proname, r.rolname from pg_proc p cross join pg_roles r where p.prosecdef "
         "and p.pronamespace = 'public'::regnamespace and r.rolname = any(%s) "
@@ -109,6 +109,7 @@ def test_three_functions_do_more_than_their_caller_may_and_one_role_each_may_cal
         assert connection.execute(asked, [list(APP_ROLES)]).fetchall() == [
             ("diwan_forget_hosts", "diwan_relay"),
             ("diwan_leaves", "diwan_auditor"),
+            ("diwan_receipt", "diwan_web"),
             ("diwan_remove_upload", "diwan_relay"),
         ]
 

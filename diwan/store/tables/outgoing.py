@@ -22,10 +22,13 @@ letter = Table(
     sealed("content_sealed"),
     text("template"),
     instant("made_at"),
+    text("receipt_chain", nullable=True),
+    sealed("receipt_sealed", nullable=True),
     PrimaryKeyConstraint("tenant", "id"),
     ForeignKeyConstraint(["tenant", "blob"], ["blob.tenant", "blob.hash"]),
     of_case(),
 )  # id = step_key(…); content_sealed: the JSON that the PDF was set from; blob: the PDF's ciphertext
+# receipt_*: the letter's own chain on the ledger, and what that commits to (store/receipts.py)
 
 notification = Table(
     "notification",
