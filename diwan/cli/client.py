@@ -48,7 +48,7 @@ class Client:
     """Talks to one service. `token` is asked for once, at the first request; an empty one is not sent.
 
     Raises the errors of diwan.domain.errors: `Unavailable` when nothing answers, else what the answer's
-    problem stands for. `transport` and `pause` are for tests.
+    problem stands for. `purpose` is what an auditor reads for, where it is set. `transport` and `pause` are for tests.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Client:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url
+        self.purpose = ""
         self._token = token
         self._pause = pause
         self._authorization: dict[str, str] | None = None
@@ -83,6 +84,10 @@ class Client:
     def make(self, path: str, params: Mapping[str, Any]) -> bytes:
         """A POST whose answer is a file; the same again makes it again."""
         return self._send("POST", path, params=params).content
+
+    def ask(self, path: str, body: Json) -> Json:
+        """A POST that reads: a question whose words must not stand in an address."""
+        return self._json(self._send("POST", path, json=body))
 
     def act(self, path: str, body: Json, *, key: str = "") -> Json:
         """A POST that takes effect once, however often it is sent: under one Idempotency-Key, new unless given."""
@@ -108,6 +113,8 @@ class Client:
             token = self._token()
             self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
         headers = {**(headers or {}), **self._authorization, "Accept": "application/json, */*;q=0.5"}
+        if self.purpose:
+            headers["Diwan-Purpose"] = self.purpose
         for pause in (*PAUSES, None):
             try:
                 response = self._http.request(method, path, headers=headers, **sent)

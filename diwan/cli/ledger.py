@@ -1,7 +1,7 @@
 """`diwan ledger`: recompute the record of every change from what is stored, and prove single entries of it.
 
 `verify` and `prove` read the database itself, as the auditor's role: a service that lies is found out, too.
-`checkpoint` asks the service, `vkey` the signer. `verify-receipt` needs nothing but its files.
+`search`, `bundle` and `checkpoint` ask the service, `vkey` the signer. `verify-receipt` needs nothing but its files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs
+from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs, ledger_search
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import NotFound
@@ -38,6 +38,7 @@ def register(app: typer.Typer) -> None:
     group = command_group(_SAYS)
     group.callback()(_about)
     group.command("verify")(verify)
+    group.command("search")(ledger_search.search)
     group.command("prove")(ledger_proofs.prove)
     group.command("verify-receipt")(ledger_proofs.verify_receipt)
     group.command("bundle")(ledger_bundles.bundle)

@@ -15,7 +15,20 @@ from starlette.responses import Response
 import diwan
 from diwan.domain.errors import DiwanError
 from diwan.web import health, ledger
-from diwan.web.api import bundles, cases, clock, documents, events, letters, pool, procedures, reruns, tasks, trace
+from diwan.web.api import (
+    bundles,
+    cases,
+    clock,
+    documents,
+    entries,
+    events,
+    letters,
+    pool,
+    procedures,
+    reruns,
+    tasks,
+    trace,
+)
 from diwan.web.dependencies import Dependencies
 from diwan.web.guard import Guard
 from diwan.web.openapi import describe
@@ -35,6 +48,7 @@ _ROUTERS = (
     trace.router,
     reruns.router,
     bundles.router,
+    entries.router,
     letters.router,
     tasks.router,
     procedures.router,

@@ -11,11 +11,12 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from diwan.domain.event import Application, FollowUp
+from diwan.web.api.entry_views import PersonQuery
 from diwan.web.api.examples import PROBLEM
 from diwan.web.api.views import ActBody, ClockBody
 
 _REF = "#/components/schemas/{model}"
-_MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActBody, ClockBody)
+_MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActBody, ClockBody, PersonQuery)
 # Those of /ledger are hashes and what is signed of them, for anybody.
 OPEN_PATHS = frozenset(
     {

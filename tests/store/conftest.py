@@ -19,6 +19,7 @@ from diwan.store.acts import TaskView, act_on_task
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.entries import entries_of
+from diwan.store.entry_index import catch_up
 from diwan.store.intake import Accepted, accept_event
 from diwan.store.ledger_tree import Published, grow, open_shard, publish
 from diwan.store.proposals import make_proposal
@@ -129,6 +130,7 @@ async def whole(demo: TestDatabase, pools: Pools, keyring: MemoryKeyring) -> str
         await grow(conn, shard, at_most=1)
         await publish(conn, Published(shard.name, 1, shard.root, b"a note"))
     await sequencer.dispose()
+    await catch_up(pools[0], TENANT)
     return case
 
 

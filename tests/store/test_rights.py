@@ -18,15 +18,16 @@ APP_ROLES = ("diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_se
 # All that each role may do, as "table" or, for single columns, "table(column, …)". Nothing but what its process does.
 TREE = ("ledger_checkpoint", "ledger_leaf", "ledger_shard", "ledger_tile")
 PENDING = "ledger_pending"
+INDEX = ("ledger_index", "ledger_index_reach")  # filled by searches
 ALL = tuple(TABLES)
 MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
-    ("diwan_web", "SELECT"): tuple(table for table in ALL if table != PENDING),
+    ("diwan_web", "SELECT"): ALL,
     ("diwan_web", "INSERT"): (
-        *("blob", "case_file", "document", "entry", "fact", "inbox", "model_rerun", "numbering", "party"),
-        *("procedure_version", "proposal", "task", "task_act"),
+        *("blob", "case_file", "document", "entry", "fact", "inbox", *INDEX, "model_rerun", "numbering"),
+        *("party", "procedure_version", "proposal", "task", "task_act"),
     ),
-    ("diwan_web", "UPDATE"): ("case_file", "clock_watch", "document", "numbering", "task"),
-    ("diwan_worker", "SELECT"): tuple(table for table in ALL if table not in (PENDING, *TREE)),
+    ("diwan_web", "UPDATE"): ("case_file", "clock_watch", "document", INDEX[1] + "(reach)", "numbering", "task"),
+    ("diwan_worker", "SELECT"): tuple(table for table in ALL if table not in (PENDING, *INDEX, *TREE)),
     ("diwan_worker", "INSERT"): (
         *("agent_run", "blob", "decision", "entry", "fact", "letter", "notification", "outbox", "page", "proposal"),
         *("task", "tool_call"),

@@ -38,6 +38,8 @@ ROLES: dict[str, set[Role]] = {
     "POST /v1/cases/{case}/calls/{number}/reruns": {Role.AUDITOR, Role.SUPERVISOR},
     "GET /v1/cases/{case}/reruns/{rerun}": {Role.AUDITOR, Role.SUPERVISOR},
     "POST /v1/cases/{case}/bundles": {Role.AUDITOR},
+    "GET /v1/entries": {Role.AUDITOR},
+    "POST /v1/entries/search": {Role.AUDITOR},
     "GET /v1/cases/{case}/documents": STAFF | {Role.INTAKE},
     "GET /v1/cases/{case}/documents/{document}": STAFF | {Role.INTAKE},
     "GET /v1/cases/{case}/letters": STAFF | {Role.INTAKE},

@@ -10,7 +10,15 @@ from __future__ import annotations
 from diwan.store.tables.agents import agent_run, model_call, model_rerun, proposal, tool_call
 from diwan.store.tables.casework import blob, case_file, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
-from diwan.store.tables.ledger import ledger_checkpoint, ledger_leaf, ledger_pending, ledger_shard, ledger_tile
+from diwan.store.tables.ledger import (
+    ledger_checkpoint,
+    ledger_index,
+    ledger_index_reach,
+    ledger_leaf,
+    ledger_pending,
+    ledger_shard,
+    ledger_tile,
+)
 from diwan.store.tables.ministry import (
     clock_watch,
     delegation,
@@ -38,6 +46,8 @@ __all__ = [
     "fact",
     "inbox",
     "ledger_checkpoint",
+    "ledger_index",
+    "ledger_index_reach",
     "ledger_leaf",
     "ledger_pending",
     "ledger_shard",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ForeignKeyConstraint,
     LargeBinary,
@@ -77,3 +78,31 @@ ledger_checkpoint = Table(
     PrimaryKeyConstraint("shard", "hour"),
     ForeignKeyConstraint(["shard"], ["ledger_shard.name"]),
 )  # the last of each hour; note: signed, as handed out
+
+ledger_index = Table(
+    "ledger_index",
+    metadata,
+    text("tenant"),
+    text("shard"),
+    Column("idx", BigInteger, nullable=False),
+    text("chain"),
+    Column("seq", BigInteger, nullable=False),
+    instant("at"),
+    text("kind"),
+    text("actor"),
+    text("case_of"),
+    text("tool"),
+    text("model"),
+    text("procedure_hash"),
+    Column("overridden", Boolean, nullable=False),
+    PrimaryKeyConstraint("tenant", "shard", "idx"),
+)  # what auditors search entries by, out of their headers: entry_index.py fills it; case_of: which case it is about
+
+ledger_index_reach = Table(
+    "ledger_index_reach",
+    metadata,
+    text("tenant"),
+    text("shard"),
+    Column("reach", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant", "shard"),
+)  # a ministry's entries among the leaves before `reach` are in the index

@@ -107,6 +107,7 @@ ONLY_READ = {
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt"),
     *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
     *("sequencer.Sequencer.publish_once", "ledger._checkpoint", "ledger._tile", "ledger._entries"),
+    *("entries._found", "entry_index.catch_up"),  # an auditor's search
     *("reruns.ask", "reruns.list_", "reruns.show", "rerun_bell.RerunBell.pass_once"),
 }
 OUTSIDE = {"tenant._apply", "bootstrap.bootstrap", "clock.confirm"}  # what an operator does
