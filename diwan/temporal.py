@@ -6,6 +6,8 @@ Histories outlive the erasure of a case's keys, so what goes into one is scrubbe
 from __future__ import annotations
 
 import dataclasses
+import functools
+import logging
 import os
 import secrets
 import socket
@@ -16,6 +18,7 @@ from temporalio.common import Priority
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from diwan.domain.errors import Disposition, DiwanError
 
@@ -73,6 +76,23 @@ def scrubbed(exception: BaseException) -> BaseException:
 DATA_CONVERTER = dataclasses.replace(pydantic_data_converter, failure_converter_class=ScrubbingFailureConverter)
 
 
+# The library's core logs by itself, as coloured text and with values. Here it speaks through `logging`, so that a log
+# is JSON line by line, and of what it says only the message is kept.
+CORE_LOGS = LogForwardingConfig(
+    logging.getLogger("temporalio.core"),
+    append_target_to_name=False,
+    prepend_target_on_message=False,
+    append_log_fields_to_message=False,
+)
+
+
+@functools.cache
+def _runtime() -> Runtime:
+    """One a process: each has threads of its own."""
+    levels = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(levels, forwarding=CORE_LOGS)))
+
+
 async def connect(address: str, namespace: str, *, tls: TLSConfig | bool = False) -> Client:
     """Raises RuntimeError (temporalio's) when the server does not answer.
 
@@ -80,4 +100,6 @@ async def connect(address: str, namespace: str, *, tls: TLSConfig | bool = False
     containers one pid and host name may be several processes'.
     """
     identity = f"{os.getpid()}@{socket.gethostname()}/{secrets.token_hex(4)}"
-    return await Client.connect(address, namespace=namespace, data_converter=DATA_CONVERTER, tls=tls, identity=identity)
+    return await Client.connect(
+        address, namespace=namespace, data_converter=DATA_CONVERTER, tls=tls, identity=identity, runtime=_runtime()
+    )

@@ -55,6 +55,36 @@ def test_a_library_may_say_what_it_likes_to_nobody(code: str) -> None:
     assert line["logger"]
 
 
+def test_temporals_core_speaks_in_lines_like_all_others_and_its_values_are_not_kept() -> None:
+    (line,) = _lines("""
+from types import SimpleNamespace
+from diwan.temporal import CORE_LOGS
+entry = SimpleNamespace(level=30, target="temporalio_sdk_core::worker", message="Failing workflow task",
+                        fields={"failure": name}, time=1.0)
+CORE_LOGS._on_logs([entry])
+""")
+    assert (line["said"], line["logger"], line["level"]) == ("Failing workflow task", "temporalio.core", "warning")
+
+
+def test_every_client_sends_its_cores_logs_there() -> None:
+    (line,) = _lines("""
+import asyncio
+from diwan import temporal
+seen = {}
+class Runtime:
+    def __init__(self, *, telemetry):
+        seen["forwarding"] = telemetry.logging.forwarding
+class Client:
+    @staticmethod
+    async def connect(*_, runtime, **more):
+        seen["runtime"] = runtime
+temporal.Runtime, temporal.Client = Runtime, Client
+asyncio.run(temporal.connect("127.0.0.1:1", "none"))
+log.info("seen", both=seen["forwarding"] is temporal.CORE_LOGS and isinstance(seen["runtime"], Runtime))
+""")
+    assert line["both"]
+
+
 def test_an_access_log_is_not_kept() -> None:
     assert _lines("logging.getLogger('uvicorn.access').info('GET /v1/cases?name=%s', name)") == []
 
