@@ -1,7 +1,8 @@
-"""`python -m tests.both`: the tests in two runs side by side, for a third of their time is waiting.
+"""`python -m tests.both`: the tests in two runs side by side, for much of their time is beside.
 
-What mostly waits (for a heartbeat that does not come, a bound that must run out, a process to be started again) is in
-WAITING and runs beside all else. Its output comes when the other run has ended. Exit code 0 where both are green.
+What runs whole stacks (they wait for heartbeats that do not come, bounds that must run out, processes to be started
+again) is in STACKS and runs beside all else, about as long. Its output comes when the other run has ended. Exit code 0
+where both are green.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-WAITING = (
+STACKS = (
+    "tests/cli/test_demo.py",
+    "tests/embedded/test_stack.py",
     "tests/faults/crash",
-    "tests/scenario/test_engines_return.py",
-    "tests/scenario/test_host_cut_off.py",
-    "tests/scenario/test_host_ends.py",
-    "tests/scenario/test_hosts_lost.py",
+    "tests/scenario",
+    "tests/traces/test_one_tree.py",
 )
 APART = ("tests/legal_time",)  # `make year` runs them
 
@@ -28,14 +29,14 @@ def main(arguments: list[str]) -> int:
     pytest = [sys.executable, "-m", "pytest", *arguments]
     began = time.monotonic()
     with tempfile.TemporaryFile() as told:
-        waiting = subprocess.Popen([*pytest, *WAITING], cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
+        beside = subprocess.Popen([*pytest, *STACKS], cwd=ROOT, stdout=told, stderr=subprocess.STDOUT)
         try:
-            ignored = [f"--ignore={path}" for path in (*WAITING, *APART)]
+            ignored = [f"--ignore={path}" for path in (*STACKS, *APART)]
             first = subprocess.run([*pytest, *ignored], cwd=ROOT, check=False).returncode
-            second = waiting.wait()
+            second = beside.wait()
         finally:
-            waiting.terminate()  # pytest ends its servers then
-            waiting.wait()
+            beside.terminate()  # pytest ends its servers then
+            beside.wait()
         told.seek(0)
         sys.stdout.write(told.read().decode(errors="replace"))
     print(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.both import APART, ROOT, WAITING
+from tests.both import APART, ROOT, STACKS
 
 
 def test_what_runs_apart_is_there() -> None:
-    assert [path for path in (*WAITING, *APART) if not (ROOT / path).exists()] == []
+    assert [path for path in (*STACKS, *APART) if not (ROOT / path).exists()] == []
