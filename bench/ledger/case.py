@@ -61,7 +61,7 @@ async def measure(
         async with reader.transaction(TENANT, snapshot=True) as conn:
             row = (await conn.execute(_CASE, {"tenant": TENANT, "id": case})).mappings().one()
             file = await case_file(conn, case_row(row))
-        content = packed(file, cipher, {"made_by": "bench", "language": "en"}, frozenset(), Language.EN)
+        content = packed(file, cipher, {"made_by": "bench", "language": "en"}, {}, Language.EN)
         made.append(time.monotonic() - began)
         entries = len(file.rows)
     bundle, policy = folder / "case.zip", folder / "policy"

@@ -19,8 +19,12 @@ def bundle(
     to: Annotated[Path, typer.Option("--to", "-o", metavar="FILE", help="Where the zip goes.")],
     language: Annotated[Language, typer.Option("--language", help="Of the readable story.")] = Language.EN,
     withhold: Annotated[
-        list[int] | None,
-        typer.Option("--withhold", metavar="NUMBER", help="An entry whose content stays sealed; may be repeated."),
+        list[str] | None,
+        typer.Option(
+            "--withhold",
+            metavar="NUMBER[/FIELD]",
+            help="An entry whose content stays sealed (7), or a field of it (7/reason); may be repeated.",
+        ),
     ] = None,
     role: AsOption = None,
     output: OutputOption = Output.TABLE,

@@ -7,7 +7,7 @@ for as long as there are browsers.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -42,11 +42,13 @@ _STYLE = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An entry's header, and what it discloses: a body, or that it commits to something which stays sealed."""
+    """An entry's header, and what it discloses: a body, or that it commits to something which stays sealed. `hidden`
+    are the fields of a body that stay sealed, as pointers."""
 
     header: Mapping[str, Any]
     body: Mapping[str, Any] | None
     sealed: bool
+    hidden: Sequence[str] = ()
 
 
 def story_page(language: Language, number: str, lines: Iterable[Line]) -> bytes:
@@ -74,6 +76,9 @@ def _row(language: Language, line: Line) -> str:
         content = f'<pre dir="auto">{escape(json.dumps(line.body, ensure_ascii=False, indent=1, sort_keys=True))}</pre>'
     else:
         content = escape(_NOT_DISCLOSED.in_(language)) if line.sealed else ""
+    if line.hidden:
+        fields = ", ".join(f"<bdi>{escape(pointer[1:])}</bdi>" for pointer in sorted(line.hidden))
+        content += f"<p>{escape(_NOT_DISCLOSED.in_(language))}: {fields}</p>"
     cells = (
         f'<a href="#e{seq}">{seq}</a>',
         f"<bdi>{escape(header['at'])}</bdi>",

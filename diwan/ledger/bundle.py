@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from diwan.ledger.fields import Disclosure, joined
+
 FORMAT = "diwan-bundle/1"
 _NEVER = (1980, 1, 1, 0, 0, 0)  # a zip's first instant: no file in it has one of its own
 _DEFLATED = 9
@@ -22,10 +24,19 @@ _DEFLATED = 9
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What an entry commits to: name -> (salt, digest), and its body where it has one."""
+    """What an entry commits to: name -> (salt, digest), and its body where it has one: what is shown of its `fields`,
+    or all of a `body` that was committed to as a whole."""
 
     committed: Mapping[str, tuple[bytes, bytes]]
     body: Mapping[str, Any] | None = None
+    fields: Disclosure | None = None
+
+    @property
+    def shown(self) -> Mapping[str, Any] | None:
+        """The body as far as it is disclosed."""
+        if self.fields is None:
+            return self.body
+        return joined({pointer: field.value for pointer, field in self.fields.shown.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,13 @@ def _disclosed(opened: Opened) -> dict[str, Any]:
     committed = {
         name: {"salt": _base64(salt), "digest": _base64(digest)} for name, (salt, digest) in opened.committed.items()
     }
-    return {"committed": committed, **({} if opened.body is None else {"body": opened.body})}
+    body = opened.shown
+    disclosed: dict[str, Any] = {"committed": committed, **({} if body is None else {"body": body})}
+    if opened.fields is not None:
+        shown = {pointer: {"salt": _base64(field.salt)} for pointer, field in opened.fields.shown.items()}
+        hidden = {pointer: {"commitment": _base64(each)} for pointer, each in opened.fields.hidden.items()}
+        disclosed["fields"] = shown | hidden
+    return disclosed
 
 
 def _json(value: Any) -> bytes:

@@ -5,11 +5,10 @@
 POLICY is yours and does not come with the bundle: the log's public key and the witnesses you trust, in the form of
 c2sp.org/tlog-policy. Needs Python 3.11 and the package `cryptography`, nothing else; it writes nothing.
 
-What is checked, in this order: that there are no files but those a bundle has; every entry, that its bytes are
-canonical JSON (RFC 8785), number and link to the one before; every checkpoint, signed by a log of the policy and
-cosigned by witnesses enough; every entry's place in that log (RFC 6962); every value that is disclosed, against the
-salted commitment in its entry; the procedure's text, against the hash that the entries name. Exit code 0 where all of
-it holds.
+What is checked: that there are no files but those a bundle has; every entry, that its bytes are canonical JSON (RFC
+8785), number and link to the one before; every checkpoint, signed by a log of the policy and cosigned by witnesses
+enough; every entry's place in that log (RFC 6962); every value that is disclosed, against the salted commitment in its
+entry; the procedure's text, against the hash that the entries name. Exit code 0 where all of it holds.
 
 What is not: `story.html` is for reading, and whoever packed the bundle wrote it; the cover's number of the case is
 its word alone. And no bundle can show that nothing follows its last entry: for that ask for the log's newest
@@ -40,6 +39,7 @@ NAMES = re.compile(
     r"|checkpoints/\d{4}(-\d{1,3})?\.note|procedures/[0-9a-f]{64}\.yaml",
     re.ASCII,
 )
+FIELD = re.compile(r"(/[a-z][a-z0-9_]{0,59}){1,2}", re.ASCII)
 NUMBER = re.compile(r"[\w.-]{0,60}")
 MAX_BYTES = 512 * 1024 * 1024  # of all that is in it, unpacked
 MAX_FILES = 200_000
@@ -57,7 +57,7 @@ class Failed(Exception):
 
 @dataclass
 class Verified:
-    """What was found to hold."""
+    """What was found to hold. `kept_back`: fields (7/reason) and values (7:event) of entries that disclose the rest."""
 
     tenant: str
     case: str
@@ -65,6 +65,7 @@ class Verified:
     entries: int
     disclosed: int
     withheld: list[int]
+    kept_back: list[str]
     first_at: str
     last_at: str
     last_kind: str
@@ -82,22 +83,18 @@ def verify(bundle: Path, policy: Path) -> Verified:
     told = said(files.pop("bundle.json", b""), "bundle.json")
     if told.get("format") != FORMAT:
         raise Failed("bundle.format", f"the bundle is not of the form {FORMAT}")
-    listed = told.get("files")
-    if not isinstance(listed, dict) or {n: hashlib.sha256(c).hexdigest() for n, c in files.items()} != listed:
+    if {name: hashlib.sha256(content).hexdigest() for name, content in files.items()} != told.get("files"):
         raise Failed("bundle.files", "the files are not those that the bundle lists")
     cover = told.get("number", "")
     if not isinstance(cover, str) or NUMBER.fullmatch(cover) is None:
         raise Failed("bundle.format", "the cover's number is no number of a case")
     headers = entries_of(files, told)
-    checkpoints = {name: trusted.checkpoint(note) for name, note in sorted(notes_of(files).items())}
+    checkpoints = {n: trusted.checkpoint(note) for n, note in sorted(files.items()) if n.startswith("checkpoints/")}
     if len({each.origin for each in checkpoints.values()}) < len(checkpoints):
         raise Failed("checkpoint.twice", "two checkpoints are of one log, and nothing shows that they agree")
     places = said(files.get("places.json", b""), "places.json")
-    logs: dict[str, int] = {}
-    for number, header in enumerate(headers, 1):
-        origin, size = placed(number, header, places.get(str(number)), checkpoints)
-        logs[origin] = size
-    disclosed, withheld = bodies_of(files, headers)
+    logs = dict(placed(number, each, places.get(str(number)), checkpoints) for number, each in enumerate(headers, 1))
+    disclosed, withheld, kept_back = bodies_of(files, headers)
     first, last = json.loads(headers[0]), json.loads(headers[-1])
     return Verified(
         tenant=first["tenant"],
@@ -106,6 +103,7 @@ def verify(bundle: Path, policy: Path) -> Verified:
         entries=len(headers),
         disclosed=disclosed,
         withheld=withheld,
+        kept_back=kept_back,
         first_at=first["at"],
         last_at=last["at"],
         last_kind=last["kind"],
@@ -169,13 +167,9 @@ def entries_of(files: dict[str, bytes], told: dict[str, Any]) -> list[bytes]:
     return headers
 
 
-def notes_of(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: content for name, content in files.items() if name.startswith("checkpoints/")}
-
-
 def placed(number: int, header: bytes, place: Any, checkpoints: dict[str, Checkpoint]) -> tuple[str, int]:
     """The entry stands in a log whose checkpoint the policy trusts."""
-    told = cast("dict[str, Any]", place if isinstance(place, dict) else {})
+    told = an_object(place)
     found, index, hashes = checkpoints.get(str(told.get("checkpoint"))), told.get("index"), told.get("hashes")
     if found is None or type(index) is not int or not isinstance(hashes, list):
         raise Failed("bundle.no_place", f"entry {number} has no place in a log")
@@ -185,40 +179,58 @@ def placed(number: int, header: bytes, place: Any, checkpoints: dict[str, Checkp
     return found.origin, found.size
 
 
-def bodies_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[int, list[int]]:
-    """How many entries disclose what they commit to, and which do not; what is disclosed opens its commitments."""
-    disclosed, withheld = 0, list[int]()
+def bodies_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[int, list[int], list[str]]:
+    """How many entries disclose what they commit to, which do not, what the others keep back: the rest opens."""
+    disclosed, withheld, kept = 0, list[int](), list[str]()
     names = {name for name in files if name.startswith("bodies/")}
     for number, header in enumerate(headers, 1):
-        commitments = json.loads(header).get("commitments", {})
+        commitments = an_object(json.loads(header).get("commitments"))
         name = f"bodies/{number:06d}.json"
         if name not in names:
             withheld += [number] if commitments else []
             continue
         names.discard(name)
         body = said(files[name], name)
-        if set(body) - {"committed", "body"}:
+        opened, whole = an_object(body.get("committed")), {"fields"} & set(commitments)
+        if set(body) - {"committed", "body"} - whole or set(opened) - set(commitments) | whole & set(opened):
             raise Failed("body.differs", f"entry {number} discloses what it does not commit to")
-        committed = body.get("committed")
-        opened = cast("dict[str, Any]", committed if isinstance(committed, dict) else {})
-        if set(opened) != set(commitments):
-            raise Failed("body.differs", f"what entry {number} discloses is not what it commits to")
-        digests = {
-            which: opens(pair, commitments[which], f"{which} of entry {number}") for which, pair in opened.items()
-        }
-        if "body" in opened and digests["body"] != hashlib.sha256(canonical(body.get("body"))).digest():
+        digests = {each: opens(pair, commitments[each], f"{each} of entry {number}") for each, pair in opened.items()}
+        if whole:
+            kept += fields_of(number, body, commitments["fields"])
+        elif digests.get("body") != (hashlib.sha256(canonical(body["body"])).digest() if "body" in body else None):
             raise Failed("body.differs", f"the body of entry {number} is not the one committed to")
-        if "body" not in opened and "body" in body:
-            raise Failed("body.differs", f"entry {number} discloses a body that it does not commit to")
+        kept += [f"{number}:{which}" for which in sorted(set(commitments) - set(opened) - whole)]
         disclosed += 1
     if names:
         raise Failed("body.differs", f"{min(names)} is of no entry")
-    return disclosed, withheld
+    return disclosed, withheld, kept
+
+
+def fields_of(number: int, body: dict[str, Any], commitment: str) -> list[str]:
+    """The fields of a body that are kept back; those that are there are what the entry binds, and nothing else is."""
+    parts, there, kept = an_object(body.get("fields")), an_object(body.get("body")), list[str]()
+    bound, again = dict[str, str](), dict[str, Any]()
+    for pointer, part in parts.items():
+        where, (above, _, name) = f"{number}{pointer}", pointer[1:].rpartition("/")
+        if FIELD.fullmatch(pointer) is None or f"/{above}" in parts or len(an_object(part)) != 1:
+            raise Failed("body.differs", f"{where} is no field of an entry")
+        if "commitment" in part:
+            bound[pointer] = unbase64(part["commitment"], where).hex()
+            kept.append(where)
+            continue
+        salt, held = unbase64(part.get("salt"), where), an_object(there.get(above)) if above else there
+        if len(salt) != 32 or name not in held:
+            raise Failed("body.differs", f"{where} is not opened by a salt and a value")
+        bound[pointer] = hmac.new(salt, hashlib.sha256(canonical(held[name])).digest(), hashlib.sha256).hexdigest()
+        (again.setdefault(above, {}) if above else again)[name] = held[name]
+    if hashlib.sha256(canonical(bound)).hexdigest() != commitment or canonical(again) != canonical(there):
+        raise Failed("body.differs", f"the fields of entry {number} are not those committed to")
+    return kept
 
 
 def opens(pair: Any, commitment: str, where: str) -> bytes:
     """The digest that a pair of salt and digest opens a commitment to: HMAC-SHA-256 of it, keyed by the salt."""
-    parts = cast("dict[str, Any]", pair if isinstance(pair, dict) else {})
+    parts = an_object(pair)
     if set(parts) != {"salt", "digest"}:
         raise Failed("body.differs", f"{where} is not opened by a salt and a digest")
     salt, digest = (unbase64(parts[part], where) for part in ("salt", "digest"))
@@ -236,6 +248,10 @@ def procedures_of(files: dict[str, bytes], headers: list[bytes]) -> list[str]:
             raise Failed("procedure.differs", f"{name} is not a procedure that an entry names")
         found.append(digest)
     return found
+
+
+def an_object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def said(content: bytes, where: str) -> dict[str, Any]:
@@ -471,7 +487,8 @@ def main(arguments: list[str]) -> int:
         return 1
     sys.stdout.write(f"holds: entries 1 to {found.entries} of case {found.case} of {found.tenant}, ")
     sys.stdout.write(f"from {found.first_at} to {found.last_at}, {found.disclosed} disclosed")
-    sys.stdout.write(f", withheld: {', '.join(map(str, found.withheld))}\n" if found.withheld else "\n")
+    withheld = [*map(str, found.withheld), *found.kept_back]
+    sys.stdout.write(f", withheld: {', '.join(withheld)}\n" if withheld else "\n")
     for origin, size in sorted(found.logs.items()):
         sys.stdout.write(f"in the log {origin}, of {size} entries\n")
     sys.stdout.write(f"not checked: story.html; that the case has the number {found.number or '-'}; ")

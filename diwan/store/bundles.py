@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from sqlalchemy import Row, text
 
 from diwan.domain.errors import NotFound, Retry
-from diwan.domain.ports import Cipher, RetentionClass
+from diwan.domain.ports import Cipher
 from diwan.ledger.bundle import Bundle, Opened, PlacedEntry
 from diwan.ledger.entry import HASH_BYTES
+from diwan.ledger.fields import disclose, named
 from diwan.ledger.tiles import Tile, TiledTree, wanted
 from diwan.ledger.tree import inclusion_proof
 from diwan.store.change import CaseRow
 from diwan.store.connection import Connection
-from diwan.store.entries import body_context
+from diwan.store.entries import open_entry
 from diwan.store.ledger_tree import Published, published, tiles
+
+# Entries by number, with the pointers of the fields that stay sealed; with none, all that the entry commits to does.
+Withheld = Mapping[int, Collection[str]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class CaseFile:
     tiles: Mapping[str, Mapping[Tile, bytes]]
     procedures: Mapping[str, bytes]
 
-    def bundle(self, cipher: Cipher, told: dict[str, str], *, withheld: Collection[int] = ()) -> Bundle:
-        """Of entries in `withheld` what they commit to stays sealed, as of those whose key is destroyed. Blocks.
+    def bundle(self, cipher: Cipher, told: dict[str, str], *, withheld: Withheld | None = None) -> Bundle:
+        """What is withheld stays sealed, as what entries say whose key is destroyed. Blocks.
 
-        Raises `Tampered` where something sealed does not open.
+        Raises `Tampered` where something sealed does not open, `NotFound` where an entry has no such field.
         """
+        hide = withheld or {}
         trees = {
             shard: TiledTree(
                 self.notes[shard].size, lambda tile, there=there: there[tile.full][: tile.width * HASH_BYTES]
@@ -49,7 +52,9 @@ class CaseFile:
                 row.shard,
                 row.idx,
                 tuple(inclusion_proof(row.idx, self.notes[row.shard].size, trees[row.shard].node)),
-                None if row.seq in withheld else _opened(cipher, self.case.id, row.seq, row.body_sealed),
+                None
+                if row.seq in hide and not hide[row.seq]
+                else _opened(cipher, self.case.id, row.seq, row.body_sealed, hide.get(row.seq, ())),
             )
             for row in self.rows
         ]
@@ -90,13 +95,29 @@ _PROCEDURES = text(
 )
 
 
-def _opened(cipher: Cipher, chain: str, seq: int, sealed: bytes | None) -> Opened | None:
-    """None where nothing is committed to, or its key is destroyed. Raises `Tampered` where it does not open."""
+def _opened(cipher: Cipher, chain: str, seq: int, sealed: bytes | None, hide: Collection[str]) -> Opened | None:
+    """None where nothing is committed to, or its key is destroyed. `hide` are pointers."""
     if sealed is None:
         return None
     try:
-        opened = orjson.loads(cipher.open(RetentionClass.DECISION, body_context(chain, seq), sealed))
+        opened = open_entry(cipher, chain, seq, sealed)
     except NotFound:
         return None
-    committed = {name: (base64.b64decode(s), base64.b64decode(d)) for name, (s, d) in opened["committed"].items()}
-    return Opened(committed, opened.get("body"))
+    if opened.body is None or opened.seed is None:
+        if hide:
+            raise _no_such_field(seq, hide)
+        return Opened(opened.committed, opened.body)
+    hidden = named(hide)
+    made = disclose(opened.seed, opened.body, lambda pointer: not hidden(pointer))
+    if unknown := [each for each in hide if not any(named([each])(pointer) for pointer in made.hidden)]:
+        raise _no_such_field(seq, unknown)
+    # Whoever knows all of a value but a field can guess that: what else the entry commits to stays sealed with it.
+    return Opened({} if hide else opened.committed, fields=made)
+
+
+def _no_such_field(seq: int, pointers: Collection[str]) -> NotFound:
+    return NotFound(
+        "ledger.no_such_field",
+        f"Entry {seq} has no field {min(pointers)} that could stay sealed.",
+        f"Withhold all of it: --withhold {seq}",
+    )

@@ -6,8 +6,6 @@ answer that came too late to be used has a number too. What was never answered h
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +16,11 @@ from sqlalchemy import text
 
 from diwan.domain.case import step_key
 from diwan.domain.errors import NotFound, Tampered
-from diwan.domain.ports import Cipher, RetentionClass
+from diwan.domain.ports import Cipher
 from diwan.domain.rerun import Known, Side
-from diwan.ledger.entry import commit_digest, digest_of, entry_hash
+from diwan.ledger.entry import SALT_BYTES, commit_digest, digest_of, entry_hash
 from diwan.store.connection import Connection
-from diwan.store.entries import body_context
+from diwan.store.entries import open_entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +148,11 @@ def check_committed(exchange: Exchange, cipher: Cipher, chain: str, seq: int, va
     commitments = header.get("commitments", {})
     if entry_hash(exchange.header) != exchange.hash or exchange.body_sealed is None:
         raise _not_as_recorded()
-    sealed = cipher.open(RetentionClass.DECISION, body_context(chain, seq), exchange.body_sealed)
-    try:
-        committed = orjson.loads(sealed)["committed"]
-        for name, value in values.items():
-            salt = base64.b64decode(committed[name][0])
-            if commit_digest(salt, digest_of(value)) != commitments[name]:
-                raise _not_as_recorded()
-    except (KeyError, TypeError, ValueError, binascii.Error):
-        raise _not_as_recorded() from None
+    committed = open_entry(cipher, chain, seq, exchange.body_sealed).committed
+    for name, value in values.items():
+        salt, _ = committed.get(name, (b"", b""))
+        if len(salt) != SALT_BYTES or commit_digest(salt, digest_of(value)) != commitments.get(name):
+            raise _not_as_recorded()
 
 
 def _not_as_recorded() -> Tampered:

@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import TypedDict, Unpack
 
 import orjson
+import rfc8785
 from pydantic import JsonValue
 from sqlalchemy import text
 
 import diwan
 from diwan.domain.actor import Actor
-from diwan.domain.errors import Final
+from diwan.domain.errors import Final, Tampered
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.ledger.entry import (
     SALT_BYTES,
@@ -33,6 +34,7 @@ from diwan.ledger.entry import (
     encode,
     entry_hash,
 )
+from diwan.ledger.fields import FIELDS, SEED_BYTES, commit_fields
 from diwan.store.connection import Connection
 from diwan.tracing import spans
 from diwan.tracing.context import trace_id_of
@@ -41,9 +43,9 @@ from diwan.tracing.context import trace_id_of
 class EntryFields(TypedDict, total=False):
     """What an entry may say beside its kind and actor.
 
-    `body` is sealed and committed to under the name `body`. `commitments` are values (bytes) that the entry commits
-    to without keeping them: only salt and SHA-256 of each are sealed with the body. Both need `cipher`, that of the
-    case. `step`, `visit` and `procedure_hash` are the case's own unless given.
+    `body` is sealed and committed to field by field (ledger/fields.py). `commitments` are values (bytes) that the entry
+    commits to without keeping them: only salt and SHA-256 of each are sealed with the body. Both need `cipher`, that of
+    the case. `step`, `visit` and `procedure_hash` are the case's own unless given.
     """
 
     body: Mapping[str, JsonValue] | None
@@ -110,6 +112,9 @@ class Place:
     traceparent: str = ""
 
 
+BODY = "body"  # what entries once committed to their body as
+RESERVED = frozenset({BODY, FIELDS})
+
 INSERT_ENTRY = (
     "INSERT INTO entry (tenant, chain, seq, hash, prev_hash, header, body_sealed, kind, at) VALUES "
     "(:e_tenant, :e_chain, :e_seq, :e_hash, :e_prev_hash, :e_header, :e_body_sealed, :e_kind, :e_at)"
@@ -174,26 +179,74 @@ def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
 
 def _commit(draft: EntryDraft, place: Place) -> tuple[dict[str, str], bytes | None]:
     digests = {name: digest_of(value) for name, value in draft.commitments.items()}
-    if draft.body is not None:
-        digests["body"] = digest_of(canonical(draft.body))
-    if not digests:
+    if draft.body is None and not digests:
         return {}, None
     if draft.cipher is None:
         raise Final("entry.no_cipher", "A body and commitments need the cipher of their case.", "Pass `cipher`.")
+    if RESERVED & digests.keys():
+        raise Final("entry.bad_commitment", "`body` and `fields` are what is said of a body.", "Pass `body`.")
     salts = {name: secrets.token_bytes(SALT_BYTES) for name in digests}
     sealed: dict[str, object] = {
         "committed": {name: [_b64(salts[name]), _b64(digest)] for name, digest in digests.items()}
     }
+    commitments = {name: commit_digest(salts[name], digest) for name, digest in digests.items()}
     if draft.body is not None:
-        sealed["body"] = draft.body
+        seed = secrets.token_bytes(SEED_BYTES)
+        commitments[FIELDS] = commit_fields(seed, draft.body)
+        sealed |= {"seed": _b64(seed), "body": draft.body}
     ciphertext = draft.cipher.seal(
         RetentionClass.DECISION, body_context(place.chain, place.seq), orjson.dumps(sealed, option=orjson.OPT_SORT_KEYS)
     )
-    return {name: commit_digest(salts[name], digest) for name, digest in digests.items()}, ciphertext
+    return commitments, ciphertext
 
 
 def _b64(value: bytes) -> str:
     return base64.b64encode(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedEntry:
+    """What is sealed beside a header: salt and digest of each value committed to, and its body with the body's seed.
+
+    Entries of before 2026-12 committed to a body as a whole (name `body`): those have no seed.
+    """
+
+    committed: Mapping[str, tuple[bytes, bytes]]
+    body: Mapping[str, JsonValue] | None
+    seed: bytes | None
+
+    def check(self, commitments: Mapping[str, str]) -> None:
+        """Raises `Tampered` (`body.commitment_differs`) where a header with these commits to anything else."""
+        try:
+            again = {name: commit_digest(*pair) for name, pair in self.committed.items()}
+            if self.seed is not None and self.body is not None:
+                again[FIELDS] = commit_fields(self.seed, self.body)
+            elif self.body is not None and self.committed[BODY][1] != digest_of(canonical(self.body)):
+                raise _differs()
+        except (Final, KeyError, rfc8785.CanonicalizationError):
+            raise _differs() from None
+        if again != commitments:
+            raise _differs()
+
+
+def _differs() -> Tampered:
+    return Tampered("body.commitment_differs", "the header commits to other values than those sealed")
+
+
+def open_entry(cipher: Cipher, chain: str, seq: int, sealed: bytes) -> OpenedEntry:
+    """What is sealed beside the header. Raises `NotFound` where its key is destroyed, `Tampered` where it does not
+    open."""
+    opened = cipher.open(RetentionClass.DECISION, body_context(chain, seq), sealed)
+    try:
+        said = orjson.loads(opened)
+        committed = {name: (_unb64(salt), _unb64(digest)) for name, (salt, digest) in said["committed"].items()}
+        return OpenedEntry(committed, said.get("body"), _unb64(said["seed"]) if "seed" in said else None)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        raise Tampered("body.does_not_open", "what is sealed beside the header does not open") from None
+
+
+def _unb64(value: str) -> bytes:
+    return base64.b64decode(value, validate=True)
 
 
 async def append_entry(

@@ -5,8 +5,6 @@ What it cannot see without the tree and its witnesses: a chain cut at its end to
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +13,12 @@ import orjson
 from sqlalchemy import text
 
 from diwan.domain.errors import Final, NotFound, Tampered
-from diwan.domain.ports import Cipher, Keyring, RetentionClass
-from diwan.ledger.entry import canonical, commit_digest, digest_of
+from diwan.domain.ports import Cipher, Keyring
+from diwan.ledger.entry import canonical, digest_of
 from diwan.ledger.verify import BadEntry, StoredEntry, check_entry
 from diwan.store.change import SELECT_CASE, CaseRow, case_row, standing
 from diwan.store.connection import Connection
-from diwan.store.entries import body_context
+from diwan.store.entries import open_entry
 
 _BATCH = 2_000
 
@@ -126,20 +124,17 @@ class _Check:
         if self._cipher is None:
             return None
         try:
-            place = body_context(entry.chain, entry.seq)
-            opened = orjson.loads(self._cipher.open(RetentionClass.DECISION, place, sealed))
-            committed = {name: [base64.b64decode(each) for each in pair] for name, pair in opened["committed"].items()}
-            again = {name: commit_digest(*pair) for name, pair in committed.items()}
+            opened = open_entry(self._cipher, entry.chain, entry.seq, sealed)
         except NotFound:
             self._erased += 1
             return None
-        except (Tampered, Final, orjson.JSONDecodeError, KeyError, TypeError, binascii.Error):
+        except Tampered:
             return _bad(entry, "body.does_not_open", "what is sealed beside the header does not open")
-        if again != said:
-            return _bad(entry, "body.commitment_differs", "the header commits to other values than those sealed")
-        if "body" in committed and committed["body"][1] != digest_of(canonical(opened.get("body"))):
-            return _bad(entry, "body.commitment_differs", "the sealed body is not the one committed to")
-        self._states = committed
+        try:
+            opened.check(said)
+        except Tampered as error:
+            return _bad(entry, error.code, error.message)
+        self._states = opened.committed
         self._bodies += 1
         return None
 

@@ -12,12 +12,14 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from diwan.domain.errors import InvalidInput, Tampered
 from diwan.ledger.bundle import Bundle, Opened, PlacedEntry, pack
 from diwan.ledger.entry import canonical, commit_digest, entry_hash
+from diwan.ledger.fields import commit_fields, disclose, named
 from diwan.ledger.note import new_key
 from diwan.ledger.policy import parse_policy
 from diwan.ledger.tree import inclusion_proof
@@ -31,23 +33,34 @@ ENTRIES = 9
 SEEN_BY = witness("court.example")
 
 
+OLD = 6  # an entry of before fields were committed to one by one
+KEPT_BACK = 8
+
+
 def chain() -> list[tuple[bytes, Opened | None]]:
-    """Entries of a case, as the service writes them: the third commits to nothing."""
+    """Entries of a case, as the service writes them: the third commits to nothing, one discloses half of itself."""
     made: list[tuple[bytes, Opened | None]] = []
     previous: bytes | None = None
     for seq in range(1, ENTRIES + 1):
-        body = {"reason": f"سبب {seq}", "ids": [1, 2], "nested": {"b": None, "a": True}}
-        values = {"body": canonical(body), "state_after": f"state {seq}".encode()}
+        body = {"reason": f"سبب {seq}", "ids": [1, 2], "nested": {"b": None, "a": True}, "granted": True}
+        seed = secrets.token_bytes(32)
+        values = {"state_after": f"state {seq}".encode(), **({"body": canonical(body)} if seq == OLD else {})}
         opened = {name: (secrets.token_bytes(32), hashlib.sha256(value).digest()) for name, value in values.items()}
+        commitments = {name: commit_digest(*pair) for name, pair in opened.items()}
+        if seq != OLD:
+            commitments["fields"] = commit_fields(seed, body)
         said = {
             **{"v": 1, "tenant": "demo", "chain": "c1", "seq": seq, "case": "c1", "case_seq": seq},
             **{"at": f"2026-11-27T09:00:{seq:02d}.000000Z", "kind": "case:step:moved", "procedure_hash": HASH},
             "actor": {"kind": "rule", "subject": "règle"},
             **({"prev": previous.hex()} if previous else {}),
-            **({} if seq == 3 else {"commitments": {name: commit_digest(*pair) for name, pair in opened.items()}}),
+            **({} if seq == 3 else {"commitments": commitments}),
         }
         header = canonical(said)
-        made.append((header, None if seq == 3 else Opened(opened, body)))
+        hide = named(["/nested/b", "/granted"] if seq == KEPT_BACK else [])
+        fields = disclose(seed, body, lambda pointer, hide=hide: not hide(pointer))
+        whole = Opened(opened, body) if seq == OLD else Opened({} if seq == KEPT_BACK else opened, fields=fields)
+        made.append((header, None if seq == 3 else whole))
         previous = entry_hash(header)
     return made
 
@@ -102,6 +115,7 @@ def test_a_bundle_holds_and_says_what_it_holds(saved: Saved, policy: Path) -> No
     found = verify(saved(content), policy)
     assert (found.tenant, found.case, found.number) == ("demo", "c1", "DW-2026-000001")
     assert (found.entries, found.disclosed, found.withheld) == (ENTRIES, ENTRIES - 1, [])
+    assert found.kept_back == ["8/granted", "8/nested/b", "8:state_after"]
     assert (found.logs, found.procedures) == ({LOG.key.name: len(LOG.entries)}, [HASH])
     assert (found.first_at, found.last_at) == ("2026-11-27T09:00:01.000000Z", f"2026-11-27T09:00:{ENTRIES:02d}.000000Z")
 
@@ -126,6 +140,7 @@ def test_the_program_runs_by_itself_with_nothing_of_ours(saved: Saved, policy: P
     assert f"holds: entries 1 to {ENTRIES} of case c1 of demo" in done.stdout
     assert f"not checked: story.html; that the case has the number {TOLD['number']}" in done.stdout
     assert f"that nothing follows entry {ENTRIES}" in done.stdout
+    assert "8 disclosed, withheld: 8/granted, 8/nested/b, 8:state_after\n" in done.stdout
     spoilt = saved(pack(bundle(told=TOLD | {"case": "c2"})))
     done = subprocess.run(
         [*command[:2], str(spoilt), str(policy)], capture_output=True, text=True, check=False, timeout=60
@@ -191,6 +206,62 @@ def _other_body(files: dict[str, bytes]) -> None:
     files["bodies/000001.json"] = files["bodies/000002.json"]
 
 
+def _body(number: int, change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, bytes]], None]:
+    """What an entry discloses, changed with care."""
+
+    def changed(files: dict[str, bytes]) -> None:
+        name = f"bodies/{number:06d}.json"
+        said = json.loads(files[name])
+        change(said)
+        assert canonical(said) != canonical(json.loads(files[name]))
+        files[name] = canonical(said)
+
+    return changed
+
+
+def _hidden_as(value: object) -> Callable[[dict[str, Any]], None]:
+    """A hidden field, said to be `value` under a salt of the packer's."""
+
+    def change(said: dict[str, Any]) -> None:
+        said["body"]["granted"] = value
+        said["fields"]["/granted"] = {"salt": said["fields"]["/reason"]["salt"]}
+
+    return change
+
+
+FIELDS: dict[str, tuple[int, Callable[[dict[str, Any]], object]]] = {
+    "a field says something else": (2, lambda said: said["body"].update(granted=False)),
+    "a field is of another type": (2, lambda said: said["body"].update(granted=1)),
+    "a field of a field says something else": (2, lambda said: said["body"]["nested"].update(a=False)),
+    "a field more, of no pointer": (2, lambda said: said["body"].update(more=1)),
+    "a field of a field more, of no pointer": (2, lambda said: said["body"]["nested"].update(c=1)),
+    "a field less": (2, lambda said: said["body"].pop("granted")),
+    "a field less, and its pointer": (2, lambda said: (said["body"].pop("ids"), said["fields"].pop("/ids"))),
+    "a pointer of nothing more": (8, lambda said: said["fields"].update({"/more": said["fields"]["/granted"]})),
+    "a pointer above others": (8, lambda said: said["fields"].update({"/nested": said["fields"]["/granted"]})),
+    "a pointer that is none": (8, lambda said: said["fields"].update({"granted": said["fields"].pop("/granted")})),
+    "a hidden field made up": (8, _hidden_as(False)),
+    "a hidden field said as it was": (8, _hidden_as(True)),
+    "a hidden field beside its commitment": (8, lambda said: said["body"].update(granted=True)),
+    "a hidden field's commitment is another's": (
+        8,
+        lambda said: said["fields"].update({"/granted": said["fields"]["/nested/b"]}),
+    ),
+    "a hidden field dropped": (8, lambda said: said["fields"].pop("/granted")),
+    "salts exchanged": (2, lambda said: said["fields"].update({"/ids": said["fields"]["/reason"]})),
+    "a salt of no length": (2, lambda said: said["fields"]["/ids"].update(salt="")),
+    "salt and commitment at once": (8, lambda said: said["fields"]["/reason"].update(said["fields"]["/granted"])),
+    "no fields": (2, lambda said: said.pop("fields")),
+    "no body": (2, lambda said: said.pop("body")),
+    "fields that are a list": (2, lambda said: said.update(fields=list(said["fields"]))),
+    "fields opened as a value": (2, lambda said: said["committed"].update(fields=said["committed"]["state_after"])),
+    "fields of an entry that has a whole body": (OLD, lambda said: said.update(fields={})),
+    "the whole body is another": (OLD, lambda said: said["body"].update(granted=False)),
+    "the whole body is gone": (OLD, lambda said: said.pop("body")),
+    "the whole body is not opened": (OLD, lambda said: said["committed"].pop("body")),
+}
+
+
 HARM: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "an entry says something else": (_changed("entries/000002.json", b"moved", b"mover"), "entry.link_differs"),
     "the last entry says something else": (
@@ -230,6 +301,7 @@ HARM: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
         "checkpoint.signature",
     ),
     "no checkpoint": (_without("checkpoints/2026.note"), "bundle.no_place"),
+    **{name: (_body(number, change), "body.differs") for name, (number, change) in FIELDS.items()},
 }
 
 
@@ -239,6 +311,12 @@ def test_a_bundle_that_was_changed_with_care_does_not_hold(saved: Saved, policy:
     with pytest.raises(Failed) as failed:
         verify(saved(repacked(change)), policy)
     assert failed.value.code == code
+
+
+def test_values_may_be_kept_back_one_by_one(saved: Saved, policy: Path) -> None:
+    """Salt and digest of a value tell it to whoever can guess it, so they may stay away; that is said."""
+    content = repacked(_body(2, lambda said: said["committed"].pop("state_after")))
+    assert "2:state_after" in verify(saved(content), policy).kept_back
 
 
 def test_a_bundle_that_was_cut_at_its_end_is_a_smaller_one(saved: Saved, policy: Path) -> None:

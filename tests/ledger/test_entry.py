@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import secrets
 from datetime import UTC, datetime, timedelta, timezone
@@ -26,6 +27,7 @@ from diwan.ledger.entry import (
     commit,
     encode,
     entry_hash,
+    keyed_hash,
 )
 from tests.support.strategies import json_of
 
@@ -87,6 +89,17 @@ def test_the_encoding_is_canonical_json_without_empty_fields() -> None:
 
 def test_the_hash_is_the_leaf_hash_of_rfc_6962() -> None:
     assert entry_hash(b"abc") == hashlib.sha256(b"\x00abc").digest()
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=200))
+def test_the_keyed_hash_is_hmac(key: bytes, message: bytes) -> None:
+    assert keyed_hash(key, message) == hmac.digest(key, message, "sha256")
+
+
+@pytest.mark.parametrize("length", [0, 31, 33, 64])
+def test_a_key_has_its_length(length: int) -> None:
+    with pytest.raises(Final):
+        keyed_hash(bytes(length), b"")
 
 
 def test_an_instant_is_written_in_utc() -> None:

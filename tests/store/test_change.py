@@ -53,7 +53,7 @@ async def test_a_change_writes_row_and_entry_together(
     assert (case.state.step, case.kind, case.wake_at, case.blocked) == ("examine", StepKind.AGENT, wake, "bug")
     header = json.loads(entry.header)
     assert (header["case_seq"], header["step"], header["procedure_hash"]) == (2, "receipt", case.procedure_hash)
-    assert set(header["commitments"]) == {"body", "state_before", "state_after"}
+    assert set(header["commitments"]) == {"fields", "state_before", "state_after"}
 
 
 async def test_an_error_leaves_nothing_behind(worker: Database, open_case: Opened, now: datetime) -> None:

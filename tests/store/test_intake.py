@@ -65,7 +65,7 @@ async def test_an_application_opens_a_case_with_all_it_brings(
         (entry,) = await entries_of(conn, TENANT, case.id)
     header = json.loads(entry.header)
     assert header["kind"] == "event:application:accepted"
-    assert set(header["commitments"]) == {"body", "event", "state_after"}
+    assert set(header["commitments"]) == {"event", "fields", "state_after"}
     assert event.event_id.encode() not in entry.header  # a sender chooses it: it must be erasable
     assert b"Exemplaire" not in entry.header
 

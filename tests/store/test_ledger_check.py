@@ -136,11 +136,16 @@ async def test_a_sealed_body_must_be_what_was_committed_to(
     assert row is not None
     body = orjson.loads(cipher.open(RetentionClass.DECISION, place, bytes(row[0])))
     other = {"said": "other"}
-    salt, _ = body["committed"]["body"]
+    salt, _ = body["committed"]["state_after"]
     fitting = [salt, base64.b64encode(digest_of(canonical(other))).decode()]
     for changed in (
         {**body, "body": other},
-        {**body, "body": other, "committed": {**body["committed"], "body": fitting}},
+        {**body, "body": {"Not a name": 1}},
+        {**body, "seed": base64.b64encode(bytes(32)).decode()},
+        {**body, "seed": base64.b64encode(bytes(31)).decode()},
+        {name: value for name, value in body.items() if name != "seed"},
+        {name: value for name, value in body.items() if name != "body"},
+        {"body": other, "committed": {**body["committed"], "body": fitting}},
         {**body, "committed": {**body["committed"], "request": fitting}},
     ):
         sealed = cipher.seal(RetentionClass.DECISION, place, orjson.dumps(changed))

@@ -8,12 +8,14 @@ import json
 import zipfile
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from diwan.domain.actor import Actor, Role
 from diwan.standalone.verify_bundle import Verified, verify
+from diwan.store.change import change_case
 from tests.support.databases import TestDatabase
 from tests.support.factories import CLERK, SOURCE, person
 from tests.support.growing import Grower, growing
@@ -72,6 +74,29 @@ async def test_what_is_withheld_stays_sealed(service: Service, case: str, log: G
     with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
         assert "bodies/000001.json" not in packed.namelist()
         assert "not disclosed" in packed.read("story.html").decode()
+
+
+async def test_one_field_stays_sealed(service: Service, case: str, log: Grower, tmp_path: Path):
+    body: dict[str, Any] = {"reason": "Zineb-Secret", "more": {"iban": "FR76-Secret", "sum": 7}}
+    cipher, now = await service.keyring.cipher("demo", case), service.clock()
+    async with service.db.transaction("demo") as conn, change_case(conn, "demo", case, now=now) as change:
+        change.record("case:case:blocked", AUDITOR, cipher=cipher, body=body)
+    await log.grow(1)
+    answer = await given(service, case, "?withhold=3/reason&withhold=3/more/iban")
+    found = held(answer, log, tmp_path)
+    assert (found.disclosed, found.withheld) == (3, [])
+    assert found.kept_back == ["3/more/iban", "3/reason", "3:state_after", "3:state_before"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        page = packed.read("story.html").decode()
+        inside = "".join(packed.read(name).decode() for name in packed.namelist())
+        assert json.loads(packed.read("bodies/000003.json"))["body"] == {"more": {"sum": 7}}
+    assert "not disclosed: <bdi>more/iban</bdi>, <bdi>reason</bdi>" in page
+    assert "Secret" not in inside
+    whole = held(await given(service, case, "?withhold=3/reason&withhold=3"), log, tmp_path)
+    assert (whole.withheld, whole.kept_back) == ([3], [])
+    for nothing in ("3/nothing", "3/reas", "3/more/su"):
+        answer = await given(service, case, f"?withhold={nothing}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "ledger.no_such_field")
 
 
 @pytest.mark.parametrize(

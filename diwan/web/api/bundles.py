@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib import resources
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query
+from pydantic import StringConstraints
 from starlette.responses import Response
 
 from diwan.documents.story_page import Line, story_page
@@ -18,7 +20,7 @@ from diwan.domain.errors import Refused
 from diwan.domain.ports import Cipher
 from diwan.domain.text import Language
 from diwan.ledger.bundle import pack
-from diwan.store.bundles import CaseFile, case_file
+from diwan.store.bundles import CaseFile, Withheld, case_file
 from diwan.store.entries import append_entry
 from diwan.web.api.callers import Auditor, visible_case
 from diwan.web.dependencies import Deps
@@ -27,6 +29,7 @@ router = APIRouter(prefix="/v1/cases", tags=["cases"])
 
 # Its proofs are made in memory: a case of so many entries is no case.
 _MOST_ENTRIES = 20_000
+_WITHHELD = r"^[0-9]{1,9}(/[a-z][a-z0-9_]{0,59}){0,2}$"
 _ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -36,8 +39,8 @@ _ZIP: dict[int | str, dict[str, Any]] = {
     "/{case}/bundles",
     summary="The whole file of a case, which anybody checks offline",
     description="A zip: every entry with its place in the signed log, what the entries commit to, the procedure, and a "
-    "readable story. Entries named in `withhold` keep sealed what they commit to. That it was given out, and to whom, "
-    "is on the ledger.",
+    "readable story. Entries named in `withhold` keep sealed what they commit to, or a field of it (`7/reason`). That "
+    "it was given out, and to whom, is on the ledger.",
     response_class=Response,
     responses=_ZIP,
 )
@@ -46,7 +49,10 @@ async def give(
     actor: Auditor,
     case: str,
     language: Language = Language.EN,
-    withhold: Annotated[list[int] | None, Query(max_length=1000, description="numbers of entries")] = None,
+    withhold: Annotated[
+        list[Annotated[str, StringConstraints(pattern=_WITHHELD)]] | None,
+        Query(max_length=1000, description="numbers of entries, or fields of one as 7/reason"),
+    ] = None,
 ) -> Response:
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, case)
@@ -56,7 +62,7 @@ async def give(
     async with deps.db.transaction(actor.tenant, snapshot=True) as conn:
         file = await case_file(conn, found)
     told = {"language": language.value, "made_by": actor.subject, "made_at": deps.clock().isoformat()}
-    hidden = frozenset(withhold or ())
+    hidden = _withheld(withhold or ())
     content = await asyncio.to_thread(packed, file, cipher, told, hidden, language)
     now = await deps.stamp(actor.tenant)
     detail = {
@@ -80,14 +86,27 @@ async def give(
     )
 
 
-def packed(file: CaseFile, cipher: Cipher, told: dict[str, str], withheld: frozenset[int], language: Language) -> bytes:
+def _withheld(said: Iterable[str]) -> Withheld:
+    """`7` keeps all of entry 7 sealed, whatever else is said of it."""
+    found: dict[int, set[str]] = {}
+    whole: set[int] = set()
+    for each in said:
+        number, slash, pointer = each.partition("/")
+        found.setdefault(int(number), set()).add(slash + pointer)
+        if not slash:
+            whole.add(int(number))
+    return {seq: () if seq in whole else pointers for seq, pointers in found.items()}
+
+
+def packed(file: CaseFile, cipher: Cipher, told: dict[str, str], withheld: Withheld, language: Language) -> bytes:
     """Proofs, what is opened, the zip: seconds for a long case, so not among the requests."""
     bundle = file.bundle(cipher, told, withheld=withheld)
     lines = [
         Line(
             header := json.loads(entry.header),
-            entry.opened.body if entry.opened else None,
+            entry.opened.shown if entry.opened else None,
             bool(header.get("commitments")) and entry.opened is None,
+            tuple(entry.opened.fields.hidden) if entry.opened and entry.opened.fields else (),
         )
         for entry in bundle.entries
     ]
