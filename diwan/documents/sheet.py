@@ -29,7 +29,7 @@ _LONG_WORD = re.compile(r"\S{41,}")
 _LRI, _FSI, _PDI = "\u2066", "\u2068", "\u2069"  # Unicode isolates: left to right, by first strong letter, end
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Text from outside as it may be set: one line, no controls, drawable by our fonts, long words able to break."""
     return _LONG_WORD.sub(_breakable, only_drawable(" ".join(clean(text).split("\n"))))
 
@@ -84,51 +84,51 @@ class Sheet:
             found += ["".join(run.text for run in cell) for item in block.items for cell in item]
         found += ["".join(run.text for run in line) for line in self.signature] + [self.notice]
         found += [self.code_label if self.code else "", self.code, "".join(run.text for run in self.check)]
-        return [safe for text in found if (safe := _safe(text).replace("\u200b", "").strip())]
+        return [shown for text in found if (shown := safe(text).replace("\u200b", "").strip())]
 
     def to_data(self) -> dict[str, Any]:
         """The JSON that the template reads: strings only, none of them markup."""
         return {
             "lang": self.language.value,
             "rtl": self.language is Language.AR,
-            "title": _safe(self.title),
-            "office": [_line(line) for line in self.office],
-            "office_details": [_line(line) for line in self.office_details],
-            "place_and_date": _runs(self.place_and_date),
-            "meta": [{"label": _safe(label), "value": _runs((value,))} for label, value in self.meta],
-            "to": _safe(self.to),
-            "addressee": [_line(line) for line in self.addressee],
+            "title": safe(self.title),
+            "office": [line_data(line) for line in self.office],
+            "office_details": [line_data(line) for line in self.office_details],
+            "place_and_date": runs_data(self.place_and_date),
+            "meta": [{"label": safe(label), "value": runs_data((value,))} for label, value in self.meta],
+            "to": safe(self.to),
+            "addressee": [line_data(line) for line in self.addressee],
             "blocks": [
                 {
                     "kind": block.kind,
-                    "runs": _runs(block.runs),
-                    "items": [[_runs(cell) for cell in item] for item in block.items],
+                    "runs": runs_data(block.runs),
+                    "items": [[runs_data(cell) for cell in item] for item in block.items],
                 }
                 for block in self.blocks
             ],
             "signature": ["".join(_set(run) for run in line) for line in self.signature],
-            "footer": _safe(self.footer),
-            "footer_reference": _safe(self.footer_reference),
-            "specimen": _safe(self.specimen),
-            "notice": _line(self.notice),
-            "code": _safe(self.code),
+            "footer": safe(self.footer),
+            "footer_reference": safe(self.footer_reference),
+            "specimen": safe(self.specimen),
+            "notice": line_data(self.notice),
+            "code": safe(self.code),
             "code_picture": svg_of(self.code, error="m") if self.code else "",
-            "code_label": _safe(self.code_label),
-            "check": _runs(self.check),
+            "code_label": safe(self.code_label),
+            "check": runs_data(self.check),
         }
 
 
-def _runs(runs: tuple[Run, ...]) -> list[dict[str, str]]:
+def runs_data(runs: tuple[Run, ...]) -> list[dict[str, str]]:
     return [{"kind": "id" if run.kind == "id" else "text", "text": _set(run)} for run in runs if run.text]
 
 
 def _set(run: Run) -> str:
     if run.kind == "id":
-        return _safe(run.text)
+        return safe(run.text)
     if run.kind == "free":
-        return _FSI + _isolate_identifiers(_safe(run.text)) + _PDI
+        return _FSI + _isolate_identifiers(safe(run.text)) + _PDI
     return _isolate_identifiers(run.text)
 
 
-def _line(text: str) -> str:
-    return _isolate_identifiers(_safe(text))
+def line_data(text: str) -> str:
+    return _isolate_identifiers(safe(text))

@@ -124,7 +124,7 @@ def check_receipt(receipt: Receipt, policy: Policy) -> Checked:
         raise Tampered("receipt.other_entry", "That entry of the log issues no letter.")
     if not hmac.compare_digest(commit(receipt.salt, receipt.facts), str(header.detail.get(FACTS, ""))):
         raise Tampered("receipt.facts_differ", "What the receipt says of the letter is not what the entry commits to.")
-    facts = _facts(receipt.facts)
+    facts = read_facts(receipt.facts)
     if header.chain != chain_of(facts.code):
         raise Tampered("receipt.other_code", "The letter's code is another entry's.")
     return Checked(facts, header, checkpoint, receipt.index)
@@ -136,7 +136,8 @@ def check_letter(checked: Checked, pdf: bytes) -> None:
         raise Tampered("receipt.letter_differs", "This file is not the letter that was issued.")
 
 
-def _facts(content: bytes) -> Facts:
+def read_facts(content: bytes) -> Facts:
+    """What a receipt says, checked or not. Raises `Tampered` (`receipt.facts_malformed`)."""
     try:
         facts = Facts.model_validate_json(content)
         if facts.encoded() == content:

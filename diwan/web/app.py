@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 import diwan
 from diwan.domain.errors import DiwanError
-from diwan.web import health, ledger
+from diwan.web import health, ledger, receipts
 from diwan.web.api import (
     bundles,
     cases,
@@ -75,9 +75,11 @@ def create_app(deps: Dependencies) -> FastAPI:
     app.state.verifier = deps.verifier
     app.state.last_readiness = health.LastAnswer()
     app.state.refusals = RefusalRecorder(deps.db, deps.clock, deps.limits.refusals_per_minute)
+    app.state.receipts = receipts.Bound(deps.clock, deps.limits.receipts_per_minute)
     for router in _ROUTERS:
         app.include_router(router)
     app.include_router(ledger.router)
+    app.include_router(receipts.router)
     app.include_router(health.router)
     app.openapi = lambda: describe(app)
     handler = problem_handler()

@@ -14,7 +14,8 @@ class Limits:
     `json_depth` and `json_tokens` bound a JSON text before it is parsed; `string_length` is in characters.
     `idle_seconds` is the longest silence within a body, `body_seconds` the longest time for all of it,
     `in_flight_bytes` what all bodies being read may take up in memory together. `refusals_per_minute` bounds
-    what one subject's refused requests may write to the ledger.
+    what one subject's refused requests may write to the ledger, `receipts_per_minute` how many letters are checked for
+    whoever asks.
     """
 
     json_bytes: int = MIB
@@ -30,6 +31,7 @@ class Limits:
     body_seconds: float = 300.0
     in_flight_bytes: int = 512 * MIB
     refusals_per_minute: int = 5
+    receipts_per_minute: int = 600
     page_size: int = 50
     page_size_max: int = 200
 

@@ -17,11 +17,11 @@ from diwan.web.api.views import ActBody, ClockBody
 
 _REF = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActBody, ClockBody, PersonQuery)
-# Those of /ledger are hashes and what is signed of them, for anybody.
+# Those of /ledger are hashes and what is signed of them, for anybody, and a letter for whoever has its code.
 OPEN_PATHS = frozenset(
     {
         *("/healthz", "/readyz", "/openapi.json", "/ledger/checkpoint", "/ledger/{shard}/checkpoint"),
-        *("/ledger/tile/{path:path}", "/ledger/{shard}/tile/{path:path}"),
+        *("/ledger/tile/{path:path}", "/ledger/{shard}/tile/{path:path}", "/ledger/receipts/{code}"),
     }
 )
 _OPEN = frozenset(path.replace(":path", "") for path in OPEN_PATHS)

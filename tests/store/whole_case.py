@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, datetime
 
 from agents.compare import compare
@@ -14,6 +15,8 @@ from diwan.domain.party import Party, PartyRole
 from diwan.domain.ports import Cipher
 from diwan.domain.rerun import Conditions, Side
 from diwan.domain.task import ActInput, TaskAct, TaskKind
+from diwan.ledger.receipt import Facts
+from diwan.ledger.receipt_code import code_of
 from diwan.store import (
     calls,
     decisions,
@@ -23,6 +26,7 @@ from diwan.store import (
     letters,
     notifications,
     outbox,
+    receipts,
     reruns,
     runs,
     tasks,
@@ -179,6 +183,9 @@ async def whole_case(
         template="decision/1",
         content={"to": secret},
         pdf=f"%PDF {secret}".encode(),
+        receipt=receipts.seal_receipt(
+            cipher, f"{case_id}/decide/1", _facts(reference, secret), secret.ljust(32).encode()
+        ),
     )
     async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         await decisions.store_decision(
@@ -191,6 +198,8 @@ async def whole_case(
             cipher=cipher,
         )
         await letters.store_letter(change, made_letter)
+        assert made_letter.receipt is not None
+        await receipts.issue_receipt(change, system(TENANT, "worker"), made_letter.receipt)
         await notifications.store_notification(change, made_letter.id, channel="post")
         await notifications.mark_received(change, cipher, letter=made_letter.id, proof=f"Reçu de {secret}", at=now)
         await outbox.enqueue_outbox(
@@ -216,3 +225,16 @@ async def _run_again(
         answer = f"{secret}, said otherwise".encode()
         came = reruns.Came(answer, compare(secret.encode(), answer), Conditions(then=side, now=side))
         await reruns.end_rerun(change, row, system(TENANT, "pool"), cipher, came=came)
+
+
+def _facts(reference: str, secret: str) -> Facts:
+    return Facts(
+        code=code_of(hashlib.sha256(reference.encode()).digest()),
+        kind="decision",
+        number=f"L-{reference}",
+        date=date(2026, 11, 23),
+        office=secret,
+        language="fr",
+        result="granted",
+        pdf="0" * 64,
+    )

@@ -100,6 +100,7 @@ def letter_views(letters: list[LetterRow], notifications: list[NotificationRow])
         LetterView(
             id=row.id,
             address=letter_address(row),
+            sheet=f"{letter_address(row)}?format=sheet" if row.receipt_chain else "",
             kind=row.kind,
             number=row.number,
             language=row.language,

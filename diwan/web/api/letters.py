@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from diwan.documents.check_sheet import sheet_of
+from diwan.documents.typeset import render_sheet
 from diwan.domain.actor import Actor
 from diwan.domain.case import CaseStatus
 from diwan.domain.errors import NotFound, Unavailable
@@ -14,6 +16,7 @@ from diwan.domain.ports import Cipher
 from diwan.store.change import CaseRow
 from diwan.store.letters import LetterRow, letters_of, read_letter
 from diwan.store.notifications import notifications_of
+from diwan.store.receipts import read_receipt
 from diwan.web.api.callers import StaffOrSender, visible_case
 from diwan.web.api.case_views import letter_address, letter_views
 from diwan.web.api.documents import as_file
@@ -26,6 +29,7 @@ router = APIRouter(prefix="/v1/cases/{case}", tags=["letters"])
 PDF = "application/pdf"
 _CONTENT: dict[str, object] = {"type": "object", "description": "what the letter says, before it is set"}
 _PDF_CONTENT = {PDF: {"schema": {"type": "string", "format": "binary"}}}
+Parts = Literal["json", "pdf", "sheet"] | None
 Format = Annotated[
     Literal["json", "pdf"] | None,
     Query(alias="format", description="what `Accept` asks for where it is absent; else JSON"),
@@ -43,20 +47,24 @@ async def of_case(deps: Deps, actor: StaffOrSender, case: str) -> Page[LetterVie
 # A letter's id is the key of the step that made it and has slashes in it.
 @router.get(
     "/letters/{letter:path}",
-    summary="A letter as PDF, or with `format=json` the content that it was set from",
+    summary="A letter as PDF, or with `format` the content it was set from (json), its verification sheet (sheet)",
     response_class=Response,
     responses={
         200: {"description": "The letter.", "content": {**_PDF_CONTENT, "application/json": {"schema": _CONTENT}}}
     },
 )
 async def pdf(
-    deps: Deps, actor: StaffOrSender, case: str, letter: str, wanted: Annotated[Format, Query(alias="format")] = None
+    deps: Deps, actor: StaffOrSender, case: str, letter: str, wanted: Annotated[Parts, Query(alias="format")] = None
 ) -> Response:
     found, cipher = await _open(deps, actor, case)
     async with deps.db.transaction(actor.tenant) as conn:
         if letter not in (row.id for row in await letters_of(conn, actor.tenant, found.id, cipher)):
             raise NotFound("letter.unknown", "The case has no such letter.", "See its letters.")
         row, data = await read_letter(conn, actor.tenant, letter, cipher)
+        receipt = await read_receipt(conn, actor.tenant, letter, cipher) if wanted == "sheet" else None
+    if receipt is not None:
+        sheet = sheet_of(receipt, str(row.content.get("check_at", "")))
+        return as_file(await render_sheet(sheet), PDF, f"{row.number}-verification.pdf", inline=True)
     return JSONResponse(row.content) if wanted == "json" else _as_pdf(row, data)
 
 

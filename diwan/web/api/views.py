@@ -126,7 +126,8 @@ class DocumentView(BaseModel):
 
 
 class LetterView(BaseModel):
-    """`kind`: receipt, request_for_pieces, reminder, decision, withdrawal; `address` gives the PDF."""
+    """`kind`: receipt, request_for_pieces, reminder, decision, withdrawal; `address` gives the PDF, `sheet` the page by
+    which anybody can check it, empty where it has none."""
 
     id: str
     address: str
@@ -134,6 +135,7 @@ class LetterView(BaseModel):
     number: str
     language: str
     made_at: datetime
+    sheet: str = ""
     notified: str = Field(default="", description="channel and state of its notification, e.g. `post:sent`")
 
 

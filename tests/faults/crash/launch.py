@@ -40,6 +40,9 @@ _TOLD = {
     "task:act:refused": "code",
 }
 
+# Entries on the chains of letters, in the transactions of letters only: they make no other point of them.
+_BESIDE = "letter:receipt:"
+
 # The entries that the transaction of this task has written so far.
 _entries: ContextVar[list[str]] = ContextVar("entries")
 
@@ -74,7 +77,8 @@ class Mines:
 
         def noting(draft: entries.EntryDraft, *given: Any) -> Any:
             told = draft.detail.get(_TOLD.get(draft.kind, ""), "")
-            _entries.get([]).append(f"{draft.kind} {told}".strip())
+            if not draft.kind.startswith(_BESIDE):
+                _entries.get([]).append(f"{draft.kind} {told}".strip())
             return build(draft, *given)
 
         @asynccontextmanager

@@ -104,7 +104,7 @@ ONLY_READ = {
     *("case_views.read_case", "cases.events", "cases.list_", "cases.show", "cases.story"),
     *("connections.ping", "connections.database_time", "health._database", "traces.CaseTraces.of"),
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
-    *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt"),
+    *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt", "receipts.standing", "receipts._told"),
     *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
     *("sequencer.Sequencer.publish_once", "ledger._checkpoint", "ledger._tile", "ledger._entries"),
     *("entries._found", "entry_index.catch_up"),  # an auditor's search

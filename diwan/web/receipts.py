@@ -1,0 +1,98 @@
+"""/ledger/receipts: whether a letter still stands, for anybody who has its code, and nothing to anybody else.
+
+What is told is what the letter's own receipt tells. A code that names nothing, one that never could, and one whose case
+is erased have the same answer: what there is cannot be found by trying.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from diwan.domain.errors import NotFound, Retry, Unavailable
+from diwan.domain.ports import Cipher
+from diwan.ledger.receipt import ISSUED, pack
+from diwan.ledger.receipt_code import chain_of, read_code
+from diwan.store.ledger_proofs import prove_entry
+from diwan.store.receipts import REPLACED, WITHDRAWN, Place, find_receipt, read_receipt, standing_of
+from diwan.web.dependencies import Dependencies, Deps
+
+router = APIRouter(prefix="/ledger", tags=["ledger"])
+
+_WINDOW = timedelta(minutes=1)
+
+
+class Stands(StrEnum):
+    IN_FORCE = "in_force"
+    REPLACED = "replaced"  # by a later letter of its case
+    WITHDRAWN = "withdrawn"  # with the application
+    UNKNOWN = "unknown"
+
+
+_BY_KIND = {ISSUED: Stands.IN_FORCE, REPLACED: Stands.REPLACED, WITHDRAWN: Stands.WITHDRAWN}
+
+
+class Standing(BaseModel):
+    """`since` when the letter stands so; `receipt` is what its sheet carries, `proof` that of the entry which says how
+    it stands, each empty for a second until the tree is signed."""
+
+    status: Stands = Stands.UNKNOWN
+    since: datetime | None = None
+    receipt: str = Field(default="", description="as on the letter's verification sheet")
+    proof: str = Field(default="", description="c2sp.org/tlog-proof with the entry as its extra data")
+
+
+class Bound:
+    """So many questions a minute and process: anybody may ask, and each costs the vault and the database something."""
+
+    def __init__(self, clock: Callable[[], datetime], per_minute: int) -> None:
+        self._clock = clock
+        self._per_minute = per_minute
+        self._since: datetime | None = None
+        self._asked = 0
+
+    def take(self) -> None:
+        """Raises `Unavailable` where there were too many."""
+        now = self._clock()
+        # A clock that was set back begins a new minute too.
+        if self._since is None or not timedelta(0) <= now - self._since < _WINDOW:
+            self._since, self._asked = now, 0
+        self._asked += 1
+        if self._asked > self._per_minute:
+            raise Unavailable("receipt.too_many", "Too many letters are being checked now.", "Ask again in a minute.")
+
+
+@router.get("/receipts/{code}", summary="Whether the letter with this code still stands")
+async def standing(request: Request, response: Response, deps: Deps, code: str) -> Standing:
+    # The page that anybody may keep asks from wherever it lies.
+    response.headers["access-control-allow-origin"] = "*"
+    response.headers["cross-origin-resource-policy"] = "cross-origin"
+    bound: Bound = request.app.state.receipts
+    bound.take()
+    chain = chain_of(read_code(code) or code)
+    async with deps.db.transaction(None) as conn:
+        place = await find_receipt(conn, chain)
+    if place is None:
+        return Standing()
+    try:
+        return await _told(deps, place, chain, await deps.keyring.cipher(place.tenant, place.case_id))
+    except NotFound:
+        return Standing()  # erased with its case
+
+
+async def _told(deps: Dependencies, place: Place, chain: str, cipher: Cipher) -> Standing:
+    async with deps.db.transaction(place.tenant) as conn:
+        found = await standing_of(conn, place.tenant, chain)
+        said = Standing(status=_BY_KIND.get(found.kind, Stands.UNKNOWN), since=found.at)
+        try:
+            receipt = pack(await read_receipt(conn, place.tenant, place.letter, cipher))
+            proof = bytes(await prove_entry(conn, place.tenant, chain, found.seq)).decode()
+        except Retry as error:
+            if error.code != "ledger.not_yet":
+                raise
+            return said
+    return said.model_copy(update={"receipt": receipt, "proof": proof})
