@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 
 from diwan.cli import pictures, way_picture
 from diwan.cli.client import Client, pages, segment
-from diwan.cli.credentials import AsOption, AsRole, connect
+from diwan.cli.credentials import AsOption, AsRole, PurposeOption, connect
 from diwan.cli.following import read_case
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, say
@@ -49,12 +49,13 @@ def show(
     trace: Annotated[
         bool, typer.Option("--trace", help="Also its way: steps, model calls, acts, deliveries, with times.")
     ] = False,
+    purpose: PurposeOption = "",
     letters: Annotated[Path | None, typer.Option("--letters", metavar="DIR", help="Save its letters there.")] = None,
     role: AsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show a case: where it stands, documents, facts and where each comes from, what was proposed, decided and sent."""
-    with connect(role, AsRole.CLERK) as client:
+    with connect(role, AsRole.CLERK, purpose=purpose) as client:
         view = read_case(client, case)
         if story:
             view["story"] = list(pages(client, f"/v1/cases/{segment(case)}/story", {}, limit=10_000))

@@ -56,11 +56,12 @@ class Client:
         url: str,
         token: Callable[[], str],
         *,
+        purpose: str = "",
         transport: httpx.BaseTransport | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url
-        self.purpose = ""
+        self._purpose = purpose
         self._token = token
         self._pause = pause
         self._authorization: dict[str, str] | None = None
@@ -113,8 +114,8 @@ class Client:
             token = self._token()
             self._authorization = {"Authorization": f"Bearer {token}"} if token else {}
         headers = {**(headers or {}), **self._authorization, "Accept": "application/json, */*;q=0.5"}
-        if self.purpose:
-            headers["Diwan-Purpose"] = self.purpose
+        if self._purpose:
+            headers["Diwan-Purpose"] = self._purpose
         for pause in (*PAUSES, None):
             try:
                 response = self._http.request(method, path, headers=headers, **sent)

@@ -34,12 +34,19 @@ AsOption = Annotated[
     AsRole | None,
     typer.Option("--as", help="Act as this demo user of the embedded stack.", show_default=False),
 ]
+PurposeOption = Annotated[
+    str,
+    typer.Option(
+        "--purpose", metavar="WORD", help="What an auditor reads it for: a word or a file's number, on the ledger."
+    ),
+]
 
 
-def connect(role: AsRole | None, usual: AsRole) -> Client:
-    """A client of the service at DIWAN_URL that acts as `role`, else by the token given, else as `usual`."""
+def connect(role: AsRole | None, usual: AsRole, *, purpose: str = "") -> Client:
+    """A client of the service at DIWAN_URL that acts as `role`, else by the token given, else as `usual`; an auditor's
+    reads say what they are for."""
     url = quick_settings.url()
-    return Client(url, token_source(role, usual, url))
+    return Client(url, token_source(role, usual, url), purpose=purpose)
 
 
 def token_source(role: AsRole | None, usual: AsRole, url: str) -> Callable[[], str]:

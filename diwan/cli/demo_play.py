@@ -102,7 +102,7 @@ class _Case:
             return bool(view["blocked"]) or (moved and needs_a_person(view))
 
         player = self._player
-        view = follow(player.users["auditor"], self._id, arrived, seconds=player.left(), sleep=player.sleep)
+        view = follow(player.users["supervisor"], self._id, arrived, seconds=player.left(), sleep=player.sleep)
         if view["blocked"]:
             raise self._unexpected("blocked", f"is blocked at {view['step']}: {view['blocked']}")
         return view

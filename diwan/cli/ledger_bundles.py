@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diwan.cli.credentials import AsOption, AsRole, connect
+from diwan.cli.credentials import AsOption, AsRole, PurposeOption, connect
 from diwan.cli.ledger_proofs import PolicyOption
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.text import Language
@@ -26,6 +26,7 @@ def bundle(
             help="An entry whose content stays sealed (7), or a field of it (7/reason); may be repeated.",
         ),
     ] = None,
+    purpose: PurposeOption = "audit",
     role: AsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -36,7 +37,7 @@ def bundle(
     """
     from diwan.cli.client import segment
 
-    with connect(role, AsRole.AUDITOR) as client:
+    with connect(role, AsRole.AUDITOR, purpose=purpose) as client:
         content = client.make(
             f"/v1/cases/{segment(case)}/bundles", {"language": language.value, "withhold": withhold or []}
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli.credentials import AsOption, AsRole, connect
+from diwan.cli.credentials import AsOption, AsRole, PurposeOption, connect
 from diwan.cli.output import Column, Output, OutputOption, emit, say, table
 from diwan.domain.errors import InvalidInput
 
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-PurposeOption = Annotated[
-    str,
-    typer.Option(
-        "--purpose", metavar="WORD", help="What you read it for: a word or a file's number. An auditor's is recorded."
-    ),
-]
 _PAGE = 200
 _COLUMNS = (
     Column("At", "at", keep=True),
@@ -71,8 +65,7 @@ def search(
         },
     }
     asked: Json = {name: value for name, value in query.items() if value} | ({"overridden": True} if overridden else {})
-    with connect(role, AsRole.AUDITOR) as client:
-        client.purpose = purpose
+    with connect(role, AsRole.AUDITOR, purpose=purpose) as client:
         pages = list(_pages(client, asked, limit))
     items = [each for page in pages for each in page["items"]][:limit]
     emit(output, items, lambda width: table(_COLUMNS, [_row(each) for each in items], width=width))

@@ -11,11 +11,14 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from diwan.domain.actor import Actor
 from diwan.domain.errors import InvalidInput, NotFound, Refused
 from diwan.ledger.tiles import ENTRIES, Tile, bundle, of_size, parse_path
 from diwan.store.connection import Connection
 from diwan.store.ledger_tree import headers_of, published, tiles
+from diwan.web.api import reads
 from diwan.web.api.callers import Auditor
+from diwan.web.api.reads import Reading, Reads
 from diwan.web.dependencies import Dependencies, Deps
 
 router = APIRouter(prefix="/ledger", tags=["ledger"])
@@ -40,13 +43,13 @@ async def of_shard(deps: Deps, shard: str) -> Response:
 
 
 @router.get("/tile/entries/{path:path}", summary="Entries of the newest log", response_class=Response, responses=_BYTES)
-async def entries(deps: Deps, actor: Auditor, path: str) -> Response:
-    return await _entries(deps, actor.tenant, "", path)
+async def entries(deps: Deps, actor: Auditor, reading: Reading, path: str) -> Response:
+    return await _entries(reading, actor, "", path)
 
 
 @router.get("/{shard}/tile/entries/{path:path}", summary="Entries of a year", response_class=Response, responses=_BYTES)
-async def entries_of_shard(deps: Deps, actor: Auditor, shard: str, path: str) -> Response:
-    return await _entries(deps, actor.tenant, shard, path)
+async def entries_of_shard(deps: Deps, actor: Auditor, reading: Reading, shard: str, path: str) -> Response:
+    return await _entries(reading, actor, shard, path)
 
 
 @router.get("/tile/{path:path}", summary="A tile of the newest log", response_class=Response, responses=_BYTES)
@@ -79,17 +82,18 @@ async def _tile(deps: Dependencies, shard: str, path: str) -> Response:
     return Response(found[: wanted.width * _HASH], media_type="application/octet-stream", headers=kept)
 
 
-async def _entries(deps: Dependencies, tenant: str, shard: str, path: str) -> Response:
+async def _entries(reading: Reads, actor: Actor, shard: str, path: str) -> Response:
     wanted = _parsed(f"tile/entries/{path}")
-    async with deps.db.transaction(tenant) as conn:
+    async with reading.deps.db.transaction(actor.tenant) as conn:
         name = await _shard(conn, shard, wanted)
         headers = await headers_of(conn, name, wanted)
-    if len(headers) < wanted.width:
-        raise Refused(
-            "ledger.of_others",
-            "This bundle has entries of another ministry.",
-            "Prove your own entries one by one: `diwan ledger prove`.",
-        )
+        if len(headers) < wanted.width:
+            raise Refused(
+                "ledger.of_others",
+                "This bundle has entries of another ministry.",
+                "Prove your own entries one by one: `diwan ledger prove`.",
+            )
+        await reading.record(conn, actor, reads.ENTRIES, log=name, tile=wanted.path)
     return Response(bundle(headers), media_type="application/octet-stream", headers={"cache-control": "private"})
 
 

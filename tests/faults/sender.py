@@ -74,7 +74,7 @@ class Portal:
     async def _when_at(self, case: str, step: str) -> None:
         """Once the case has come to a step, or has passed it."""
         while True:
-            view = row_of(await self.desk.call("auditor", "GET", f"/v1/cases/{case}"))
+            view = row_of(await self.desk.call("supervisor", "GET", f"/v1/cases/{case}"))
             if view.get("step") == step or view.get("status") == "closed":
                 return
             await asyncio.sleep(_PAUSE_S)

@@ -60,7 +60,7 @@ class Office:
         """The case once `arrived` holds of it. Asks again with growing pauses, and gives up after `within_s`."""
         pause, left = 0.05, within_s
         while True:
-            view = await self.get("auditor", f"/v1/cases/{case}")
+            view = await self.get("supervisor", f"/v1/cases/{case}")
             if arrived(view):
                 return view
             assert not view["blocked"], f"{case} is blocked at {view['step']}: {view['blocked']}"

@@ -23,6 +23,7 @@ from diwan.ledger.bundle import pack
 from diwan.store.bundles import CaseFile, Withheld, case_file
 from diwan.store.entries import append_entry
 from diwan.web.api.callers import Auditor, visible_case
+from diwan.web.api.reads import Reading
 from diwan.web.dependencies import Deps
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])
@@ -47,6 +48,7 @@ _ZIP: dict[int | str, dict[str, Any]] = {
 async def give(
     deps: Deps,
     actor: Auditor,
+    reading: Reading,
     case: str,
     language: Language = Language.EN,
     withhold: Annotated[
@@ -74,7 +76,7 @@ async def give(
     async with deps.db.transaction(actor.tenant) as conn:
         chain = f"exports/{actor.subject}"
         await append_entry(
-            conn, actor.tenant, chain, "ledger:bundle:exported", actor, now=now, purpose="audit", detail=detail
+            conn, actor.tenant, chain, "ledger:bundle:exported", actor, now=now, purpose=reading.purpose, detail=detail
         )
     return Response(
         content,

@@ -19,7 +19,9 @@ from diwan.store.notifications import NotificationRow, notifications_of
 from diwan.store.parties import parties_of
 from diwan.store.proposals import latest_proposal
 from diwan.store.tasks import TaskRow, tasks_of
+from diwan.web.api import reads
 from diwan.web.api.callers import is_staff
+from diwan.web.api.reads import Reads
 from diwan.web.api.views import (
     CaseSummary,
     CaseView,
@@ -28,7 +30,6 @@ from diwan.web.api.views import (
     LetterView,
     TaskSummary,
 )
-from diwan.web.dependencies import Dependencies
 
 
 def case_address(case_id: str) -> str:
@@ -61,11 +62,13 @@ def _fields(case: CaseRow, *, staff: bool) -> dict[str, Any]:
     }
 
 
-async def read_case(deps: Dependencies, actor: Actor, case: CaseRow, language: Language) -> CaseView:
+async def read_case(reading: Reads, actor: Actor, case: CaseRow, language: Language) -> CaseView:
+    deps = reading.deps
     cipher = await deps.keyring.cipher(actor.tenant, case.id)
     of_case = (actor.tenant, case.id)
     staff = is_staff(actor)
     async with deps.db.transaction(actor.tenant) as conn:
+        await reading.record(conn, actor, reads.CASE, case=case.id, part="file")
         view = CaseView(
             **_fields(case, staff=staff),
             periods=case.state.periods,

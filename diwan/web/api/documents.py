@@ -19,12 +19,14 @@ from diwan.store.documents import (
 )
 from diwan.store.intake import upload_document
 from diwan.store.tasks import get_task, shown_of
+from diwan.web.api import reads
 from diwan.web.api.bodies import chunks, expected_size, media_type
 from diwan.web.api.callers import Sender, StaffOrSender, Wanted, WorkerOrAuditor, visible_case
 from diwan.web.api.case_views import document_view, remedy_of
 from diwan.web.api.multipart import read_parts
+from diwan.web.api.reads import Reading, Reads
 from diwan.web.api.views import DocumentView, Page, UploadedDocument
-from diwan.web.dependencies import Dependencies, Deps
+from diwan.web.dependencies import Deps
 from diwan.web.openapi import bodies
 
 router = APIRouter(tags=["documents"])
@@ -82,12 +84,15 @@ async def upload(request: Request, deps: Deps, actor: Sender, language: Wanted) 
 
 
 @router.get("/v1/cases/{case}/documents", tags=["cases"], summary="The documents of a case, in the order they came")
-async def of_case(deps: Deps, actor: StaffOrSender, language: Wanted, case: str) -> Page[DocumentView]:
+async def of_case(
+    deps: Deps, actor: StaffOrSender, reading: Reading, language: Wanted, case: str
+) -> Page[DocumentView]:
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, case)
     cipher = await deps.keyring.cipher(actor.tenant, found.id)
     async with deps.db.transaction(actor.tenant) as conn:
         rows = await documents_of(conn, actor.tenant, found.id, cipher)
+        await reading.record(conn, actor, reads.CASE, case=found.id, part="documents")
     return Page(items=[document_view(row, language) for row in rows])
 
 
@@ -98,12 +103,12 @@ async def of_case(deps: Deps, actor: StaffOrSender, language: Wanted, case: str)
     response_class=Response,
     responses={**BINARY},
 )
-async def content(deps: Deps, actor: StaffOrSender, case: str, document: str) -> Response:
+async def content(deps: Deps, actor: StaffOrSender, reading: Reading, case: str, document: str) -> Response:
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, case)
         if await document_scope(conn, actor.tenant, document) != found.id:
             raise NotFound("document.unknown", "There is no such document.", "Check its id.")
-    return await _given_out(deps, actor, document, found.id)
+    return await _given_out(reading, actor, document, found.id)
 
 
 @router.get(
@@ -113,7 +118,7 @@ async def content(deps: Deps, actor: StaffOrSender, case: str, document: str) ->
     response_class=Response,
     responses={**BINARY},
 )
-async def of_task(deps: Deps, actor: WorkerOrAuditor, task: str, document: str) -> Response:
+async def of_task(deps: Deps, actor: WorkerOrAuditor, reading: Reading, task: str, document: str) -> Response:
     async with deps.db.transaction(actor.tenant) as conn:
         row = await get_task(conn, actor.tenant, task)
     cipher = await deps.keyring.cipher(actor.tenant, row.scope)
@@ -122,19 +127,22 @@ async def of_task(deps: Deps, actor: WorkerOrAuditor, task: str, document: str) 
     async with deps.db.transaction(actor.tenant) as conn:
         # Once a person has found the case of a stray event, its documents are sealed under that case's keys.
         scope = await document_scope(conn, actor.tenant, document, without_case=row.scope)
-    return await _given_out(deps, actor, document, scope)
+    return await _given_out(reading, actor, document, scope)
 
 
-async def _given_out(deps: Dependencies, actor: Actor, document: str, scope: str) -> Response:
-    cipher = await deps.keyring.cipher(actor.tenant, scope)
-    async with deps.db.transaction(actor.tenant) as conn:
+async def _given_out(reading: Reads, actor: Actor, document: str, scope: str) -> Response:
+    cipher = await reading.deps.keyring.cipher(actor.tenant, scope)
+    async with reading.deps.db.transaction(actor.tenant) as conn:
         row, data = await read_document(conn, actor.tenant, document, cipher)
-    if row.status == QUARANTINED:
-        raise Refused(
-            "document.in_quarantine",
-            "This document is in quarantine and is not given out.",
-            "Its `reason` says what to ask the sender for instead.",
-        )
+        if row.status == QUARANTINED:
+            raise Refused(
+                "document.in_quarantine",
+                "This document is in quarantine and is not given out.",
+                "Its `reason` says what to ask the sender for instead.",
+            )
+        # The scope of what belongs to no case yet has a slash in it.
+        of_case = {} if "/" in scope else {"case": scope}
+        await reading.record(conn, actor, reads.DOCUMENT, document=document, **of_case)
     return as_file(data, row.media_type, row.name or f"{row.id}.bin")
 
 

@@ -17,9 +17,11 @@ from diwan.store.change import CaseRow
 from diwan.store.letters import LetterRow, letters_of, read_letter
 from diwan.store.notifications import notifications_of
 from diwan.store.receipts import read_receipt
+from diwan.web.api import reads
 from diwan.web.api.callers import StaffOrSender, visible_case
 from diwan.web.api.case_views import letter_address, letter_views
 from diwan.web.api.documents import as_file
+from diwan.web.api.reads import Reading
 from diwan.web.api.views import LetterView, Page, ReceiptView
 from diwan.web.dependencies import Dependencies, Deps
 from diwan.web.openapi import reference
@@ -37,10 +39,11 @@ Format = Annotated[
 
 
 @router.get("/letters", summary="The letters that went out about the case")
-async def of_case(deps: Deps, actor: StaffOrSender, case: str) -> Page[LetterView]:
+async def of_case(deps: Deps, actor: StaffOrSender, reading: Reading, case: str) -> Page[LetterView]:
     found, cipher = await _open(deps, actor, case)
     async with deps.db.transaction(actor.tenant) as conn:
         letters = await letters_of(conn, actor.tenant, found.id, cipher)
+        await reading.record(conn, actor, reads.CASE, case=found.id, part="letters")
         return Page(items=letter_views(letters, await notifications_of(conn, actor.tenant, found.id)))
 
 
@@ -54,7 +57,12 @@ async def of_case(deps: Deps, actor: StaffOrSender, case: str) -> Page[LetterVie
     },
 )
 async def pdf(
-    deps: Deps, actor: StaffOrSender, case: str, letter: str, wanted: Annotated[Parts, Query(alias="format")] = None
+    deps: Deps,
+    actor: StaffOrSender,
+    reading: Reading,
+    case: str,
+    letter: str,
+    wanted: Annotated[Parts, Query(alias="format")] = None,
 ) -> Response:
     found, cipher = await _open(deps, actor, case)
     async with deps.db.transaction(actor.tenant) as conn:
@@ -62,6 +70,7 @@ async def pdf(
             raise NotFound("letter.unknown", "The case has no such letter.", "See its letters.")
         row, data = await read_letter(conn, actor.tenant, letter, cipher)
         receipt = await read_receipt(conn, actor.tenant, letter, cipher) if wanted == "sheet" else None
+        await reading.record(conn, actor, reads.LETTER, case=found.id, letter=letter)
     if receipt is not None:
         sheet = sheet_of(receipt, str(row.content.get("check_at", "")))
         return as_file(await render_sheet(sheet), PDF, f"{row.number}-verification.pdf", inline=True)
@@ -78,6 +87,7 @@ async def receipt(
     request: Request,
     deps: Deps,
     actor: StaffOrSender,
+    reading: Reading,
     case: str,
     wanted: Annotated[Format, Query(alias="format")] = None,
 ) -> Response:
@@ -87,6 +97,7 @@ async def receipt(
         row = next((each for each in letters if each.kind == "receipt"), None)
         if row is None:
             raise _none_yet(found)
+        await reading.record(conn, actor, reads.LETTER, case=found.id, letter=row.id)
         if wanted == "pdf" or (wanted is None and _prefers_pdf(request)):
             return _as_pdf(*await read_letter(conn, actor.tenant, row.id, cipher))
     view = ReceiptView(

@@ -1,14 +1,12 @@
 """An auditor's reads are on the ledger: who read what, for what purpose, on a chain of the reader's own.
 
-A route that an auditor may call reads within `Reads.transaction`, or calls `record` before it answers: the entry is
-committed with the read, or nothing is given out (docs/adr/0026-reads-on-the-ledger.md). Of others nothing is written
+A route that an auditor may call calls `record` in the transaction of its read: the entry is committed, or nothing is
+given out (docs/adr/0026-reads-on-the-ledger.md). Of others nothing is written
 here.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -52,13 +50,6 @@ class Reads:
     deps: Dependencies
     purpose: str
 
-    @asynccontextmanager
-    async def transaction(self, actor: Actor, kind: str, **detail: Scalar) -> AsyncGenerator[Connection]:
-        """A transaction of the actor's tenant that commits with what was read on record."""
-        async with self.deps.db.transaction(actor.tenant) as conn:
-            yield conn
-            await self.record(conn, actor, kind, **detail)
-
     async def record(self, conn: Connection, actor: Actor, kind: str, **detail: Scalar) -> None:
         """The entry of a read, in the transaction `conn`. Whoever holds the auditor's role reads as an auditor."""
         if not actor.has(Role.AUDITOR):
@@ -66,6 +57,12 @@ class Reads:
         now, _ = await self.deps.watch.read(conn, actor.tenant)
         chain = reads_chain(actor.subject)
         await append_entry(conn, actor.tenant, chain, kind, actor, now=now, purpose=self.purpose, detail=detail)
+
+    async def record_apart(self, actor: Actor, kind: str, **detail: Scalar) -> None:
+        """As `record`, before what was read in a snapshot, where nothing is written, is given out."""
+        if actor.has(Role.AUDITOR):
+            async with self.deps.db.transaction(actor.tenant) as conn:
+                await self.record(conn, actor, kind, **detail)
 
 
 async def _reads(deps: Deps, purpose: Purpose = "audit") -> Reads:

@@ -28,7 +28,9 @@ from diwan.store.reruns import (
     rerun_by_key,
     side_of,
 )
+from diwan.web.api import reads
 from diwan.web.api.callers import AuditorOrSupervisor, visible_case
+from diwan.web.api.reads import Reading
 from diwan.web.api.views import Page
 from diwan.web.dependencies import Dependencies, Deps
 
@@ -102,11 +104,12 @@ class RerunView(BaseModel):
 
 
 @router.get("/{case}/calls", summary="The case's model calls, in order, and whether each can be sent again now")
-async def list_(deps: Deps, actor: AuditorOrSupervisor, case: str) -> Page[CallView]:
+async def list_(deps: Deps, actor: AuditorOrSupervisor, reading: Reading, case: str) -> Page[CallView]:
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, case)
         records = await call_records(conn, actor.tenant, found.id)
         there = await hosts(conn, seen_within_s=LIVE_S)
+        await reading.record(conn, actor, reads.CASE, case=found.id, part="calls")
     cipher = await deps.keyring.cipher(actor.tenant, found.id)
     return Page(items=[_call(record, there, cipher) for record in records])
 
@@ -119,7 +122,12 @@ async def list_(deps: Deps, actor: AuditorOrSupervisor, case: str) -> Page[CallV
     "its ledger. Ask for the rerun by its id until it has ended: it waits behind every other call for room on a host.",
 )
 async def ask(
-    deps: Deps, actor: AuditorOrSupervisor, case: str, number: Number, idempotency_key: IdempotencyKey = ""
+    deps: Deps,
+    actor: AuditorOrSupervisor,
+    reading: Reading,
+    case: str,
+    number: Number,
+    idempotency_key: IdempotencyKey = "",
 ) -> RerunView:
     key = _key(idempotency_key)
     async with deps.db.transaction(actor.tenant) as conn:
@@ -127,6 +135,7 @@ async def ask(
         before = await rerun_by_key(conn, actor.tenant, actor, key)
         record = await call_record(conn, actor.tenant, found.id, number)
         there = await hosts(conn, seen_within_s=LIVE_S)
+        await reading.record(conn, actor, reads.CASE, case=found.id, part="rerun")
     cipher = await deps.keyring.cipher(actor.tenant, found.id)
     if before is None:
         _demand(record, there, cipher)
@@ -137,11 +146,12 @@ async def ask(
 
 
 @router.get("/{case}/reruns/{rerun}", summary="What came of a call that was sent again")
-async def show(deps: Deps, actor: AuditorOrSupervisor, case: str, rerun: str) -> RerunView:
+async def show(deps: Deps, actor: AuditorOrSupervisor, reading: Reading, case: str, rerun: str) -> RerunView:
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, case)
         row = await get_rerun(conn, actor.tenant, found.id, rerun)
         record = await call_record(conn, actor.tenant, found.id, row.number)
+        await reading.record(conn, actor, reads.CASE, case=found.id, part="rerun")
     return _rerun(row, record, await deps.keyring.cipher(actor.tenant, found.id))
 
 

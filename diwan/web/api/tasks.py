@@ -14,11 +14,13 @@ from diwan.store.acts import act_on_task
 from diwan.store.cases import get_case, numbers_of
 from diwan.store.stray_events import case_filed_in
 from diwan.store.tasks import LIVE, TaskRow, get_task, shown_of, worklist
+from diwan.web.api import reads
 from diwan.web.api.bodies import read_model
 from diwan.web.api.callers import Worker, WorkerOrAuditor
 from diwan.web.api.case_views import task_fields, task_summary
 from diwan.web.api.examples import ACT
 from diwan.web.api.pages import Cursor, Size
+from diwan.web.api.reads import Reading, Reads
 from diwan.web.api.views import ActBody, Page, TaskAfterAct, TaskSummary, TaskView
 from diwan.web.dependencies import Dependencies, Deps
 from diwan.web.limits import Limits
@@ -43,6 +45,7 @@ IdempotencyKey = Annotated[
 async def list_(
     deps: Deps,
     actor: WorkerOrAuditor,
+    reading: Reading,
     status: Annotated[TaskStatus | None, Query(description="open and claimed ones where it is absent")] = None,
     kind: TaskKind | None = None,
     mine: Annotated[bool, Query(description="only those that the caller has claimed")] = False,
@@ -63,13 +66,14 @@ async def list_(
             limit=limit,
         )
         numbers = await numbers_of(conn, actor.tenant, {row.case_id for row in page.tasks if row.case_id})
+        await reading.record(conn, actor, reads.LIST, of="tasks", found=len(page.tasks))
     items = [task_summary(row, numbers.get(row.case_id or "")) for row in page.tasks]
     return Page(items=items, next=page.next or None)
 
 
 @router.get("/{task}", summary="A task, with what it shows and the digest that an act is bound to")
-async def show(deps: Deps, actor: WorkerOrAuditor, task: str) -> TaskView:
-    row, fields = await _task(deps, actor, task)
+async def show(deps: Deps, actor: WorkerOrAuditor, reading: Reading, task: str) -> TaskView:
+    row, fields = await _task(deps, actor, task, reading)
     cipher = await deps.keyring.cipher(actor.tenant, row.scope)
     return TaskView(**fields, digest=row.digest, shown=shown_of(row, cipher))
 
@@ -96,12 +100,16 @@ async def post(
     return TaskAfterAct(**fields | done.model_dump(include={*TaskAfterAct.model_fields}))
 
 
-async def _task(deps: Dependencies, actor: Actor, task_id: str) -> tuple[TaskRow, dict[str, Any]]:
+async def _task(
+    deps: Dependencies, actor: Actor, task_id: str, reading: Reads | None = None
+) -> tuple[TaskRow, dict[str, Any]]:
     """The task, and its fields as answered: with the case that a stray event was filed in."""
     async with deps.db.transaction(actor.tenant) as conn:
         row = await get_task(conn, actor.tenant, task_id)
         case = row.case_id or await case_filed_in(conn, row)
         numbers = await numbers_of(conn, actor.tenant, {case} if case else set())
+        if reading is not None:
+            await reading.record(conn, actor, reads.TASK, task=task_id, **({"case": case} if case else {}))
     return row, {**task_fields(row, numbers.get(case or "")), "case": case}
 
 

@@ -10,7 +10,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from diwan.store.way import Line, ModelCallLine, Way, way_of
+from diwan.web.api import reads
 from diwan.web.api.callers import Staff, visible_case
+from diwan.web.api.reads import Reading
 from diwan.web.dependencies import Deps
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])
@@ -85,10 +87,11 @@ class CaseTrace(BaseModel):
 
 
 @router.get("/{case}/trace", summary="The way of the case: steps, calls, acts, letters and deliveries with their times")
-async def show(deps: Deps, actor: Staff, case: str) -> CaseTrace:
+async def show(deps: Deps, actor: Staff, reading: Reading, case: str) -> CaseTrace:
     async with deps.db.transaction(actor.tenant, snapshot=True) as conn:
         found = await visible_case(conn, actor, case)
         way = await way_of(conn, found)
+    await reading.record_apart(actor, reads.CASE, case=found.id, part="trace")
     return CaseTrace(
         case=found.id,
         number=found.number,

@@ -72,7 +72,7 @@ class PatientOffice(Office):
     ) -> Json:
         until = time.monotonic() + within_s
         while True:
-            view = await self.get("auditor", f"/v1/cases/{case}")
+            view = await self.get("supervisor", f"/v1/cases/{case}")
             if arrived(view):
                 return view
             assert though_blocked or not view["blocked"], f"{case} is blocked at {view['step']}: {view['blocked']}"
