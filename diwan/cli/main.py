@@ -23,6 +23,7 @@ _ENTRIES = (
     Entry("event", "diwan.cli.event", "Send a CloudEvent, or build and send a follow-up.", CASEWORK),
     Entry("case", "diwan.cli.case", "List cases, show one with its story, save its letters.", CASEWORK),
     Entry("task", "diwan.cli.task", "Work the worklist: claim, approve, edit, reject, return.", CASEWORK),
+    Entry("erasure", "diwan.cli.erasure", "See and approve what is to be erased; legal holds.", CASEWORK),
     Entry("clock", "diwan.cli.clock", "See whether legal dates stand still; confirm the time.", CASEWORK),
     Entry("procedure", "diwan.cli.procedure", "Lint, compare, simulate and publish procedures.", PROCEDURES),
     Entry("ledger", "diwan.cli.ledger", "Recompute the record of every change; prove single entries.", PROCEDURES),

@@ -101,9 +101,14 @@ def tasks(items: Iterable[Json], width: int) -> RenderableType:
 
 
 def remarks(item: Json) -> list[str]:
-    """What somebody should look at: flags, and why a case is blocked."""
+    """What somebody should look at: flags, why a case is blocked, what of it is erased, whether it is held."""
     blocked = str(item.get("blocked") or "")
-    return [*cast("list[str]", item.get("flags") or []), *([f"blocked: {blocked}"] if blocked else [])]
+    said = [*cast("list[str]", item.get("flags") or []), *([f"blocked: {blocked}"] if blocked else [])]
+    if item.get("erased"):
+        said.append(f"erased: {', '.join(cast('list[str]', item['erased']))}")
+    if any(hold["lifted_at"] is None for hold in cast("list[Json]", item.get("holds") or [])):
+        said.append("legal hold")
+    return said
 
 
 def case(view: Json, width: int) -> RenderableType:

@@ -232,8 +232,11 @@ def _story(story: list[Json], width: int) -> RenderableType:
     rows = [{**step, "says": _says(step["assessment"]), "due": step["due"]} for step in story]
     end = story[-1]
     result = end["result"] or "no result"
+    kept = ", ".join(f"{name} {day}" for name, day in end["kept_until"].items())
     return Group(
-        table(_STEPS, rows, width=width), Text(f"Ends at {end['step']} on {end['on']}: {result}.", style="bold")
+        table(_STEPS, rows, width=width),
+        Text(f"Ends at {end['step']} on {end['on']}: {result}.", style="bold"),
+        Text(f"Kept until: {kept}, then proposed to be erased."),
     )
 
 

@@ -16,7 +16,7 @@ import typer
 
 from diwan import metrics
 from diwan.cli import fairness, running, worker_version
-from diwan.cli.connections import TemporalLink, database, database_time, keyring, ping, registry
+from diwan.cli.connections import TemporalLink, database, database_time, eraser, keyring, ping, registry
 from diwan.cli.engine_beside import batch_invariant_of, engine_beside
 from diwan.cli.figures import figures, stuck_in_database, waiting_in_database, waiting_in_temporal
 from diwan.cli.lazy import command_group
@@ -101,7 +101,7 @@ async def _web(settings: Settings) -> None:
 # --- worker ---------------------------------------------------------------------------------------------------------
 
 
-_WATCH_S = 60.0
+_WATCH_S, _RETENTION_S, _ERASE_S = 60.0, 3600.0, 5.0
 
 
 def worker(
@@ -128,6 +128,7 @@ async def _worker(settings: Settings) -> None:
     from activities.runs import RunActivities, RunSettings
     from diwan.documents.readers import Readers
     from diwan.documents.typeset import render_letter
+    from diwan.erasing import Erasures, Proposals
     from diwan.relay import run_forever
     from diwan.store.clock_watch import watch_all
     from diwan.store.traces import CaseTraces
@@ -135,6 +136,7 @@ async def _worker(settings: Settings) -> None:
     from diwan.worker import case_worker, run_until
 
     db, ring, link = database(settings, "worker"), keyring(settings), TemporalLink(settings)
+    shredder = eraser(settings) if settings.vault_eraser_token is not None else None
     known = registry(settings)
     queues = [CASE_QUEUE, *(model_queue(model.name) for model in known.models)]
     run_settings = RunSettings(
@@ -163,11 +165,18 @@ async def _worker(settings: Settings) -> None:
             reruns = Reruns(db, ring, clock, call_limit_s=run_settings.call_limit_s)
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
             watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
+            erasures = Erasures(db, shredder, clock) if shredder is not None else None
+            erasing = (
+                run_forever("retention", Proposals(db, ring, watch).pass_once, stop, idle_s=_RETENTION_S),
+                *([run_forever("erasures", erasures.pass_once, stop, idle_s=_ERASE_S)] if erasures else []),
+            )
             seen = [Observed(CaseTraces(db))]
             async with worker_version.of_this_worker(settings, client, stop) as build:
                 polling = case_worker(client, casework, runs, reruns, build=build, interceptors=seen)
-                await asyncio.gather(run_until(polling, stop), watching)
+                await asyncio.gather(run_until(polling, stop), watching, *erasing)
     await ring.aclose()
+    if shredder is not None:
+        await shredder.aclose()
     await db.dispose()
 
 

@@ -8,6 +8,7 @@
     │   ├── Unauthenticated  no valid credential                    HTTP 401  exit 4
     │   ├── Refused      the caller may not do this                 HTTP 403  exit 4
     │   ├── NotFound     there is no such thing (for this caller)   HTTP 404  exit 3
+    │   │   └── Erased   there was; its key is destroyed            HTTP 410  exit 3
     │   ├── Conflict     it was done otherwise already, or changed  HTTP 409  exit 5
     │   ├── TooLarge     more bytes than a limit allows             HTTP 413  exit 2
     │   ├── UnsupportedMedia  a type that is not taken              HTTP 415  exit 2
@@ -81,6 +82,12 @@ class Refused(Final):
 class NotFound(Final):
     status = 404
     exit_code = 3
+
+
+class Erased(NotFound):
+    """What was here is erased for good: nothing is wrong, and nothing brings it back."""
+
+    status = 410
 
 
 class Conflict(Final):

@@ -30,6 +30,7 @@ def crosscheck(procedure: Procedure, found: Findings) -> None:
     _rules(procedure, found)
     _calendar(procedure, found)
     _models(procedure, found)
+    _retention(procedure, found)
     check_ways(procedure, found)
 
 
@@ -41,6 +42,16 @@ def _models(procedure: Procedure, found: Findings) -> None:
             ("models", "data_class"),
             "Its data are called public, but a field or fact is marked personal.",
             "Call them personal or sensitive.",
+        )
+
+
+def _retention(procedure: Procedure, found: Findings) -> None:
+    if (procedure.retention is None) == (procedure.retention_years is None):
+        found.error(
+            "retention.one",
+            ("retention",),
+            "A file says once for how long data are kept.",
+            "Write `retention`; `retention_years` is its short form.",
         )
 
 

@@ -37,7 +37,9 @@ class Change(BaseModel):
 
 # Mappings in which the order of the file means something.
 _ORDERED = {("rules",), ("outcomes",)}
-_NOT_FOR_RUNNING = {"schema", "name", "version", "title", "office", "notice", "series", "form", "retention_years"}
+_NOT_FOR_RUNNING = {
+    *("schema", "name", "version", "title", "office", "notice", "series", "form", "retention", "retention_years")
+}
 _WORDING = {"label", "hint"}
 
 

@@ -8,12 +8,14 @@ from typing import cast
 
 from diwan.domain.case import StepKind
 from diwan.domain.errors import InvalidInput
+from diwan.domain.ports import RetentionClass
 from diwan.domain.text import Localized
 from diwan.procedures.assess import used_facts
 from diwan.procedures.crosscheck import grounds, placeholders
 from diwan.procedures.findings import Finding, Findings, Path
 from diwan.procedures.load import check_text
 from diwan.procedures.parts import Declared
+from diwan.procedures.retention import shortest_days
 from diwan.procedures.schema import Procedure
 from diwan.procedures.steps import GlobalTransition, Nature, Trigger, WaitStep, outcomes_of
 
@@ -40,6 +42,7 @@ def lint(text: str) -> list[Finding]:
             _periods(procedure, found)
             _facts(procedure, found)
             _grounds(procedure, found)
+            _retention(procedure, found)
     return sorted(found.found, key=lambda finding: (finding.line, finding.place))
 
 
@@ -154,3 +157,37 @@ def _grounds(procedure: Procedure, found: Findings) -> None:
         for name in placeholders(ground.ground, path, found):
             if procedure.facts[name].personal:
                 found.warn("ground.personal", (*path, "ground"), f"This reason repeats a personal value, {name}.")
+
+
+def _retention(procedure: Procedure, found: Findings) -> None:
+    """What somebody may still contest, or a court ask for, is not erased; nor what explains it before it."""
+    section = "retention" if procedure.retention is not None else "retention_years"
+    days = {retention: shortest_days(procedure.keep(retention)) for retention in RetentionClass}
+    contest = procedure.appeal.administrative.days + procedure.appeal.court.days
+    for retention in RetentionClass:
+        path: Path = (section, retention.value)
+        if retention is not RetentionClass.EXCHANGE and days[retention] < contest:
+            found.error(
+                "retention.before_contest",
+                path,
+                f"It is erased while the decision can still be contested: {contest} days, one way after the other.",
+                "Keep it longer.",
+            )
+        if days[retention] > days[RetentionClass.DECISION]:
+            found.error(
+                "retention.decision_last",
+                path,
+                "It is kept longer than the decision, whose key seals why anything was done.",
+                "Keep `decision` the longest.",
+            )
+        if section == "retention" and procedure.keep(retention).legal_basis is None:
+            found.warn("retention.basis", path, "No text says for how long this is kept.", "Add `legal_basis`.")
+    if days[RetentionClass.EXCHANGE] > days[RetentionClass.EVIDENCE]:
+        found.warn(
+            "retention.exchange",
+            (section, RetentionClass.EXCHANGE.value),
+            "What models were told outlives the documents that it quotes.",
+            "Keep it no longer than `evidence`.",
+        )
+    if section == "retention_years":
+        found.warn("retention.basis", (section,), "No text says for how long data are kept.", "Write `retention`.")

@@ -134,8 +134,26 @@ class Appeal(Declared):
     court: AppealWay
 
 
+class Keep(Declared):
+    """For how long a class of data is kept, from when, and by which text. `after: notification`: from the day on which
+    the last letter was received, where that is later than the closing."""
+
+    length: Annotated[int, Field(ge=1, le=36_500)]
+    unit: Literal["days", "months", "years"] = "years"
+    after: Literal["closing", "notification"] = "closing"
+    legal_basis: Localized | None = None
+
+
+class Retention(Declared):
+    """Until the keys of each class may be destroyed (docs/erasure.md): a person approves it, no date does it."""
+
+    decision: Keep
+    evidence: Keep
+    exchange: Keep
+
+
 class RetentionYears(Declared):
-    """Years after closing until the keys of a retention class are destroyed."""
+    """The short form of `Retention`: years after closing, and no text that says so."""
 
     decision: Annotated[int, Field(ge=1, le=100)]
     evidence: Annotated[int, Field(ge=1, le=100)]

@@ -86,7 +86,7 @@ def last_day(period: Period, started_on: date, calendar: Calendar, stood_still: 
     elif period.unit is Unit.DAYS:
         last = first + timedelta(days=period.length + stood_still - 1)
     else:
-        last = _months_later(started_on, period.length) - (started_on + _DAY - first) + timedelta(days=stood_still)
+        last = months_later(started_on, period.length) - (started_on + _DAY - first) + timedelta(days=stood_still)
     if period.roll is Roll.NEXT_WORKING_DAY:
         while not calendar.works(last):
             last += _DAY
@@ -111,7 +111,7 @@ def working_day(day: date, count: int, calendar: Calendar) -> date:
     return day
 
 
-def _months_later(day: date, count: int) -> date:
+def months_later(day: date, count: int) -> date:
     """The day of the same number, or the month's last where it has none (31 January → 28 February)."""
     year, month = divmod(day.year * 12 + day.month - 1 + count, 12)
     return date(year, month + 1, min(day.day, months.monthrange(year, month + 1)[1]))

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from diwan.domain.errors import NotFound
+from diwan.domain.ports import RetentionClass
 from diwan.domain.text import Localized
 from diwan.procedures.parts import (
     Appeal,
@@ -14,10 +15,12 @@ from diwan.procedures.parts import (
     FactDeclaration,
     FormField,
     Ground,
+    Keep,
     ModelUse,
     Name,
     Outcome,
     Piece,
+    Retention,
     RetentionYears,
     Rule,
     StillMissing,
@@ -59,12 +62,20 @@ class Procedure(Declared):
     steps: dict[Name, Step] = Field(min_length=2)
     on_event: list[GlobalTransition] = Field(default_factory=list[GlobalTransition])
     appeal: Appeal
-    retention_years: RetentionYears
+    retention: Retention | None = None
+    retention_years: RetentionYears | None = None
     models: ModelUse = ModelUse()
 
     @property
     def required_pieces(self) -> list[str]:
         return [name for name, piece in self.pieces.items() if piece.required]
+
+    def keep(self, retention: RetentionClass) -> Keep:
+        """For how long a class of a case's data is kept. A file has one of the two forms (crosscheck.py)."""
+        if self.retention is not None:
+            return getattr(self.retention, retention.value)
+        assert self.retention_years is not None
+        return Keep(length=getattr(self.retention_years, retention.value))
 
     def facts_of_piece(self, piece: str) -> list[str]:
         """Names of the facts that are read from `piece`."""

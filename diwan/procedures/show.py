@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from diwan.domain.ports import RetentionClass
 from diwan.domain.text import Language
 from diwan.procedures.parts import FactDeclaration
 from diwan.procedures.schema import Procedure
@@ -51,6 +52,11 @@ def _lines(procedure: Procedure, language: Language) -> Iterator[Line]:
         yield Line(section="periods", name=name, text=period.label.in_(language), detail=_period(period))
     for name, step in procedure.steps.items():
         yield Line(section="steps", name=name, text=step.label.in_(language), detail=_step(step))
+    for retention in RetentionClass:
+        keep = procedure.keep(retention)
+        basis = keep.legal_basis.in_(language) if keep.legal_basis else ""
+        detail = f"kept {keep.length} {keep.unit} after {keep.after}"
+        yield Line(section="retention", name=retention.value, text=basis, detail=detail)
 
 
 def _sources(fact: FactDeclaration) -> str:

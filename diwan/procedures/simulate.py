@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from diwan.domain.case import CaseStatus, Result, StepKind
 from diwan.domain.decision import Assessment
 from diwan.domain.errors import InvalidInput
 from diwan.domain.event import PIECES_SUPPLIED
 from diwan.domain.facts import Fact
+from diwan.domain.ports import RetentionClass
 from diwan.domain.task import TaskKind
 from diwan.procedures.assess import assess, view_of
 from diwan.procedures.flow import Move, after_step, on_event, on_time, open_case
 from diwan.procedures.periods import Calendar
+from diwan.procedures.retention import kept_until
 from diwan.procedures.schema import Procedure
 from diwan.procedures.steps import APPROVED, DONE, EXPIRED, Step, TaskStep, WaitStep, outcomes_of
 
@@ -27,7 +29,8 @@ _SUPPLIED = "supplied"  # stands for the document that the applicant would send
 class SimulatedStep(BaseModel):
     """A step, when it was entered (office's day), how it ended (empty at the end), and what the rules said then.
 
-    `reminders` are the days on which reminders would go out while the case is there.
+    `reminders` are the days on which reminders would go out while the case is there; `kept_until`, at the end, the last
+    day on which each class of its data is kept.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +45,7 @@ class SimulatedStep(BaseModel):
     reminders: list[date]
     assessment: Assessment
     result: Result | None
+    kept_until: dict[str, date] = Field(default_factory=dict[str, date])
 
 
 def simulate(
@@ -81,6 +85,7 @@ def simulate(
                 reminders=[calendar.day_of(each.due_at) for each in state.reminders if each.due_at],
                 assessment=assessment,
                 result=state.result,
+                kept_until=_kept(procedure, calendar.day_of(now)) if move.kind is StepKind.END else {},
             )
         )
         if move.kind is StepKind.END:
@@ -94,6 +99,10 @@ def simulate(
     raise InvalidInput(
         "simulation.endless", f"There is no end after {MAX_STEPS} steps.", "Give other outcomes, or mend the procedure."
     )
+
+
+def _kept(procedure: Procedure, closed_on: date) -> dict[str, date]:
+    return {each.value: kept_until(procedure.keep(each), closed_on) for each in RetentionClass}
 
 
 def _outcome(procedure: Procedure, move: Move, outcomes: Mapping[str, Sequence[str]]) -> str:

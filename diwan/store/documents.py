@@ -326,6 +326,14 @@ async def read_blob(
 
 
 def _name(row: Any, cipher: Cipher) -> str:
+    """Empty where it is erased: that there was a document, and when it came, stays."""
+    try:
+        return _opened_name(row, cipher)
+    except NotFound:
+        return ""
+
+
+def _opened_name(row: Any, cipher: Cipher) -> str:
     return cipher.open(RetentionClass.EVIDENCE, context("document.name_sealed", row.id), row.name_sealed).decode()
 
 

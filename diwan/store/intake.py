@@ -16,10 +16,11 @@ from sqlalchemy.exc import IntegrityError
 from diwan.domain.actor import Actor
 from diwan.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from diwan.domain.event import FOLLOW_UP_TYPES, OPENING_TYPES, Application, Envelope, FollowUp
-from diwan.domain.ports import Keyring
-from diwan.store import clock_watch, documents, inbox, intake_opening, stray_events
+from diwan.domain.ports import Keyring, RetentionClass
+from diwan.store import clock_watch, documents, erasures, inbox, intake_opening, stray_events
 from diwan.store.cases import find_case
 from diwan.store.change import CaseRow, change_case
+from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.documents import NewDocument
 from diwan.store.incoming import Accepted, Incoming, answer_again, entry_fields, incoming_event, kind_of
@@ -30,6 +31,8 @@ __all__ = ["Accepted", "accept_event"]
 
 # The same event may have been taken between our look and our write: looking again finds it, or the true reason.
 _TAKEN = ("document.taken", "document.not_staged")
+# The case's data were erased meanwhile: then the event is nobody's until a person has looked.
+_ERASED = "case.erased"
 _LOOKS = 2
 
 
@@ -59,7 +62,7 @@ async def accept_event(
                 if not isinstance(error.orig, psycopg.errors.UniqueViolation):
                     raise
             except (NotFound, Conflict) as error:
-                if error.code not in _TAKEN:
+                if error.code not in (*_TAKEN, _ERASED):
                     raise
         return await _accept(db, keyring, envelope, data, parts, client, now)
     except (Refused, Conflict) as error:
@@ -89,7 +92,7 @@ async def _accept(
         known = await inbox.event_of(conn, envelope.tenant, envelope.source, envelope.id)
         if known is None and isinstance(data, FollowUp):
             case = await find_case(conn, envelope.tenant, envelope.subject) if envelope.subject else None
-            case = case if case and case.source in sources else None
+            case = case if case and case.source in sources and not await _erased(conn, case) else None
     _demand_type(envelope, data)
     event = await incoming_event(keyring, envelope, data, parts, client, now)
     if known is not None:
@@ -100,6 +103,14 @@ async def _accept(
     if case is None:
         return await stray_events.keep(db, keyring, event, data)
     return await _follow_up(db, keyring, event, case)
+
+
+async def _erased(conn: Connection, case: CaseRow) -> bool:
+    return bool(set(_SEALS) & await erasures.erased_of(conn, case))
+
+
+# What an event for a case is sealed under.
+_SEALS = (RetentionClass.DECISION, RetentionClass.EVIDENCE)
 
 
 def _demand_type(envelope: Envelope, data: Application | FollowUp) -> None:
@@ -120,6 +131,7 @@ async def _follow_up(db: Database, keyring: Keyring, event: Incoming, case: Case
         db.transaction(envelope.tenant) as conn,
         change_case(conn, envelope.tenant, case.id, now=event.now) as change,
     ):
+        await erasures.refuse_erased(conn, change.case, *_SEALS)
         seq = change.next_inbox_seq()
         await event.insert(conn, body_sealed, case_id=case.id, inbox_seq=seq, now=change.now)
         await event.store_documents(conn, case.id, made)

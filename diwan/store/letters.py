@@ -96,13 +96,13 @@ async def store_letter(change: Change, made: SealedLetter) -> bool:
 
 
 async def letters_of(conn: Connection, tenant: str, case_id: str, cipher: Cipher) -> list[LetterRow]:
-    """The letters of a case, the first first."""
+    """The letters of a case, the first first; without content those that are erased."""
     rows = await conn.execute(
         select(letter)
         .where(letter.c.tenant == tenant, letter.c.case_id == case_id)
         .order_by(letter.c.made_at, letter.c.id)
     )
-    return [_letter(row, cipher) for row in rows]
+    return [_listed(row, cipher) for row in rows]
 
 
 async def read_letter(conn: Connection, tenant: str, letter_id: str, cipher: Cipher) -> tuple[LetterRow, bytes]:
@@ -115,7 +115,18 @@ async def read_letter(conn: Connection, tenant: str, letter_id: str, cipher: Cip
     return _letter(row, cipher), pdf
 
 
+def _listed(row: Any, cipher: Cipher) -> LetterRow:
+    try:
+        return _letter(row, cipher)
+    except NotFound:
+        return _with_content(row, {})
+
+
 def _letter(row: Any, cipher: Cipher) -> LetterRow:
-    content = open_json(cipher, RetentionClass.DECISION, context("letter.content_sealed", row.id), row.content_sealed)
+    place = context("letter.content_sealed", row.id)
+    return _with_content(row, open_json(cipher, RetentionClass.DECISION, place, row.content_sealed))
+
+
+def _with_content(row: Any, content: dict[str, Any]) -> LetterRow:
     kept = {name: getattr(row, name) for name in LetterRow.__dataclass_fields__ if name != "content"}
     return LetterRow(content=content, **kept)

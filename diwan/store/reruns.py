@@ -21,6 +21,7 @@ from diwan.domain.rerun import Conditions, Known, Outcome, Side, meaning_of, mis
 from diwan.store.call_records import CallRecord
 from diwan.store.change import Change
 from diwan.store.connection import Connection
+from diwan.store.erasures import refuse_erased
 from diwan.store.pool_hosts import SERVING, HostRow
 from diwan.store.sealing import context, open_value, seal_value
 
@@ -69,7 +70,7 @@ async def rerun_by_key(conn: Connection, tenant: str, actor: Actor, key: str) ->
 
 
 async def ask_rerun(change: Change, record: CallRecord, actor: Actor, cipher: Cipher, *, rerun: str, key: str) -> None:
-    """Asks for one, with its entry. Raises `Conflict` where one of this call is under way."""
+    """Asks for one, with its entry. Raises `Conflict` where one of this call is under way, `Erased`."""
     values = {
         "tenant": change.case.tenant,
         "id": rerun,
@@ -83,6 +84,7 @@ async def ask_rerun(change: Change, record: CallRecord, actor: Actor, cipher: Ci
         "key": key,
         "now": change.now,
     }
+    await refuse_erased(change.conn, change.case, RetentionClass.EXCHANGE, RetentionClass.DECISION)
     if (await change.conn.execute(_UNDER_WAY, values)).scalar_one():
         raise Conflict(
             "rerun.under_way", "This call is being run again just now.", "Wait until that one has ended, then ask."

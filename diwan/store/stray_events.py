@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from diwan.domain.actor import Role
 from diwan.domain.errors import InvalidInput
 from diwan.domain.event import FollowUp
-from diwan.domain.ports import Cipher, Keyring
+from diwan.domain.ports import Cipher, Keyring, RetentionClass
 from diwan.domain.task import TaskKind, TaskStatus
 from diwan.store import documents, inbox
 from diwan.store.cases import find_case
@@ -23,6 +23,7 @@ from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.documents import NewDocument, SealedDocument
 from diwan.store.entries import append_entry
+from diwan.store.erasures import erased_of, refuse_erased
 from diwan.store.incoming import Accepted, Incoming, canonical_event, entry_fields, kind_of
 from diwan.store.tasks import TaskRow, insert_task, seal_shown, shown_of, stray_scope, task_id_of
 
@@ -109,6 +110,12 @@ async def case_named(conn: Connection, tenant: str, changes: Mapping[str, JsonVa
             "`case` names no case of this ministry.",
             "Give its number or id: `diwan case list` has them.",
         )
+    if await erased_of(conn, case):
+        raise InvalidInput(
+            "task.case_erased",
+            "What that case held is erased, and nothing is added to it.",
+            "Have the applicant open a new case, then put this event away.",
+        )
     return case
 
 
@@ -145,6 +152,7 @@ async def file_event(change: Change, filing: Filing) -> int:
     What came in stays as it came, so that its sender gets the same answer again: the case has a row of its own, under
     the id of the task, and an event is filed once. It counts from the day on which it reached the ministry.
     """
+    await refuse_erased(change.conn, change.case, *RetentionClass)
     row, seq = filing.event.row, change.next_inbox_seq()
     await inbox.insert_event(
         change.conn,

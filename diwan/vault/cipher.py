@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from diwan.domain.errors import NotFound
+from diwan.domain.errors import Erased, NotFound
 from diwan.domain.ports import RetentionClass
 from diwan.vault import aead
 
@@ -24,11 +24,11 @@ class CaseCipher:
         self._keys = {retention: AESGCM(key) if key is not None else None for retention, key in keys.items()}
 
     def seal(self, retention: RetentionClass, context: str, plaintext: bytes) -> bytes:
-        """Raises `NotFound` when the key of the class was destroyed."""
+        """Raises `Erased` when the key of the class was destroyed."""
         return aead.seal(self._key(retention), self._associated(retention, context), plaintext)
 
     def open(self, retention: RetentionClass, context: str, ciphertext: bytes) -> bytes:
-        """Raises `Tampered` when it does not open, `NotFound` when the key of the class was destroyed."""
+        """Raises `Tampered` when it does not open, `Erased` when the key of the class was destroyed."""
         return aead.open_(self._key(retention), self._associated(retention, context), ciphertext)
 
     def _associated(self, retention: RetentionClass, context: str) -> bytes:
@@ -39,7 +39,7 @@ class CaseCipher:
             raise NotFound("vault.key_not_found", f"There is no {retention.value} key for this scope.", "")
         key = self._keys[retention]
         if key is None:
-            raise NotFound(
+            raise Erased(
                 "vault.key_destroyed",
                 f"The {retention.value} key of this scope was destroyed, and its values are erased with it.",
                 "They cannot be had back; the ledger still proves what they were committed to.",

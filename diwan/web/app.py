@@ -21,6 +21,7 @@ from diwan.web.api import (
     clock,
     documents,
     entries,
+    erasures,
     events,
     letters,
     pool,
@@ -52,6 +53,7 @@ _ROUTERS = (
     letters.router,
     tasks.router,
     procedures.router,
+    erasures.router,
     clock.router,
     pool.router,
 )

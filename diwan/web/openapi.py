@@ -13,10 +13,12 @@ from pydantic.json_schema import models_json_schema
 from diwan.domain.event import Application, FollowUp
 from diwan.web.api.entry_views import PersonQuery
 from diwan.web.api.examples import PROBLEM
-from diwan.web.api.views import ActBody, ClockBody
+from diwan.web.api.views import ActBody, AskErasureBody, ClockBody, ReasonBody
 
 _REF = "#/components/schemas/{model}"
-_MODELS: tuple[type[BaseModel], ...] = (Application, FollowUp, ActBody, ClockBody, PersonQuery)
+_MODELS: tuple[type[BaseModel], ...] = (
+    *(Application, FollowUp, ActBody, ClockBody, PersonQuery, AskErasureBody, ReasonBody),
+)
 # Those of /ledger are hashes and what is signed of them, for anybody, and a letter for whoever has its code.
 OPEN_PATHS = frozenset(
     {
@@ -60,6 +62,7 @@ _DESCRIPTIONS = {
     "404": "There is no such thing, or not for this caller.",
     "408": "The body arrived too slowly.",
     "409": "It was done otherwise already, or has changed since it was read. The refusal is on record.",
+    "410": "What was there is erased: nothing brings it back.",
     "413": "More than is taken; the limits are in docs/api.md.",
     "415": "A type of body that is not taken.",
     "422": "What was sent is understood and not acceptable; `errors` lists the fields.",
@@ -120,7 +123,7 @@ def _complete(path: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{"token": []}]
         wanted += ["401", "403", "422"]
     if "{" in path or path.startswith("/ledger"):
-        wanted.append("404")
+        wanted += ["404", "410"]
     if "requestBody" in operation:
         wanted += ["400", "408", "409", "413", "415"]
     for status in sorted(wanted):

@@ -17,7 +17,7 @@ READING = "dossier-reading"
 
 
 def procedure(models: str = "") -> Procedure:
-    return sample(("retention_years:", f"models: {{{models}}}\nretention_years:"))
+    return sample(("retention:", f"models: {{{models}}}\nretention:"))
 
 
 def named(name: str, **registered: object) -> Model:

@@ -24,7 +24,7 @@ def dossiers(tmp_path: Path) -> Path:
 
 
 def with_models(of: str) -> str:
-    return text(("retention_years:", f"models: {{{of}}}\nretention_years:"))
+    return text(("retention:", f"models: {{{of}}}\nretention:"))
 
 
 def test_it_is_what_a_shell_reckons(dossiers: Path) -> None:

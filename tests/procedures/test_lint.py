@@ -68,3 +68,33 @@ def test_findings_come_in_the_order_of_the_file() -> None:
 
 def test_events_and_dates_lead_to_steps_too() -> None:
     assert reachable(sample()) == set(sample().steps)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "level"),
+    [
+        (
+            "  evidence:\n    length: 5\n    unit: years",
+            "  evidence:\n    length: 119\n    unit: days",
+            "before_contest",
+            "error",
+        ),
+        ("  decision:\n    length: 10\n", "  decision:\n    length: 4\n", "decision_last", "error"),
+        ("  exchange:\n    length: 2\n", "  exchange:\n    length: 6\n", "exchange", "warning"),
+    ],
+)
+def test_data_that_are_kept_too_short_or_in_the_wrong_order(old: str, new: str, code: str, level: str) -> None:
+    found = [(each.code, each.level.value) for each in lint(text((old, new)))]
+    assert (f"procedure.retention.{code}", level) in found
+
+
+def test_what_is_kept_is_said_once_and_by_which_text() -> None:
+    yaml = text()
+    long = yaml[yaml.index("retention:") :]
+    short = "retention_years:\n  decision: 10\n  evidence: 5\n  exchange: 2\n"
+    assert [each.code for each in lint(yaml.replace(long, short))] == ["procedure.retention.basis"]
+    for wrong in ("", long + short):
+        assert [each.code for each in lint(yaml.replace(long, wrong))] == ["procedure.retention.one"]
+    no_text = "  exchange:\n    length: 2\n    unit: years\n"
+    found = lint(yaml[: yaml.index("  exchange:\n    length")] + no_text)
+    assert [each.code for each in found] == ["procedure.retention.basis"]

@@ -39,6 +39,8 @@ KEYS: dict[str, dict[str, Any]] = {
     "decision": {"id": "copy"},
     "letter": {"id": "copy"},
     "notification": {"id": "copy"},
+    "erasure": {"id": "copy"},
+    "legal_hold": {"id": "copy"},
 }
 
 

@@ -23,18 +23,21 @@ ALL = tuple(TABLES)
 MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("diwan_web", "SELECT"): ALL,
     ("diwan_web", "INSERT"): (
-        *("blob", "case_file", "document", "entry", "fact", "inbox", *INDEX, "model_rerun", "numbering"),
-        *("party", "procedure_version", "proposal", "task", "task_act"),
+        *("blob", "case_file", "document", "entry", "erasure", "fact", "inbox", *INDEX, "legal_hold", "model_rerun"),
+        *("numbering", "party", "procedure_version", "proposal", "task", "task_act"),
     ),
-    ("diwan_web", "UPDATE"): ("case_file", "clock_watch", "document", INDEX[1] + "(reach)", "numbering", "task"),
+    ("diwan_web", "UPDATE"): (
+        *("case_file", "clock_watch", "document", "erasure(decided_at, decided_by, status)", INDEX[1] + "(reach)"),
+        *("legal_hold(lifted_at, lifted_because_sealed, lifted_by)", "numbering", "task"),
+    ),
     ("diwan_worker", "SELECT"): tuple(table for table in ALL if table not in (PENDING, *INDEX, *TREE)),
     ("diwan_worker", "INSERT"): (
-        *("agent_run", "blob", "decision", "entry", "fact", "letter", "notification", "outbox", "page", "proposal"),
-        *("task", "tool_call"),
+        *("agent_run", "blob", "decision", "entry", "erasure", "fact", "letter", "notification", "outbox", "page"),
+        *("proposal", "task", "tool_call"),
     ),
     ("diwan_worker", "UPDATE"): (
-        *("agent_run", "case_file", "clock_watch", "document", "inbox", "model_rerun(ended_at, reason, status)"),
-        *("notification", "task"),
+        *("agent_run", "case_file", "clock_watch", "document", "erasure(done_at, started_at, status)", "inbox"),
+        *("model_rerun(ended_at, reason, status)", "notification", "task"),
     ),
     ("diwan_pool", "SELECT"): (
         *(
@@ -98,9 +101,10 @@ def test_nobody_deletes_or_truncates_but_the_sequencer_what_has_its_place(demo: 
     assert _rights(demo, role, "TRIGGER") == []
 
 
-def test_four_functions_do_more_than_their_caller_may_and_one_role_each_may_call_them(demo: TestDatabase) -> None:
-    """They remove an upload that no event has named, and a host that is long gone: nothing else ever goes. One says of
-    every leaf of the tree which ministry's it is, one whose letter it is whose code somebody has, and no more."""
+def test_five_functions_do_more_than_their_caller_may_and_one_role_each_may_call_them(demo: TestDatabase) -> None:
+    """They remove an upload that no event has named, a host that is long gone, and by what the people of an erased case
+    were found: nothing else ever goes. One says of every leaf of the tree which ministry's it is, one whose letter it
+    is whose code somebody has, and no more."""
     asked = (
         "select p.proname, r.rolname from pg_proc p cross join pg_roles r where p.prosecdef "
         "and p.pronamespace = 'public'::regnamespace and r.rolname = any(%s) "
@@ -109,6 +113,7 @@ def test_four_functions_do_more_than_their_caller_may_and_one_role_each_may_call
     with demo.superuser() as connection:
         assert connection.execute(asked, [list(APP_ROLES)]).fetchall() == [
             ("diwan_forget_hosts", "diwan_relay"),
+            ("diwan_forget_parties", "diwan_worker"),
             ("diwan_leaves", "diwan_auditor"),
             ("diwan_receipt", "diwan_web"),
             ("diwan_remove_upload", "diwan_relay"),

@@ -9,10 +9,11 @@ from agents.compare import compare
 from diwan.domain.actor import agent, system
 from diwan.domain.case import Result, StepKind
 from diwan.domain.decision import Assessment, Proposal
+from diwan.domain.erasure import Ground
 from diwan.domain.event import DocumentRef
 from diwan.domain.facts import Fact, PageText, Provenance
 from diwan.domain.party import Party, PartyRole
-from diwan.domain.ports import Cipher
+from diwan.domain.ports import Cipher, RetentionClass
 from diwan.domain.rerun import Conditions, Side
 from diwan.domain.task import ActInput, TaskAct, TaskKind
 from diwan.ledger.receipt import Facts
@@ -21,7 +22,9 @@ from diwan.store import (
     calls,
     decisions,
     documents,
+    erasures,
     facts,
+    holds,
     inbox,
     letters,
     notifications,
@@ -36,9 +39,20 @@ from diwan.store.acts import act_on_task
 from diwan.store.call_records import CallRecord
 from diwan.store.change import change_case
 from diwan.store.database import Database
+from diwan.store.erasures import Wanted
 from diwan.store.intake import accept_event
 from diwan.store.proposals import make_proposal
-from tests.support.factories import AUDITOR, AUTHORITY, CLERK, TENANT, a_document, application, envelope, sender
+from tests.support.factories import (
+    AUDITOR,
+    AUTHORITY,
+    CLERK,
+    SUPERVISOR,
+    TENANT,
+    a_document,
+    application,
+    envelope,
+    sender,
+)
 from tests.support.keyring import MemoryKeyring
 
 
@@ -184,7 +198,7 @@ async def whole_case(
         content={"to": secret},
         pdf=f"%PDF {secret}".encode(),
         receipt=receipts.seal_receipt(
-            cipher, f"{case_id}/decide/1", _facts(reference, secret), secret.ljust(32).encode()
+            cipher, f"{case_id}/decide/1", _facts(reference, secret), hashlib.sha256(secret.encode()).digest()
         ),
     )
     async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
@@ -209,6 +223,14 @@ async def whole_case(
         change.plan(StepKind.END, None)
         change.closed(now)
         change.record("case:decision:signed", system(TENANT, "worker"), cipher=cipher, body={"to": secret})
+
+    wanted = Wanted([*RetentionClass], Ground.REQUEST, "Loi n° 00-26, article 30", reason=f"{secret} le demande")
+    async with web.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        await erasures.ask_erasure(change, cipher, SUPERVISOR, wanted)
+    async with web.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        hold = await holds.place_hold(change, cipher, AUTHORITY, f"{secret} a saisi le tribunal")
+    async with web.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        await holds.lift_hold(change, cipher, AUTHORITY, hold.id, f"{secret} s'est désisté")
     return case_id
 
 
@@ -219,7 +241,7 @@ async def _run_again(
     side = Side(model="demo")
     record = CallRecord(1, 1, now, run, "examine", 1, 1, 1, True, "", side, "0", 1)
     async with web.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-        await reruns.ask_rerun(change, record, AUDITOR, cipher, rerun=f"again-{case_id}", key="again")
+        await reruns.ask_rerun(change, record, AUDITOR, cipher, rerun=f"again-{case_id}", key=case_id)
     async with pool.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         row = await reruns.get_rerun(conn, TENANT, case_id, f"again-{case_id}")
         answer = f"{secret}, said otherwise".encode()
@@ -238,3 +260,15 @@ def _facts(reference: str, secret: str) -> Facts:
         result="granted",
         pdf="0" * 64,
     )
+
+
+async def drain(worker: Database, case: str, now: datetime) -> None:
+    """Consumes what is left in the inbox: nothing waits for the case any more."""
+    while True:
+        async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case, now=now) as change:
+            found = await inbox.pending(conn, TENANT, case, change.cursor, limit=1)
+            if not found:
+                change.unchanged()
+                return
+            await inbox.consume(change, found[0], "test")
+            change.record("event:event:consumed", CLERK)

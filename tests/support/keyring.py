@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from diwan.domain.errors import NotFound, Tampered
+from diwan.domain.errors import Erased, Tampered
 from diwan.domain.ports import RetentionClass
 
 
@@ -35,7 +35,7 @@ class MemoryCipher:
 
     def _aead(self, retention: RetentionClass) -> AESGCM:
         if retention in self._destroyed:
-            raise NotFound("vault.key_destroyed", f"The {retention.value} key of this scope was destroyed.", "")
+            raise Erased("vault.key_destroyed", f"The {retention.value} key of this scope was destroyed.", "")
         return AESGCM(hmac.new(self._key, retention.value.encode(), hashlib.sha256).digest())
 
     def _data(self, retention: RetentionClass, context: str) -> bytes:

@@ -222,8 +222,8 @@ async def test_an_event_that_was_taken_is_answered_after_its_form_has_changed(se
     with service.database.superuser() as connection:
         connection.execute(
             "INSERT INTO procedure_version SELECT tenant, name, '99', repeat('0', 64), "
-            "replace(replace(body, 'version: \"1.1\"', 'version: \"99\"'), 'maximum: 1000000000', 'maximum: 5'), "
-            "published_at + interval '1 second', published_by FROM procedure_version WHERE version = '1.1'"
+            "replace(replace(body, 'version: \"1.2\"', 'version: \"99\"'), 'maximum: 1000000000', 'maximum: 5'), "
+            "published_at + interval '1 second', published_by FROM procedure_version WHERE version = '1.2'"
         )
     try:
         refused = await service.send(an_event())

@@ -15,7 +15,7 @@ YAML = {"Content-Type": "application/yaml"}
 
 
 def text(version: str) -> str:
-    return example_text(PROCEDURE).replace('version: "1.1"', f'version: "{version}"')
+    return example_text(PROCEDURE).replace('version: "1.2"', f'version: "{version}"')
 
 
 async def test_the_schema_takes_the_answers_of_an_application(service: Service):
@@ -26,7 +26,7 @@ async def test_the_schema_takes_the_answers_of_an_application(service: Service):
 
 async def test_a_procedure_is_read_as_published(service: Service):
     view = (await service.get(f"/v1/procedures/{PROCEDURE}", CLERK)).json()
-    assert (view["version"], view["body"]) == ("1.1", example_text(PROCEDURE))
+    assert (view["version"], view["body"]) == ("1.2", example_text(PROCEDURE))
 
 
 async def test_a_new_version_is_published_once(service: Service):
@@ -37,8 +37,8 @@ async def test_a_new_version_is_published_once(service: Service):
     again = await service.post("/v1/procedures", ANALYST, content=text("2.0"), headers=YAML)
     assert (again.status_code, again.json()) == (200, first.json())
     listed = (await service.get("/v1/procedures", CLERK)).json()["items"]
-    assert [(each["name"], each["version"]) for each in listed] == [(PROCEDURE, "2.0"), (PROCEDURE, "1.1")]
-    old = await service.get(f"/v1/procedures/{PROCEDURE}?version=1.1", CLERK)
+    assert [(each["name"], each["version"]) for each in listed] == [(PROCEDURE, "2.0"), (PROCEDURE, "1.2")]
+    old = await service.get(f"/v1/procedures/{PROCEDURE}?version=1.2", CLERK)
     assert old.json()["body"] == example_text(PROCEDURE)
 
 

@@ -95,6 +95,7 @@ async def read(service: Service, log: Grower) -> Read:
         ),
         "GET /v1/cases/{case}/receipt": (f"{own}/receipt", reads.LETTER, {**of_case, "letter": letter.id}),
         "GET /v1/tasks": ("/v1/tasks?limit=1", reads.LIST, {"of": "tasks", "found": 1}),
+        "GET /v1/erasures": ("/v1/erasures", reads.LIST, {"of": "erasures", "found": 0}),
         "GET /v1/tasks/{task}": (f"/v1/tasks/{task['id']}", reads.TASK, {"task": task["id"]}),
         "GET /v1/tasks/{task}/documents/{document}": (
             *(f"/v1/tasks/{task['id']}/documents/{a_file}", reads.DOCUMENT),

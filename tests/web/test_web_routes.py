@@ -56,6 +56,12 @@ ROLES: dict[str, set[Role]] = {
     "GET /v1/pool": {Role.OPERATOR},
     "GET /ledger/tile/entries/{path:path}": {Role.AUDITOR},
     "GET /ledger/{shard}/tile/entries/{path:path}": {Role.AUDITOR},
+    "GET /v1/erasures": {Role.SUPERVISOR, Role.AUTHORITY, Role.AUDITOR},
+    "POST /v1/erasures/{erasure}/approval": {Role.SUPERVISOR, Role.AUTHORITY},
+    "POST /v1/erasures/{erasure}/refusal": {Role.SUPERVISOR, Role.AUTHORITY},
+    "POST /v1/cases/{case}/erasures": {Role.SUPERVISOR, Role.AUTHORITY},
+    "POST /v1/cases/{case}/holds": {Role.AUTHORITY},
+    "POST /v1/cases/{case}/holds/{hold}/lifting": {Role.AUTHORITY},
     "GET /v1/clock": STAFF | {Role.OPERATOR},
     "POST /v1/clock/confirmation": {Role.SUPERVISOR, Role.OPERATOR},
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from diwan.store.tables.agents import agent_run, model_call, model_rerun, proposal, tool_call
 from diwan.store.tables.casework import blob, case_file, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
+from diwan.store.tables.erasing import erasure, legal_hold
 from diwan.store.tables.ledger import (
     ledger_checkpoint,
     ledger_index,
@@ -43,6 +44,7 @@ __all__ = [
     "delegation",
     "document",
     "entry",
+    "erasure",
     "fact",
     "inbox",
     "ledger_checkpoint",
@@ -52,6 +54,7 @@ __all__ = [
     "ledger_pending",
     "ledger_shard",
     "ledger_tile",
+    "legal_hold",
     "letter",
     "metadata",
     "model_call",
@@ -89,4 +92,6 @@ CHILDREN = (
     decision,
     letter,
     notification,
+    erasure,
+    legal_hold,
 )

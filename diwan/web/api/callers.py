@@ -44,6 +44,9 @@ StaffOrOperator = Annotated[Actor, Depends(Caller(*STAFF, Role.OPERATOR))]
 Operator = Annotated[Actor, Depends(Caller(Role.OPERATOR))]
 AuditorOrSupervisor = Annotated[Actor, Depends(Caller(Role.AUDITOR, Role.SUPERVISOR))]
 Auditor = Annotated[Actor, Depends(Caller(Role.AUDITOR))]
+Authority = Annotated[Actor, Depends(Caller(Role.AUTHORITY))]
+Approver = Annotated[Actor, Depends(Caller(Role.SUPERVISOR, Role.AUTHORITY))]
+ApproverOrAuditor = Annotated[Actor, Depends(Caller(Role.SUPERVISOR, Role.AUTHORITY, Role.AUDITOR))]
 Analyst = Annotated[Actor, Depends(Caller(Role.ANALYST))]
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from diwan.documents.reasons import MESSAGES, Reason
 from diwan.domain.actor import Actor
 from diwan.domain.decision import Proposal
 from diwan.domain.errors import NotFound
+from diwan.domain.facts import Fact
+from diwan.domain.ports import RetentionClass
 from diwan.domain.text import Language
 from diwan.store.change import CaseRow
 from diwan.store.decisions import DecisionRow, decision_of
 from diwan.store.documents import DocumentRow, documents_of
+from diwan.store.erasures import ErasureRow, erased_classes, erasures_of
 from diwan.store.facts import current_facts
+from diwan.store.holds import HoldRow, holds_of
 from diwan.store.letters import LetterRow, letters_of
 from diwan.store.notifications import NotificationRow, notifications_of
-from diwan.store.parties import parties_of
+from diwan.store.parties import PartyRow, parties_of
 from diwan.store.proposals import latest_proposal
 from diwan.store.tasks import TaskRow, tasks_of
 from diwan.web.api import reads
@@ -27,9 +32,14 @@ from diwan.web.api.views import (
     CaseView,
     DecisionView,
     DocumentView,
+    ErasureView,
+    HoldView,
     LetterView,
     TaskSummary,
 )
+
+Read = TypeVar("Read")
+Missing = TypeVar("Missing")
 
 
 def case_address(case_id: str) -> str:
@@ -69,23 +79,42 @@ async def read_case(reading: Reads, actor: Actor, case: CaseRow, language: Langu
     staff = is_staff(actor)
     async with deps.db.transaction(actor.tenant) as conn:
         await reading.record(conn, actor, reads.CASE, case=case.id, part="file")
+        erasures = await erasures_of(conn, *of_case)
         view = CaseView(
             **_fields(case, staff=staff),
             periods=case.state.periods,
-            parties=[row.party for row in await parties_of(conn, *of_case, cipher)],
+            parties=[row.party for row in await _kept(parties_of(conn, *of_case, cipher), list[PartyRow]())],
             documents=[document_view(row, language) for row in await documents_of(conn, *of_case, cipher)],
             letters=letter_views(await letters_of(conn, *of_case, cipher), await notifications_of(conn, *of_case)),
+            erased=[each for each in RetentionClass if each in erased_classes(erasures)],
         )
         if not staff:
             return view
-        view.facts = await current_facts(conn, *of_case, cipher)
+        view.facts = await _kept(current_facts(conn, *of_case, cipher), list[Fact]())
         view.tasks = [task_summary(row, case.number) for row in await tasks_of(conn, *of_case)]
-        view.decision = decision_view(await decision_of(conn, *of_case, cipher))
-        try:
-            view.proposal = (await latest_proposal(conn, *of_case, cipher)).proposal
-        except NotFound:
-            view.proposal = None
+        view.decision = decision_view(await _kept(decision_of(conn, *of_case, cipher), None))
+        latest = await _kept(latest_proposal(conn, *of_case, cipher), None)
+        view.proposal = latest.proposal if latest else None
+        view.erasures = [erasure_view(row, case.number) for row in erasures]
+        view.holds = [hold_view(row) for row in await holds_of(conn, *of_case)]
     return view
+
+
+async def _kept(reading: Awaitable[Read], otherwise: Missing) -> Read | Missing:
+    """What is read; `otherwise` where there is none, or where its key is destroyed."""
+    try:
+        return await reading
+    except NotFound:
+        return otherwise
+
+
+def erasure_view(row: ErasureRow, number: str) -> ErasureView:
+    same = (name for name in ErasureView.model_fields if name not in ("case", "number"))
+    return ErasureView(case=row.case_id, number=number, **{name: getattr(row, name) for name in same})
+
+
+def hold_view(row: HoldRow) -> HoldView:
+    return HoldView(**{name: getattr(row, name) for name in HoldView.model_fields})
 
 
 def document_view(row: DocumentRow, language: Language) -> DocumentView:

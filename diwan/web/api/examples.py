@@ -51,3 +51,11 @@ CLOCK: dict[str, Any] = {
     "finding": "corrected",
     "reason": "The time server was set wrongly; compared with the telephone's time.",
 }
+
+ERASURE: dict[str, Any] = {
+    "classes": ["decision", "evidence", "exchange"],
+    "ground": "request",
+    "legal_basis": "Act No. 00-26, Article 30",
+    "reason": "Her letter of 3 March; she withdrew before anything was paid.",
+}
+REASON: dict[str, Any] = {"reason": "Action for annulment, served on 3 March."}

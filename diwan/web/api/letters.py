@@ -11,7 +11,7 @@ from diwan.documents.check_sheet import sheet_of
 from diwan.documents.typeset import render_sheet
 from diwan.domain.actor import Actor
 from diwan.domain.case import CaseStatus
-from diwan.domain.errors import NotFound, Unavailable
+from diwan.domain.errors import Erased, NotFound, Unavailable
 from diwan.domain.ports import Cipher
 from diwan.store.change import CaseRow
 from diwan.store.letters import LetterRow, letters_of, read_letter
@@ -100,6 +100,8 @@ async def receipt(
         await reading.record(conn, actor, reads.LETTER, case=found.id, letter=row.id)
         if wanted == "pdf" or (wanted is None and _prefers_pdf(request)):
             return _as_pdf(*await read_letter(conn, actor.tenant, row.id, cipher))
+    if not row.content:
+        raise Erased("receipt.erased", "The receipt is erased.", "The applicant has it.")
     view = ReceiptView(
         case=found.id,
         number=row.number,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
@@ -10,8 +10,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from diwan.domain.case import CaseStatus, PeriodState, Result, StepKind
 from diwan.domain.clock import Finding
 from diwan.domain.decision import Proposal
+from diwan.domain.erasure import ErasureStatus, Ground
 from diwan.domain.facts import Fact
 from diwan.domain.party import Party
+from diwan.domain.ports import RetentionClass
 from diwan.domain.task import ActInput, TaskKind, TaskStatus
 
 Item = TypeVar("Item")
@@ -73,6 +75,55 @@ class ClockBody(BaseModel):
     since: AwareDatetime
     finding: Finding
     reason: Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
+class ReasonBody(BaseModel):
+    """Why; it may name people, and is sealed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(min_length=1, max_length=2_000)]
+
+
+class AskErasureBody(ReasonBody):
+    """`legal_basis` names a text of law and no person: it stands in the clear, as on every entry. Without `classes`:
+    all of them."""
+
+    classes: Annotated[list[RetentionClass], Field(min_length=1, max_length=3)] = Field(
+        default_factory=lambda: list(RetentionClass)
+    )
+    ground: Literal[Ground.REQUEST, Ground.UNLAWFUL, Ground.ORDER]
+    legal_basis: Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class ErasureView(BaseModel):
+    """Data of a case that are to be erased, or are. `asked_by`: `retention` where the procedure's retention is over, by
+    itself; `kept_until` is its last day then. `decided_by` approved or declined it."""
+
+    id: str
+    case: str
+    number: str
+    classes: list[RetentionClass]
+    ground: Ground
+    legal_basis: str
+    kept_until: date | None
+    status: ErasureStatus
+    asked_by: str
+    asked_at: datetime
+    decided_by: str
+    decided_at: datetime | None
+    started_at: datetime | None
+    done_at: datetime | None
+
+
+class HoldView(BaseModel):
+    """A legal hold; while one of a case is not lifted, nothing of it is erased."""
+
+    id: str
+    placed_by: str
+    placed_at: datetime
+    lifted_by: str
+    lifted_at: datetime | None
 
 
 class UploadedDocument(BaseModel):
@@ -185,7 +236,10 @@ class DecisionView(BaseModel):
 
 
 class CaseView(CaseSummary):
-    """A case in full, for those who work on it; a sender gets no more than what it sent and what was sent out."""
+    """A case in full, for those who work on it; a sender gets no more than what it sent and what was sent out.
+
+    `erased`: classes of its data whose keys are destroyed; what they sealed is missing here, and stays so.
+    """
 
     periods: dict[str, PeriodState]
     parties: list[Party] = Field(default_factory=list[Party])
@@ -195,6 +249,9 @@ class CaseView(CaseSummary):
     decision: DecisionView | None = None
     letters: list[LetterView] = Field(default_factory=list[LetterView])
     tasks: list[TaskSummary] = Field(default_factory=list[TaskSummary])
+    erased: list[RetentionClass] = Field(default_factory=list[RetentionClass])
+    erasures: list[ErasureView] = Field(default_factory=list[ErasureView])
+    holds: list[HoldView] = Field(default_factory=list[HoldView])
 
 
 class ReceiptView(BaseModel):

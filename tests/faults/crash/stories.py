@@ -54,7 +54,30 @@ async def granted_and_after(office: PatientOffice) -> None:
 
 
 async def piece_asked_for(office: PatientOffice) -> None:
-    await office.play(PIECE_MISSING, "piece")
+    """Asked for and sent; when all is over, what the case holds is erased, with the keys of what was uploaded."""
+    view = await office.play(PIECE_MISSING, "piece")
+    await erased(office, view["id"])
+
+
+async def erased(office: PatientOffice, case: str) -> None:
+    """Asked for and declined, asked for again, held, let go, approved, carried out."""
+    asking = {"ground": "request", "legal_basis": "Act No. 00-26, Article 30", "reason": REASON}
+    erasures = f"/v1/cases/{case}/erasures"
+    first = await _agreed(office, "supervisor", erasures, asking)
+    await _agreed(office, "authority", f"/v1/erasures/{first['id']}/refusal", {"reason": REASON})
+    asked = await _agreed(office, "supervisor", erasures, asking)
+    assert asked["id"] in [each["id"] for each in (await office.get("auditor", "/v1/erasures"))["items"]]
+    hold = await _agreed(office, "authority", f"/v1/cases/{case}/holds", {"reason": REASON})
+    await _agreed(office, "authority", f"/v1/cases/{case}/holds/{hold['id']}/lifting", {"reason": REASON})
+    await _agreed(office, "authority", f"/v1/erasures/{asked['id']}/approval", {})
+    view = await office.case_when(case, lambda now: [each["status"] for each in now["erasures"]][1:] == ["done"])
+    assert (view["parties"], view["erased"]) == ([], ["decision", "evidence", "exchange"])
+
+
+async def _agreed(office: PatientOffice, user: str, path: str, body: Json) -> Json:
+    answer = await office.call(user, "POST", path, json=body)
+    assert answer.is_success, answer.text
+    return answer.json()
 
 
 async def edited(office: PatientOffice) -> None:

@@ -46,6 +46,11 @@ COMMITS = {
         "procedures.post": {"procedure:version:published"},
         "reruns._asked": {"call:rerun:asked"},
         "bundles.give": {"ledger:bundle:exported"},
+        "erasures.list_": {"audit:list:read"},
+        "erasures._changed": {
+            *(f"case:erasure:{what}" for what in ("asked", "approved", "declined")),
+            *("case:hold:placed", "case:hold:lifted"),
+        },
     },
     "worker": {
         "casework.CaseActivities._take_next": {
@@ -66,6 +71,8 @@ COMMITS = {
         "runs.RunActivities.call_tool": {"agent:tool:called"},
         "runs.RunActivities.end_run": {"agent:run:ended"},
         "reruns.Reruns.end_rerun": {"call:rerun:ended"},
+        "erasing.Erasures._start": {"case:erasure:started"},
+        "erasing.Erasures._finish": {"case:keys:destroyed"},
     },
     "pool": {
         "model.ModelActivities._call": {""},
@@ -109,13 +116,16 @@ ONLY_READ = {
     *("sequencer.Sequencer.publish_once", "ledger._checkpoint", "ledger._tile", "ledger._entries"),
     *("entries._found", "entry_index.catch_up", "reads.Reads.record_apart"),  # an auditor's search; its other reads
     "rerun_bell.RerunBell.pass_once",
+    *("erasures.ask", "erasures.place", "erasures.lift", "erasures._decided"),
+    *("erasing.Erasures.pass_once", "erasing.Erasures._carried_out", "erasing.Proposals.pass_once"),
 }
 OUTSIDE = {"tenant._apply", "bootstrap.bootstrap", "clock.confirm"}  # what an operator does
 # The clock is written down by whoever comes by when the last look at it is old, hosts of the pool say every few seconds
-# how they are, and are forgotten when they have been gone for days: no event hangs on it.
+# how they are, and are forgotten when they have been gone for days: no event hangs on it. Nor on what the schedule
+# proposes to be erased: years go by before it, and whoever looks next proposes it again.
 CLOCK = {
     *("dependencies.Dependencies.stamp", "clock_watch.watch_all", "clock._view", "pool_signs.Signs._give"),
-    "housekeeping.GoneHosts.pass_once",
+    *("housekeeping.GoneHosts.pass_once", "erasing.Proposals._of_tenant", "erasing.Proposals._proposed"),
 }
 
 

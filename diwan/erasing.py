@@ -1,0 +1,138 @@
+"""What the case worker erases: it proposes what a procedure's retention is over for, and carries out what is approved.
+
+Two commits with the vault between them: a process that dies in between leaves an erasure that is started, and whoever
+looks next goes on with it. Destroying keys again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from diwan.domain.actor import rule
+from diwan.domain.errors import Conflict, DiwanError, Erased
+from diwan.domain.ports import Eraser, Keyring
+from diwan.store import retention
+from diwan.store.change import change_case
+from diwan.store.clock_watch import ClockWatch
+from diwan.store.database import Database
+from diwan.store.erasures import (
+    BY_SCHEDULE,
+    ErasureRow,
+    Wanted,
+    ask_erasure,
+    finish_erasure,
+    order_of,
+    scopes_of,
+    start_erasure,
+    to_carry_out,
+)
+from diwan.store.procedures import procedure_of
+from diwan.store.tenants import calendar_for, tenants
+
+log = structlog.get_logger()
+
+Clock = Callable[[], datetime]
+
+_AT_ONCE = 100
+
+
+class Proposals:
+    """Asks, in the schedule's name, for the erasure of what has been kept long enough; a person then approves.
+
+    `db` connects as diwan_worker. Dates are the office's, and stand still where its clock may not be trusted.
+    """
+
+    def __init__(self, db: Database, keyring: Keyring, watch: ClockWatch) -> None:
+        self._db = db
+        self._keyring = keyring
+        self._watch = watch
+
+    async def pass_once(self) -> int:
+        """Looks once through every ministry. Returns how many proposals were made."""
+        async with self._db.transaction(None) as conn:
+            there = await tenants(conn)
+        return sum([await self._of_tenant(tenant) for tenant in there])
+
+    async def _of_tenant(self, tenant: str) -> int:
+        made = 0
+        async with self._db.transaction(tenant) as conn:
+            now, standing = await self._watch.read(conn, tenant)
+            hashes = await retention.versions_closed(conn, tenant)
+        for hash_ in hashes:
+            async with self._db.transaction(tenant) as conn:
+                procedure = await procedure_of(conn, tenant, hash_)
+                calendar = await calendar_for(conn, tenant, procedure)
+                found = await retention.over(
+                    conn, tenant, hash_, procedure, calendar, now=standing.legal(now), limit=_AT_ONCE
+                )
+            for each in found:
+                made += await self._proposed(tenant, each.case_id, retention.wanted_of(each, procedure), now)
+        if made:
+            log.info("erasure.proposed", tenant=tenant, count=made)
+        return made
+
+    async def _proposed(self, tenant: str, case: str, wanted: Wanted, now: datetime) -> bool:
+        try:
+            cipher = await self._keyring.cipher(tenant, case)
+            async with self._db.transaction(tenant) as conn, change_case(conn, tenant, case, now=now) as change:
+                await ask_erasure(change, cipher, rule(tenant, BY_SCHEDULE), wanted)
+        except (Conflict, Erased):  # somebody was faster
+            return False
+        return True
+
+
+class Erasures:
+    """Carries out what is approved. `db` connects as diwan_worker, `eraser` with the token that may destroy keys."""
+
+    def __init__(self, db: Database, eraser: Eraser, clock: Clock) -> None:
+        self._db = db
+        self._eraser = eraser
+        self._clock = clock
+
+    async def pass_once(self) -> int:
+        """Returns how many were carried out, over all ministries. One that fails keeps no other from its turn."""
+        async with self._db.transaction(None) as conn:
+            there = await tenants(conn)
+        done = 0
+        for tenant in there:
+            async with self._db.transaction(tenant) as conn:
+                rows = await to_carry_out(conn, tenant, limit=_AT_ONCE)
+            for row in rows:
+                done += await self._tried(tenant, row)
+        return done
+
+    async def _tried(self, tenant: str, row: ErasureRow) -> bool:
+        try:
+            return await self._carried_out(tenant, row)
+        except DiwanError as error:
+            log.error("erasure.failed", tenant=tenant, case=row.case_id, erasure=row.id, code=error.code)
+            return False
+
+    async def _carried_out(self, tenant: str, row: ErasureRow) -> bool:
+        if not await self._start(tenant, row):
+            return False
+        async with self._db.transaction(tenant) as conn:
+            scopes = await scopes_of(conn, tenant, row.case_id)
+            order = await order_of(conn, tenant, row)
+        for scope in scopes:
+            await self._eraser.destroy(tenant, scope, row.classes, order)
+        await self._finish(tenant, row, len(scopes))
+        log.info("erasure.done", tenant=tenant, case=row.case_id, erasure=row.id, scopes=len(scopes))
+        return True
+
+    async def _start(self, tenant: str, row: ErasureRow) -> bool:
+        async with (
+            self._db.transaction(tenant) as conn,
+            change_case(conn, tenant, row.case_id, now=self._clock()) as change,
+        ):
+            return await start_erasure(change, row.id)
+
+    async def _finish(self, tenant: str, row: ErasureRow, scopes: int) -> None:
+        async with (
+            self._db.transaction(tenant) as conn,
+            change_case(conn, tenant, row.case_id, now=self._clock()) as change,
+        ):
+            await finish_erasure(change, row.id, scopes)

@@ -1,0 +1,376 @@
+"""Erasing a case's data: asked for, approved by another person, carried out; each step an entry of the case's.
+
+What is destroyed are keys, in the vault, between two commits: `start` is on the ledger before, `finish` after. Whoever
+finds an erasure started goes on with it (diwan/housekeeping.py). Everything here happens under the case's lock.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, insert, select, text, update
+
+from diwan.domain.actor import Actor, system
+from diwan.domain.case import CaseStatus
+from diwan.domain.erasure import WORDS, ErasureStatus, Ground, Hindrance
+from diwan.domain.errors import Conflict, Erased, InvalidInput, NotFound, Refused
+from diwan.domain.ports import Cipher, RetentionClass
+from diwan.store.change import CaseRow, Change
+from diwan.store.connection import Connection
+from diwan.store.entries import EntryFields
+from diwan.store.sealing import context, seal_json
+from diwan.store.tables import erasure
+
+BY_SCHEDULE = "retention"  # who asks where a procedure's retention is over (a rule, no person)
+PURPOSE = "erasure"
+UNDER_WAY = (ErasureStatus.ASKED, ErasureStatus.APPROVED, ErasureStatus.STARTED)
+GONE = (ErasureStatus.STARTED, ErasureStatus.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureRow:
+    """`decided_by` approved or declined it; `kept_until` is the last day of the retention, where that is the ground."""
+
+    id: str
+    case_id: str
+    classes: list[RetentionClass]
+    ground: Ground
+    legal_basis: str
+    kept_until: date | None
+    status: ErasureStatus
+    asked_by: str
+    asked_at: datetime
+    decided_by: str
+    decided_at: datetime | None
+    started_at: datetime | None
+    done_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be erased and why. `reason` may name people: it is sealed; `legal_basis` names a text of law."""
+
+    classes: Collection[RetentionClass]
+    ground: Ground
+    legal_basis: str
+    reason: str = ""
+    kept_until: date | None = field(default=None)
+
+
+_COLUMNS = [erasure.c[name] for name in ErasureRow.__dataclass_fields__]
+_IDS = uuid.UUID("5d1c7a0a-7a54-5b8e-9d0e-4f0b1b6c2e77")
+
+
+async def erasures_of(conn: Connection, tenant: str, case_id: str) -> list[ErasureRow]:
+    """Those of a case, the first first."""
+    found = await conn.execute(
+        select(*_COLUMNS)
+        .where(erasure.c.tenant == tenant, erasure.c.case_id == case_id)
+        .order_by(erasure.c.asked_at, erasure.c.id)
+    )
+    return [_row(row) for row in found.mappings()]
+
+
+async def get_erasure(conn: Connection, tenant: str, id_: str) -> ErasureRow:
+    """Raises `NotFound`."""
+    found = await conn.execute(select(*_COLUMNS).where(erasure.c.tenant == tenant, erasure.c.id == id_))
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise NotFound("erasure.unknown", "There is no such erasure.", "See: diwan erasure list")
+    return _row(row)
+
+
+async def list_erasures(
+    conn: Connection, tenant: str, statuses: Collection[ErasureStatus], *, limit: int
+) -> list[ErasureRow]:
+    """Erasures of these statuses, the oldest first."""
+    found = await conn.execute(
+        select(*_COLUMNS)
+        .where(erasure.c.tenant == tenant, erasure.c.status.in_([status.value for status in statuses]))
+        .order_by(erasure.c.asked_at, erasure.c.id)
+        .limit(limit)
+    )
+    return [_row(row) for row in found.mappings()]
+
+
+async def to_carry_out(conn: Connection, tenant: str, *, limit: int) -> list[ErasureRow]:
+    """What has begun, and what is approved and waits for nobody's task, the oldest first."""
+    found = await conn.execute(_TO_CARRY_OUT, {"tenant": tenant, "limit": limit})
+    return [_row(row) for row in found.mappings()]
+
+
+_TO_CARRY_OUT = text(
+    f"SELECT {', '.join(ErasureRow.__dataclass_fields__)} FROM erasure e "  # noqa: S608 - names of our own columns
+    "WHERE tenant = :tenant AND (status = 'started' OR status = 'approved' AND NOT EXISTS (SELECT FROM task t "
+    "WHERE t.tenant = e.tenant AND t.case_id = e.case_id AND t.status IN ('open', 'claimed'))) "
+    "ORDER BY status = 'started' DESC, asked_at, id LIMIT :limit"
+)
+
+
+def erased_classes(rows: Sequence[ErasureRow]) -> set[RetentionClass]:
+    """Classes whose keys are destroyed, or being destroyed."""
+    return {retention for row in rows if row.status in GONE for retention in row.classes}
+
+
+async def erased_of(conn: Connection, case: CaseRow) -> set[RetentionClass]:
+    """As `erased_classes`, of a case; an open one has none and is not asked about."""
+    if case.status is not CaseStatus.CLOSED:
+        return set()
+    return erased_classes(await erasures_of(conn, case.tenant, case.id))
+
+
+async def refuse_erased(conn: Connection, case: CaseRow, *classes: RetentionClass) -> None:
+    """Under the case's lock: raises `Erased` where nothing more can be sealed under one of these classes.
+
+    A process may still have a key in memory that is destroyed: what it would seal with it nobody could ever open.
+    """
+    gone = await erased_of(conn, case) & set(classes)
+    if gone:
+        raise Erased(
+            "case.erased",
+            f"What the case held is erased ({', '.join(sorted(gone))}), and nothing is added to it.",
+            "Open a new case.",
+        )
+
+
+async def hindrances(change: Change) -> list[Hindrance]:
+    """What keeps this case's data from being erased now."""
+    case = change.case
+    row = (await change.conn.execute(_HINDRANCES, {"tenant": case.tenant, "case": case.id})).one()
+    found = {
+        Hindrance.HOLD: row.held,
+        Hindrance.OPEN: case.status is not CaseStatus.CLOSED,
+        Hindrance.INBOX: case.inbox_last > case.inbox_cursor,
+        Hindrance.TASK: row.tasked,
+        Hindrance.RERUN: row.rerun,
+    }
+    return [hindrance for hindrance, there in found.items() if there]
+
+
+_HINDRANCES = text(
+    "SELECT EXISTS (SELECT FROM legal_hold WHERE tenant = :tenant AND case_id = :case AND lifted_at IS NULL) AS held, "
+    "EXISTS (SELECT FROM task WHERE tenant = :tenant AND case_id = :case AND status IN ('open', 'claimed')) AS tasked, "
+    "EXISTS (SELECT FROM model_rerun WHERE tenant = :tenant AND case_id = :case AND status = 'asked') AS rerun"
+)
+
+
+# --- asked for, decided -----------------------------------------------------------------------------------------------
+
+
+async def ask_erasure(change: Change, cipher: Cipher, actor: Actor, wanted: Wanted) -> ErasureRow:
+    """Asks for it, with its entry; what this actor asked for before, unchanged, where that is still under way.
+
+    Raises `Conflict` where the case is open or another is under way, `Erased` where it is done, `InvalidInput`.
+    """
+    classes = [retention for retention in RetentionClass if retention in set(wanted.classes)]
+    before = await erasures_of(change.conn, change.case.tenant, change.case.id)
+    same = next((row for row in before if _same(row, classes, wanted, actor)), None)
+    if same is not None:
+        change.unchanged()
+        return same
+    _check_wanted(change, classes, wanted, before)
+    id_ = str(uuid.uuid5(_IDS, "\x1f".join((change.case.tenant, change.case.id, str(change.version)))))
+    reason = {"reason": wanted.reason} if wanted.reason else None
+    place = context("erasure.reason_sealed", id_)
+    values: dict[str, Any] = {
+        "tenant": change.case.tenant,
+        "id": id_,
+        "case_id": change.case.id,
+        "classes": [retention.value for retention in classes],
+        "ground": wanted.ground.value,
+        "legal_basis": wanted.legal_basis,
+        "reason_sealed": seal_json(cipher, RetentionClass.DECISION, place, reason) if reason else None,
+        "kept_until": wanted.kept_until,
+        "asked_by": actor.subject,
+        "asked_at": change.now,
+    }
+    await change.conn.execute(insert(erasure).values(values))
+    row = await get_erasure(change.conn, change.case.tenant, id_)
+    change.record("case:erasure:asked", actor, **_said(row, cipher, wanted.reason))
+    return row
+
+
+def _same(row: ErasureRow, classes: list[RetentionClass], wanted: Wanted, actor: Actor) -> bool:
+    return row.status in UNDER_WAY and (row.classes, row.ground, row.asked_by) == (
+        classes,
+        wanted.ground,
+        actor.subject,
+    )
+
+
+def _check_wanted(
+    change: Change, classes: Sequence[RetentionClass], wanted: Wanted, before: Sequence[ErasureRow]
+) -> None:
+    if change.case.status is not CaseStatus.CLOSED:
+        raise Conflict("erasure.hindered_open", *WORDS[Hindrance.OPEN])
+    if not classes:
+        raise InvalidInput("erasure.no_class", "It names no class of data.", "Give `classes`.")
+    gone = erased_classes(before)
+    if gone & set(classes):
+        raise Erased("erasure.done_before", "A class that is named is erased already.", "See the case.")
+    under_way = [row for row in before if row.status in UNDER_WAY and set(row.classes) & set(classes)]
+    if under_way:
+        raise Conflict(
+            "erasure.under_way",
+            f"An erasure of this case is under way: {under_way[0].id}.",
+            "Have that one approved or declined first.",
+        )
+    # Its key seals why anything was done, and what entries commit to: it goes with the last, never before.
+    if RetentionClass.DECISION in classes and not set(RetentionClass) <= gone | set(classes):
+        raise InvalidInput(
+            "erasure.decision_last",
+            "What was decided, and why, is not erased before what it was decided on.",
+            "Name evidence and exchange, too.",
+        )
+
+
+async def approve_erasure(change: Change, cipher: Cipher, actor: Actor, id_: str) -> ErasureRow:
+    """Another person's word that it may be carried out. Raises `Refused` for who asked, `Conflict`."""
+    row = await get_erasure(change.conn, change.case.tenant, id_)
+    if row.decided_by == actor.subject and row.status is not ErasureStatus.DECLINED:
+        change.unchanged()
+        return row
+    if row.status is not ErasureStatus.ASKED:
+        raise _decided(row)
+    if row.asked_by == actor.subject:
+        raise Refused(
+            "erasure.four_eyes",
+            "Who asks for an erasure does not approve it.",
+            "Leave it to another person (supervisor, authority).",
+        )
+    for hindrance in await hindrances(change):
+        raise Conflict(f"erasure.hindered_{hindrance.value}", *WORDS[hindrance])
+    return await _decide(change, cipher, actor, row, ErasureStatus.APPROVED, "")
+
+
+async def decline_erasure(change: Change, cipher: Cipher, actor: Actor, id_: str, reason: str) -> ErasureRow:
+    """It is not carried out, for a reason. Raises `Conflict` once it has begun, `InvalidInput` without a reason."""
+    if not reason.strip():
+        raise InvalidInput("erasure.reason_required", "To decline an erasure needs a reason.", "Give `reason`.")
+    row = await get_erasure(change.conn, change.case.tenant, id_)
+    if row.status is ErasureStatus.DECLINED and row.decided_by == actor.subject:
+        change.unchanged()
+        return row
+    if row.status not in (ErasureStatus.ASKED, ErasureStatus.APPROVED):
+        raise _decided(row)
+    return await _decide(change, cipher, actor, row, ErasureStatus.DECLINED, reason)
+
+
+async def _decide(
+    change: Change, cipher: Cipher, actor: Actor, row: ErasureRow, status: ErasureStatus, reason: str
+) -> ErasureRow:
+    await _set(change, row.id, status=status.value, decided_by=actor.subject, decided_at=change.now)
+    change.record(f"case:erasure:{status.value}", actor, **_said(row, cipher, reason))
+    return await get_erasure(change.conn, change.case.tenant, row.id)
+
+
+def _decided(row: ErasureRow) -> Conflict:
+    return Conflict("erasure.decided", f"The erasure is {row.status.value} already.", "See: diwan erasure list")
+
+
+async def withdraw_approvals(change: Change) -> int:
+    """A hold has come: what was approved has to be approved anew when it is lifted. How many that were."""
+    done = await change.conn.execute(
+        update(erasure)
+        .where(
+            erasure.c.tenant == change.case.tenant,
+            erasure.c.case_id == change.case.id,
+            erasure.c.status == ErasureStatus.APPROVED.value,
+        )
+        .values(status=ErasureStatus.ASKED.value, decided_by="", decided_at=None)
+    )
+    return done.rowcount
+
+
+# --- carried out ------------------------------------------------------------------------------------------------------
+
+
+async def start_erasure(change: Change, id_: str) -> bool:
+    """Approved, and nothing hinders it now: it begins, and is on the ledger. Whether its keys are to be destroyed."""
+    row = await get_erasure(change.conn, change.case.tenant, id_)
+    if row.status is not ErasureStatus.APPROVED or await hindrances(change):
+        change.unchanged()
+        return row.status is ErasureStatus.STARTED
+    await _set(change, id_, status=ErasureStatus.STARTED.value, started_at=change.now)
+    change.record("case:erasure:started", system(change.case.tenant, "worker"), **_said(row))
+    return True
+
+
+async def order_of(conn: Connection, tenant: str, row: ErasureRow) -> str:
+    """The hash of the entry that says that this erasure begins: the vault keeps it with what it destroys."""
+    found = await conn.execute(_STARTED, {"tenant": tenant, "case": row.case_id, "id": row.id})
+    return bytes(found.scalar_one()).hex()
+
+
+_STARTED = text(
+    "SELECT hash FROM entry WHERE tenant = :tenant AND chain = :case AND kind = 'case:erasure:started' "
+    "AND convert_from(header, 'UTF8')::jsonb -> 'detail' ->> 'erasure' = :id"
+)
+
+
+async def scopes_of(conn: Connection, tenant: str, case_id: str) -> list[str]:
+    """Every scope of keys that sealed something of this case: its own, and those of what came before it was known."""
+    staged = await conn.execute(_STAGED, {"tenant": tenant, "case": case_id})
+    strays = await conn.execute(_STRAYS, {"tenant": tenant, "case": case_id})
+    return [case_id, *staged.scalars(), *strays.scalars()]
+
+
+# A document that was uploaded before its event was sealed under keys of its own; that ciphertext stays.
+_STAGED = text("SELECT 'staged/' || id FROM document WHERE tenant = :tenant AND case_id = :case ORDER BY id")
+# An event that a person filed here has the id of its task in this case's inbox (stray_events.py).
+_STRAYS = text(
+    "SELECT 'stray/' || i.event_id FROM inbox i JOIN task t ON t.tenant = i.tenant AND t.id = i.event_id "
+    "WHERE i.tenant = :tenant AND i.case_id = :case AND i.source = 'task' AND t.case_id IS NULL ORDER BY 1"
+)
+
+
+async def finish_erasure(change: Change, id_: str, scopes: int) -> None:
+    """The keys are destroyed: by what the people were found goes, too, with the last of them. Once."""
+    tenant, case = change.case.tenant, change.case.id
+    row = await get_erasure(change.conn, tenant, id_)
+    if row.status is not ErasureStatus.STARTED:
+        change.unchanged()
+        return
+    if RetentionClass.DECISION in row.classes:
+        await change.conn.execute(_FORGET, {"tenant": tenant, "case": case})
+    await _set(change, id_, status=ErasureStatus.DONE.value, done_at=change.now)
+    said = _said(row)
+    said["detail"] = {**said.get("detail", {}), "scopes": scopes}
+    change.record("case:keys:destroyed", system(tenant, "worker"), **said)
+
+
+_FORGET = text("SELECT diwan_forget_parties(:tenant, :case)")
+
+
+async def _set(change: Change, id_: str, **values: object) -> None:
+    await change.conn.execute(
+        update(erasure).where(erasure.c.tenant == change.case.tenant, erasure.c.id == id_).values(**values)
+    )
+
+
+def _said(row: ErasureRow, cipher: Cipher | None = None, reason: str = "") -> EntryFields:
+    """What its entries say. Without a cipher they commit to nothing: its key may be one of those that go."""
+    detail: dict[str, str | int | bool] = {
+        "erasure": row.id,
+        "classes": ",".join(row.classes),
+        "ground": row.ground.value,
+        "asked_by": row.asked_by[:200],
+    }
+    if row.kept_until is not None:
+        detail["kept_until"] = row.kept_until.isoformat()
+    said: EntryFields = {"cipher": cipher, "purpose": PURPOSE, "legal_basis": row.legal_basis, "detail": detail}
+    if reason:
+        said["body"] = {"reason": reason}
+    return said
+
+
+def _row(row: RowMapping) -> ErasureRow:
+    values: dict[str, Any] = dict(row)
+    values["classes"] = [RetentionClass(each) for each in values["classes"]]
+    values["ground"] = Ground(values["ground"])
+    values["status"] = ErasureStatus(values["status"])
+    return ErasureRow(**values)

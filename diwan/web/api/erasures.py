@@ -1,0 +1,141 @@
+"""/v1/erasures, and erasures and legal holds of a case: who asks, who approves, what stops it (docs/erasure.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query, Request
+
+from diwan.domain.actor import Actor
+from diwan.domain.erasure import ErasureStatus
+from diwan.domain.ports import Cipher
+from diwan.store.cases import numbers_of
+from diwan.store.change import Change, change_case
+from diwan.store.erasures import (
+    UNDER_WAY,
+    ErasureRow,
+    Wanted,
+    approve_erasure,
+    ask_erasure,
+    decline_erasure,
+    get_erasure,
+    list_erasures,
+)
+from diwan.store.holds import lift_hold, place_hold
+from diwan.web.api import reads
+from diwan.web.api.bodies import read_model
+from diwan.web.api.callers import Approver, ApproverOrAuditor, Authority, visible_case
+from diwan.web.api.case_views import erasure_view, hold_view
+from diwan.web.api.examples import ERASURE, REASON
+from diwan.web.api.pages import Size
+from diwan.web.api.reads import Reading
+from diwan.web.api.views import AskErasureBody, ErasureView, HoldView, Page, ReasonBody
+from diwan.web.dependencies import Dependencies, Deps
+from diwan.web.limits import Limits
+from diwan.web.openapi import json_body, reference
+
+router = APIRouter(tags=["erasure"])
+
+Done = TypeVar("Done")
+
+
+@router.get("/v1/erasures", summary="What is to be erased, the oldest first")
+async def list_(
+    deps: Deps,
+    actor: ApproverOrAuditor,
+    reading: Reading,
+    status: Annotated[ErasureStatus | None, Query(description="those under way where it is absent")] = None,
+    limit: Size = Limits.page_size,
+) -> Page[ErasureView]:
+    async with deps.db.transaction(actor.tenant) as conn:
+        rows = await list_erasures(conn, actor.tenant, UNDER_WAY if status is None else (status,), limit=limit)
+        numbers = await numbers_of(conn, actor.tenant, {row.case_id for row in rows})
+        await reading.record(conn, actor, reads.LIST, of="erasures", found=len(rows))
+    return Page(items=[erasure_view(row, numbers[row.case_id]) for row in rows])
+
+
+@router.post(
+    "/v1/cases/{case}/erasures",
+    status_code=201,
+    summary="Ask for a closed case's data to be erased; another person approves it",
+    description="The same again by the same person gives the one that is under way. On the ledger, the reason sealed.",
+    openapi_extra=json_body(reference(AskErasureBody), ERASURE),
+)
+async def ask(request: Request, deps: Deps, actor: Approver, case: str) -> ErasureView:
+    given = await read_model(request, AskErasureBody, deps.limits)
+    wanted = Wanted(given.classes, given.ground, given.legal_basis, given.reason)
+    async with deps.db.transaction(actor.tenant) as conn:
+        found = await visible_case(conn, actor, case)
+    row = await _changed(deps, actor, found.id, lambda change, cipher: ask_erasure(change, cipher, actor, wanted))
+    return erasure_view(row, found.number)
+
+
+@router.post(
+    "/v1/erasures/{erasure}/approval",
+    summary="Approve it: within a minute the keys are destroyed, and nothing brings the data back",
+    description="By another person than who asked. Refused while a legal hold is on the case.",
+)
+async def approve(deps: Deps, actor: Approver, erasure: str) -> ErasureView:
+    return await _decided(deps, actor, erasure, lambda change, cipher: approve_erasure(change, cipher, actor, erasure))
+
+
+@router.post(
+    "/v1/erasures/{erasure}/refusal",
+    summary="Decline it, for a reason",
+    description="What retention proposed is proposed again after 90 days; what must stay longer needs a legal hold.",
+    openapi_extra=json_body(reference(ReasonBody), REASON),
+)
+async def decline(request: Request, deps: Deps, actor: Approver, erasure: str) -> ErasureView:
+    given = await read_model(request, ReasonBody, deps.limits)
+    return await _decided(
+        deps, actor, erasure, lambda change, cipher: decline_erasure(change, cipher, actor, erasure, given.reason)
+    )
+
+
+@router.post(
+    "/v1/cases/{case}/holds",
+    status_code=201,
+    summary="Put a legal hold on a case: nothing of it is erased until it is lifted",
+    openapi_extra=json_body(reference(ReasonBody), REASON),
+)
+async def place(request: Request, deps: Deps, actor: Authority, case: str) -> HoldView:
+    given = await read_model(request, ReasonBody, deps.limits)
+    async with deps.db.transaction(actor.tenant) as conn:
+        found = await visible_case(conn, actor, case)
+    row = await _changed(deps, actor, found.id, lambda change, cipher: place_hold(change, cipher, actor, given.reason))
+    return hold_view(row)
+
+
+@router.post(
+    "/v1/cases/{case}/holds/{hold}/lifting",
+    summary="Lift a legal hold",
+    openapi_extra=json_body(reference(ReasonBody), REASON),
+)
+async def lift(request: Request, deps: Deps, actor: Authority, case: str, hold: str) -> HoldView:
+    given = await read_model(request, ReasonBody, deps.limits)
+    async with deps.db.transaction(actor.tenant) as conn:
+        found = await visible_case(conn, actor, case)
+    row = await _changed(
+        deps, actor, found.id, lambda change, cipher: lift_hold(change, cipher, actor, hold, given.reason)
+    )
+    return hold_view(row)
+
+
+async def _decided(
+    deps: Dependencies, actor: Actor, erasure: str, act: Callable[[Change, Cipher], Awaitable[ErasureRow]]
+) -> ErasureView:
+    async with deps.db.transaction(actor.tenant) as conn:
+        case = (await get_erasure(conn, actor.tenant, erasure)).case_id
+        number = (await numbers_of(conn, actor.tenant, {case}))[case]
+    return erasure_view(await _changed(deps, actor, case, act), number)
+
+
+async def _changed(
+    deps: Dependencies, actor: Actor, case: str, act: Callable[[Change, Cipher], Awaitable[Done]]
+) -> Done:
+    """One change of the case, under its lock; the key that seals why is fetched before."""
+    cipher = await deps.keyring.cipher(actor.tenant, case)
+    now = await deps.stamp(actor.tenant)
+    async with deps.db.transaction(actor.tenant) as conn, change_case(conn, actor.tenant, case, now=now) as change:
+        return await act(change, cipher)

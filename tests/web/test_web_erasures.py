@@ -1,0 +1,104 @@
+"""Erasing over HTTP: who may ask, approve and hold; and what the service says of a case whose data are gone."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from diwan.domain.actor import Actor
+from diwan.erasing import Erasures
+from diwan.store.database import Database
+from tests.store.whole_case import drain, whole_case
+from tests.support.factories import AUDITOR, AUTHORITY, CLERK, SUPERVISOR, sender
+from tests.web.conftest import Service
+
+ASK = {"ground": "request", "legal_basis": "Act No. 00-26, Article 30", "reason": "SECRET-letter of 3 March"}
+SECRET = "SECRET-http"
+
+
+@dataclass
+class Desk:
+    """A closed case, and what carries erasures out."""
+
+    service: Service
+    case: str
+    erasures: Erasures
+
+    async def post(self, path: str, actor: Actor, **body: Any) -> httpx.Response:
+        return await self.service.post(path, actor, json=body or None)
+
+    async def view(self, actor: Actor = CLERK) -> Any:
+        answer = await self.service.get(f"/v1/cases/{self.case}", actor)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture
+async def desk(service: Service, web: Database, worker: Database, pool: Database) -> Desk:
+    now = service.clock.now
+    reference = f"http-{uuid.uuid4()}"
+    case = await whole_case(web, worker, pool, service.keyring, reference, secret=SECRET, now=now)
+    await drain(worker, case, now)
+    return Desk(service, case, Erasures(worker, service.keyring, service.clock))
+
+
+async def test_asked_held_approved_and_gone(desk: Desk) -> None:
+    (first,) = (await desk.service.get("/v1/erasures", AUDITOR)).json()["items"]
+    assert (first["case"], first["status"], first["ground"]) == (desk.case, "asked", "request")
+    declined = await desk.post(f"/v1/erasures/{first['id']}/refusal", AUTHORITY, reason="Not yet.")
+    assert (declined.status_code, declined.json()["status"]) == (200, "declined")
+
+    desk.service.clock.pass_(minutes=1)
+    asked = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK)
+    assert asked.status_code == 201, asked.text
+    approval = f"/v1/erasures/{asked.json()['id']}/approval"
+    own = await desk.post(approval, SUPERVISOR)
+    assert (own.status_code, own.json()["code"]) == (403, "erasure.four_eyes")
+
+    hold = await desk.post(f"/v1/cases/{desk.case}/holds", AUTHORITY, reason="An action is pending.")
+    assert hold.status_code == 201, hold.text
+    held = await desk.post(approval, AUTHORITY)
+    assert (held.status_code, held.json()["code"]) == (409, "erasure.hindered_hold")
+    assert [each["lifted_at"] for each in (await desk.view())["holds"]][-1] is None
+    lifting = f"/v1/cases/{desk.case}/holds/{hold.json()['id']}/lifting"
+    assert (await desk.post(lifting, AUTHORITY, reason="It was dismissed.")).status_code == 200
+
+    assert (await desk.post(approval, AUTHORITY)).json()["status"] == "approved"
+    before = await desk.view()
+    assert before["parties"]
+    assert await desk.erasures.pass_once() == 1
+    await _says_that_it_is_gone(desk, before)
+
+
+async def _says_that_it_is_gone(desk: Desk, before: Any) -> None:
+    after = await desk.view()
+    assert after["erased"] == ["decision", "evidence", "exchange"]
+    assert (after["parties"], after["facts"], after["decision"], after["proposal"]) == ([], [], None, None)
+    assert [each["name"] for each in after["documents"]] == [""]
+    same = ("number", "status", "result", "opened_at", "closed_at", "letters")
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    assert (await desk.view(sender()))["erased"] == after["erased"]
+
+    document, letter = after["documents"][0]["address"], after["letters"][0]["address"]
+    task = next(each["address"] for each in after["tasks"])
+    for path, actor in ((document, CLERK), (letter, CLERK), (f"{letter}?format=json", CLERK), (task, CLERK)):
+        answer = await desk.service.get(path, actor)
+        assert (answer.status_code, answer.json()["code"]) == (410, "vault.key_destroyed"), path
+    for path in ("story", "events", "documents", "letters", "trace"):
+        answer = await desk.service.get(f"/v1/cases/{desk.case}/{path}", AUDITOR)
+        assert answer.status_code == 200, (path, answer.text)
+        assert SECRET not in answer.text
+    again = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK)
+    assert (again.status_code, again.json()["code"]) == (410, "erasure.done_before")
+    (call, *_) = (await desk.service.get(f"/v1/cases/{desk.case}/calls", AUDITOR)).json()["items"]
+    assert call["why_not"] == "erased"
+
+
+async def test_what_is_asked_for_is_understood_or_refused(desk: Desk) -> None:
+    for wrong in ({"ground": "retention"}, {"legal_basis": ""}, {"classes": []}, {"more": 1}):
+        answer = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK | wrong)
+        assert answer.status_code == 422, (wrong, answer.text)
