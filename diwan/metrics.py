@@ -138,6 +138,10 @@ OUTBOX_OLDEST = Gauge("diwan_outbox_oldest_seconds", "Age of the oldest event th
 LEDGER_SIZE = Gauge("diwan_ledger_size", "Entries that have their place in the tree.", "shard")
 LEDGER_SIGNED = Gauge("diwan_ledger_signed", "Entries of the tree as it was signed last.", "shard")
 LEDGER_PLACED = Histogram("diwan_ledger_placed_seconds", "Time until an entry had its place: the oldest of a pass.")
+LEDGER_WITNESSED = Gauge(
+    "diwan_ledger_witnessed", "Entries of the tree as a witness cosigned it last.", "shard", "witness"
+)
+LEDGER_REFUSED = Gauge("diwan_ledger_witness_refuses", "1 while a witness refuses, by why.", "shard", "witness", "why")
 
 
 def rendered() -> bytes:

@@ -82,9 +82,9 @@ class Client:
     def download(self, path: str) -> bytes:
         return self._send("GET", path).content
 
-    def make(self, path: str, params: Mapping[str, Any]) -> bytes:
+    def make(self, path: str, params: Mapping[str, Any], body: Json | None = None) -> bytes:
         """A POST whose answer is a file; the same again makes it again."""
-        return self._send("POST", path, params=params).content
+        return self._send("POST", path, params=params, **({"json": body} if body else {})).content
 
     def ask(self, path: str, body: Json) -> Json:
         """A POST that reads: a question whose words must not stand in an address."""

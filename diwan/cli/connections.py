@@ -11,6 +11,7 @@ from diwan.domain.errors import InvalidInput, Unavailable
 if TYPE_CHECKING:
     from temporalio.client import Client
 
+    from diwan.ledger.policy import Policy
     from diwan.pool.registry import Registry
     from diwan.settings import DatabaseRole, Settings
     from diwan.signer.client import SignerClient
@@ -61,6 +62,22 @@ def signer_client(settings: Settings) -> SignerClient:
     from diwan.signer.client import SignerClient
 
     return SignerClient(settings.text("signer_address"), settings.secret("signer_token"))
+
+
+def witnesses_of(settings: Settings) -> Policy:
+    """Who is asked to cosign, as DIWAN_LEDGER_WITNESSES says; nobody where it names no file."""
+    from diwan.ledger.policy import Policy, parse_policy
+
+    if settings.ledger_witnesses is None:
+        return Policy(())
+    try:
+        return parse_policy(settings.ledger_witnesses.read_bytes())
+    except OSError as error:
+        raise InvalidInput(
+            "settings.witnesses_unreadable",
+            f"DIWAN_LEDGER_WITNESSES: {settings.ledger_witnesses}: {error.strerror}.",
+            "Check the path.",
+        ) from None
 
 
 def registry(settings: Settings) -> Registry:

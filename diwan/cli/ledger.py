@@ -47,6 +47,7 @@ def register(app: typer.Typer) -> None:
     group.command("vkey")(ledger_proofs.vkey)
     group.command("grown")(ledger_growth.grown)
     group.command("verify-grown")(ledger_growth.verify_grown)
+    group.command("cosign")(ledger_growth.cosign)
     app.add_typer(group, name="ledger")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from diwan.cli.credentials import AsOption, AsRole, PurposeOption, connect
-from diwan.cli.ledger_proofs import PolicyOption
+from diwan.cli.ledger_proofs import PolicyOption, bytes_of
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.text import Language
 
@@ -26,6 +26,13 @@ def bundle(
             help="An entry whose content stays sealed (7), or a field of it (7/reason); may be repeated.",
         ),
     ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Made against a checkpoint that satisfies it.")
+    ] = None,
+    since: Annotated[
+        list[Path] | None,
+        typer.Option("--since", metavar="NOTE", help="A checkpoint that you kept, to grow from; may be repeated."),
+    ] = None,
     purpose: PurposeOption = "audit",
     role: AsOption = None,
     output: OutputOption = Output.TABLE,
@@ -37,9 +44,12 @@ def bundle(
     """
     from diwan.cli.client import segment
 
+    against: dict[str, Any] = {} if policy is None else {"policy": bytes_of(policy).decode(errors="replace")}
+    if since:
+        against["since"] = [bytes_of(each).decode(errors="replace") for each in since]
     with connect(role, AsRole.AUDITOR, purpose=purpose) as client:
         content = client.make(
-            f"/v1/cases/{segment(case)}/bundles", {"language": language.value, "withhold": withhold or []}
+            f"/v1/cases/{segment(case)}/bundles", {"language": language.value, "withhold": withhold or []}, against
         )
     to.write_bytes(content)
     say(f"wrote {to}")
@@ -50,6 +60,10 @@ def bundle(
 def verify_bundle(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A bundle, as `diwan ledger bundle` makes it.")],
     policy: PolicyOption,
+    kept: Annotated[
+        list[Path] | None,
+        typer.Option("--since", metavar="NOTE", help="A checkpoint that you kept: the log must have grown from it."),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Check a bundle with nothing but its file and your policy. Exits with 1 where it does not hold, and says why.
@@ -59,7 +73,7 @@ def verify_bundle(
     from diwan.standalone.verify_bundle import Failed, verify
 
     try:
-        found = verify(file, policy)
+        found = verify(file, policy, kept or ())
     except Failed as failed:
         say(f"It does not hold: {failed} ({failed.code})")
         raise typer.Exit(1) from None

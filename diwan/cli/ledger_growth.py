@@ -1,13 +1,15 @@
-"""`diwan ledger grown` and `verify-grown`: that the log of today begins with the checkpoint that somebody kept.
+"""`diwan ledger grown`, `verify-grown`: that the log of today begins with the checkpoint that somebody kept; `cosign`.
 
-Asked of the service's public addresses, as anybody may; the file is what a witness is sent, too (ledger/witnessed.py).
+Growth is asked of the service's public addresses, as anybody may; the file is what a witness is sent, too
+(ledger/witnessed.py), and `cosign` stores what a witness without a network made of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +19,10 @@ from diwan.domain.errors import InvalidInput, NotFound, Retry, Tampered
 
 if TYPE_CHECKING:
     from diwan.ledger.checkpoint import Checkpoint
+    from diwan.ledger.note import Note
     from diwan.ledger.policy import Policy
     from diwan.ledger.witnessed import Growth
+    from diwan.settings import Settings
 
 ShardOption = Annotated[str, typer.Option("--shard", metavar="YEAR", help="Of the log of this year.")]
 
@@ -61,6 +65,40 @@ def verify_grown(
     growth.check_from(before.root)
     told = {"holds": True, "log": now.origin, "from": before.size, "size": now.size, "root": now.root.hex()}
     emit(output, told, lambda width: record(list(told.items())))
+
+
+def cosign(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="As `diwan witness sign` made it.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Store the cosignature of a witness that has no network, brought back by file, with the checkpoint that it is of.
+
+    The witness must be one of DIWAN_LEDGER_WITNESSES, the checkpoint signed by the log and of this very tree. Connects
+    as the sequencer (DIWAN_DATABASE_URL_SEQUENCER) and asks the signer for the log's keys.
+    """
+    from diwan import settings
+    from diwan.ledger.note import parse_note
+
+    told = asyncio.run(_kept_there(settings.load(), parse_note(bytes_of(file))))
+    emit(output, told, lambda width: record(list(told.items())))
+
+
+async def _kept_there(chosen: Settings, note: Note) -> dict[str, Any]:
+    from diwan.cli.connections import database, signer_client, witnesses_of
+    from diwan.ledger.note import parse_vkey
+    from diwan.ledger.policy import Policy
+    from diwan.store.ledger_cosigned import keep_brought
+
+    db, signer = database(chosen, "sequencer"), signer_client(chosen)
+    try:
+        keys = tuple(map(parse_vkey, await signer.keys()))
+        trusted = Policy(keys, witnesses_of(chosen).witnesses)
+        async with db.transaction(None) as conn:
+            checkpoint = await keep_brought(conn, note, trusted)
+        return {"log": checkpoint.origin, "size": checkpoint.size, "cosigned": sorted(trusted.cosigned(note))}
+    finally:
+        await signer.aclose()
+        await db.dispose()
 
 
 def growth_since(old: int, shard: str) -> Growth:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diwan.cli import running
-from diwan.cli.connections import database, ping, signer_client
+from diwan.cli.connections import database, ping, signer_client, witnesses_of
 from diwan.cli.output import say
 
 if TYPE_CHECKING:
     from diwan.settings import Settings
 
-_GROW_IDLE_S, _PUBLISH_IDLE_S = 0.4, 0.5
+_GROW_IDLE_S, _PUBLISH_IDLE_S, _WITNESS_IDLE_S = 0.4, 0.5, 1.0
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def sequencer() -> None:
-    """Give entries of the ledger their place in its tree, and have the tree signed as it grows."""
+    """Give entries of the ledger their place in its tree, and have the tree signed as it grows.
+
+    Where DIWAN_LEDGER_WITNESSES names witnesses it asks them to cosign: the only addresses outside that it calls.
+    """
     asyncio.run(_sequencer(running.begin("sequencer")))
     running.leave()
 
@@ -32,8 +37,10 @@ def sequencer() -> None:
 async def _sequencer(settings: Settings) -> None:
     from diwan.relay import run_forever
     from diwan.sequencer import Sequencer
+    from diwan.witnessing import Witnessing, http_client
 
-    db, client = database(settings, "sequencer"), signer_client(settings)
+    db, client, http = database(settings, "sequencer"), signer_client(settings), http_client()
+    asked = Witnessing(db, http, witnesses_of(settings), settings.ledger_origin, time.monotonic)
     async with (
         running.stop_signal() as stop,
         running.health(
@@ -44,7 +51,12 @@ async def _sequencer(settings: Settings) -> None:
         await asyncio.gather(
             run_forever("tree", made.grow_once, stop, idle_s=_GROW_IDLE_S),
             run_forever("checkpoint", made.publish_once, stop, idle_s=_PUBLISH_IDLE_S),
+            *(
+                run_forever(f"witness {each.name}", partial(asked.ask_once, each), stop, idle_s=_WITNESS_IDLE_S)
+                for each in asked.witnesses
+            ),
         )
+    await http.aclose()
     await client.aclose()
     await db.dispose()
 

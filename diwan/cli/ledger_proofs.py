@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +32,9 @@ def prove(
     ],
     tenant: Annotated[str, typer.Option("--tenant", help="The ministry whose entry it is.")] = "demo",
     to: Annotated[Path | None, typer.Option("--to", "-o", metavar="FILE", help="Where the proof goes.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Proved in a checkpoint that satisfies it.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Prove that an entry stands in the log: a file that anybody checks with no network and no service.
@@ -45,7 +49,8 @@ def prove(
         raise InvalidInput(
             "ledger.not_an_entry", f"{entry} names no entry.", "It reads CASE/NUMBER, as in DW-2026-000142/7."
         )
-    proof = asyncio.run(_proof(settings.load(), tenant, chain, int(number)))
+    wanted = None if policy is None else policy_of(policy)
+    proof = asyncio.run(_proof(settings.load(), tenant, chain, int(number), wanted))
     if to is not None:
         to.write_bytes(bytes(proof))
         say(f"wrote {to}")
@@ -91,22 +96,39 @@ def checkpoint(
     policy: Annotated[
         Path | None, typer.Option("--policy", metavar="FILE", help="Check it: the log's keys and its witnesses.")
     ] = None,
+    witnessed: Annotated[
+        bool, typer.Option("--witnessed", help="The newest of the last hour that most witnesses cosigned.")
+    ] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Print the newest checkpoint of the log, as it was signed."""
+    """Print the newest checkpoint of the log, as it was signed, and say who has cosigned it and when.
+
+    Without a policy these are the names in its lines, which nobody has checked.
+    """
     from diwan import settings
     from diwan.cli.client import Client
-    from diwan.ledger.checkpoint import parse_checkpoint
+    from diwan.ledger.checkpoint import claimed, parse_checkpoint
     from diwan.ledger.note import parse_note
 
+    which = "witnessed" if witnessed else "checkpoint"
     with Client(settings.load().url, lambda: "") as client:
-        content = client.download(f"/ledger/{shard}/checkpoint" if shard else "/ledger/checkpoint")
+        content = client.download(f"/ledger/{shard}/{which}" if shard else f"/ledger/{which}")
     note = parse_note(content)
-    said = parse_checkpoint(note.text) if policy is None else policy_of(policy).checkpoint(note)
+    trusted = None if policy is None else policy_of(policy)
+    said = parse_checkpoint(note.text) if trusted is None else trusted.checkpoint(note)
+    cosigned = claimed(note) if trusted is None else trusted.cosigned(note)
+    who = {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in cosigned.items()}
     if output is Output.TABLE:
         sys.stdout.write(content.decode())
+        say("\n".join(f"cosigned by {name}, {at}" for name, at in who.items()) or "cosigned by nobody yet")
         return
-    told = {"origin": said.origin, "size": said.size, "root": said.root.hex(), "note": content.decode()}
+    told = {
+        "origin": said.origin,
+        "size": said.size,
+        "root": said.root.hex(),
+        "note": content.decode(),
+        "cosigned": who,
+    }
     emit(output, told, lambda width: record([]))
 
 
@@ -155,14 +177,14 @@ async def _keys(chosen: Settings) -> tuple[str, ...]:
         await client.aclose()
 
 
-async def _proof(chosen: Settings, tenant: str, case: str, seq: int) -> EntryProof:
+async def _proof(chosen: Settings, tenant: str, case: str, seq: int, policy: Policy | None) -> EntryProof:
     from diwan.cli.connections import database
     from diwan.store.ledger_proofs import prove_entry
 
     db = database(chosen, "auditor")
     try:
         async with db.transaction(tenant, snapshot=True) as conn:
-            return await prove_entry(conn, tenant, case, seq)
+            return await prove_entry(conn, tenant, case, seq, policy=policy)
     finally:
         await db.dispose()
 

@@ -50,14 +50,24 @@ class PlacedEntry:
     opened: Opened | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """From a checkpoint that somebody kept (`note`, as it was kept) to the bundle's of the same log, by `hashes`."""
+
+    note: bytes
+    hashes: tuple[bytes, ...]
+
+
 @dataclass(frozen=True)
 class Bundle:
     """`told` is what stands on its cover: tenant, case, number, language, made_at, made_by. `notes` are checkpoints by
-    shard, `procedures` texts by hash, `pages` further files by name (the readable story)."""
+    shard, `grown` how the log of a shard grew to it, `procedures` texts by hash, `pages` further files by name (the
+    readable story)."""
 
     told: Mapping[str, str]
     entries: Sequence[PlacedEntry]
     notes: Mapping[str, bytes]
+    grown: Mapping[str, Grown] = field(default_factory=dict[str, Grown])
     procedures: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     pages: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
@@ -66,6 +76,9 @@ def pack(bundle: Bundle) -> bytes:
     """The zip file."""
     files = {**_of_entries(bundle), **bundle.pages}
     files |= {f"checkpoints/{shard}.note": note for shard, note in bundle.notes.items()}
+    for shard, each in bundle.grown.items():
+        grown = {"note": each.note.decode(), "hashes": [_base64(one) for one in each.hashes]}
+        files[f"grown/{shard}.json"] = _json(grown)
     files |= {f"procedures/{digest}.yaml": text for digest, text in bundle.procedures.items()}
     cover = {
         **bundle.told,

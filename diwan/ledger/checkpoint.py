@@ -18,6 +18,7 @@ from diwan.ledger.tree import EMPTY_ROOT, MAX_SIZE
 _SIZE = re.compile(r"0|[1-9]\d{0,15}", re.ASCII)
 _TIME_BYTES = 8
 _MAX_TIME = 2**63 - 1
+_LATEST = 253_402_300_799  # the end of the year 9999, which is as far as people's dates go
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,17 @@ def cosigned_at(note: Note, key: VerifierKey) -> int | None:
     if not key.verifies(signature, _cosigned(note.text, seconds)):
         raise Tampered("note.bad_signature", f"The cosignature of {key.name} does not verify.")
     return seconds
+
+
+def claimed(note: Note) -> dict[str, int]:
+    """Which lines that are not the log's say a time, and which: for people, and checked by nobody."""
+    origin = note.text.partition("\n")[0]
+    times = {
+        line.name: int.from_bytes(line.content[:_TIME_BYTES], "big")
+        for line in note.signatures
+        if line.name != origin and len(line.content) > _TIME_BYTES
+    }
+    return {name: seconds for name, seconds in times.items() if 0 < seconds <= _LATEST}
 
 
 def _cosigned(text: str, seconds: int) -> bytes:

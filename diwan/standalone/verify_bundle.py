@@ -1,14 +1,16 @@
 """Verifies a bundle of Diwan's: the file of one case, years later, with no network, no database and no Diwan.
 
-    python verify_bundle.py BUNDLE.zip POLICY
+    python verify_bundle.py BUNDLE.zip POLICY [CHECKPOINT…]
 
 POLICY is yours and does not come with the bundle: the log's public key and the witnesses you trust, in the form of
-c2sp.org/tlog-policy. Needs Python 3.11 and the package `cryptography`, nothing else; it writes nothing.
+c2sp.org/tlog-policy. So is a CHECKPOINT, one that you kept and that the bundle was made to begin with. Needs Python
+3.11 and the package `cryptography`, nothing else; it writes nothing.
 
 What is checked: that there are no files but those a bundle has; every entry, that its bytes are canonical JSON (RFC
 8785), number and link to the one before; every checkpoint, signed by a log of the policy and cosigned by witnesses
-enough; every entry's place in that log (RFC 6962); every value that is disclosed, against the salted commitment in its
-entry; the procedure's text, against the hash that the entries name. Exit code 0 where all of it holds.
+enough; every entry's place in that log, and how it grew from what you kept (RFC 6962); every value that is disclosed,
+against the salted commitment in its entry; the procedure's text, against the hash that the entries name. Exit code 0
+where all of it holds.
 
 What is not: `story.html` is for reading, and whoever packed the bundle wrote it; the cover's number of the case is
 its word alone. And no bundle can show that nothing follows its last entry: for that ask for the log's newest
@@ -26,6 +28,7 @@ import json
 import re
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -36,7 +39,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 FORMAT = "diwan-bundle/1"
 NAMES = re.compile(
     r"bundle\.json|places\.json|story\.html|verify_bundle\.py|(entries|bodies)/\d{6}\.json"
-    r"|checkpoints/\d{4}(-\d{1,3})?\.note|procedures/[0-9a-f]{64}\.yaml",
+    r"|checkpoints/\d{4}(-\d{1,3})?\.note|grown/\d{4}(-\d{1,3})?\.json|procedures/[0-9a-f]{64}\.yaml",
     re.ASCII,
 )
 FIELD = re.compile(r"(/[a-z][a-z0-9_]{0,59}){1,2}", re.ASCII)
@@ -70,14 +73,15 @@ class Verified:
     last_at: str
     last_kind: str
     logs: dict[str, int] = field(default_factory=dict[str, int])
+    grown_from: dict[str, int] = field(default_factory=dict[str, int])
     procedures: list[str] = field(default_factory=list[str])
 
 
 # --- the bundle -------------------------------------------------------------------------------------------------------
 
 
-def verify(bundle: Path, policy: Path) -> Verified:
-    """Raises `Failed` with the first thing that does not hold."""
+def verify(bundle: Path, policy: Path, kept: Sequence[Path] = ()) -> Verified:
+    """Raises `Failed` with the first thing that does not hold; `kept` are checkpoints of the reader's own."""
     trusted = parse_policy(read_file(policy))
     files = unpack(bundle)
     told = said(files.pop("bundle.json", b""), "bundle.json")
@@ -94,22 +98,11 @@ def verify(bundle: Path, policy: Path) -> Verified:
         raise Failed("checkpoint.twice", "two checkpoints are of one log, and nothing shows that they agree")
     places = said(files.get("places.json", b""), "places.json")
     logs = dict(placed(number, each, places.get(str(number)), checkpoints) for number, each in enumerate(headers, 1))
-    disclosed, withheld, kept_back = bodies_of(files, headers)
+    grown = grown_from(files, checkpoints, trusted, [read_file(each) for each in kept])
+    opened, named = bodies_of(files, headers), procedures_of(files, headers)
     first, last = json.loads(headers[0]), json.loads(headers[-1])
-    return Verified(
-        tenant=first["tenant"],
-        case=first["chain"],
-        number=cover,
-        entries=len(headers),
-        disclosed=disclosed,
-        withheld=withheld,
-        kept_back=kept_back,
-        first_at=first["at"],
-        last_at=last["at"],
-        last_kind=last["kind"],
-        logs=logs,
-        procedures=procedures_of(files, headers),
-    )
+    ends = first["at"], last["at"], last["kind"]
+    return Verified(first["tenant"], first["chain"], cover, len(headers), *opened, *ends, logs, grown, named)
 
 
 def unpack(bundle: Path) -> dict[str, bytes]:
@@ -170,13 +163,35 @@ def entries_of(files: dict[str, bytes], told: dict[str, Any]) -> list[bytes]:
 def placed(number: int, header: bytes, place: Any, checkpoints: dict[str, Checkpoint]) -> tuple[str, int]:
     """The entry stands in a log whose checkpoint the policy trusts."""
     told = an_object(place)
-    found, index, hashes = checkpoints.get(str(told.get("checkpoint"))), told.get("index"), told.get("hashes")
-    if found is None or type(index) is not int or not isinstance(hashes, list):
+    found, index = checkpoints.get(str(told.get("checkpoint"))), told.get("index")
+    if found is None or type(index) is not int:
         raise Failed("bundle.no_place", f"entry {number} has no place in a log")
-    proof = [unbase64(each, f"the place of entry {number}") for each in cast("list[Any]", hashes)]
+    proof = hashes_of(told, f"the place of entry {number}")
     if not included(index, found.size, leaf_hash(header), proof, found.root):
         raise Failed("entry.not_included", f"entry {number} is not at {index} of {found.origin}")
     return found.origin, found.size
+
+
+def hashes_of(told: dict[str, Any], where: str) -> list[bytes]:
+    hashes = told.get("hashes")
+    return [unbase64(each, where) for each in cast("list[Any]", hashes if isinstance(hashes, list) else [None])]
+
+
+def grown_from(
+    files: dict[str, bytes], checkpoints: dict[str, Checkpoint], trusted: Policy, kept: list[bytes]
+) -> dict[str, int]:
+    """How many entries each log had when somebody kept a checkpoint of it, which it is shown to begin with."""
+    known: dict[str, Checkpoint] = {}
+    for name in sorted(name for name in files if name.startswith("grown/")):
+        told, now = said(files[name], name), checkpoints.get(f"checkpoints/{name[6:-5]}.note")
+        before = trusted.checkpoint(str(told.get("note")).encode(), quorum=False)
+        if now is None or now.origin != before.origin or not consistent(before, now, hashes_of(told, name)):
+            raise Failed("checkpoint.not_grown", f"{name} does not show that a log of this bundle only grew")
+        known[now.origin] = before
+    for mine in (trusted.checkpoint(each, quorum=False) for each in kept):
+        if known.get(mine.origin) != mine:
+            raise Failed("checkpoint.not_kept", f"{mine.origin} is not shown to begin with your {mine.size} entries")
+    return {origin: before.size for origin, before in known.items()}
 
 
 def bodies_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[int, list[int], list[str]]:
@@ -302,20 +317,34 @@ def leaf_hash(entry: bytes) -> bytes:
 
 def included(index: int, size: int, leaf: bytes, proof: list[bytes], root: bytes) -> bool:
     """Whether the leaf is at `index` of the tree with this size and root."""
-    if not 0 <= index < size or any(len(each) != 32 for each in proof):
-        return False
-    node, last, now = index, size - 1, leaf
+    return 0 <= index < size and climb(index, size - 1, leaf, proof)[0] == root
+
+
+def consistent(before: Checkpoint, now: Checkpoint, proof: list[bytes]) -> bool:
+    """Whether the tree of now begins with that of before (RFC 9162, 2.1.4.2)."""
+    if before.size in (0, now.size):
+        return not proof and (before.size == 0 or before.root == now.root)
+    node, last = before.size - 1, now.size - 1
+    while node % 2:
+        node, last = node >> 1, last >> 1
+    way = proof if before.size & (before.size - 1) else [before.root, *proof]
+    return before.size < now.size and bool(way) and climb(node, last, way[0], way[1:]) == (now.root, before.root)
+
+
+def climb(node: int, last: int, now: bytes, proof: list[bytes]) -> tuple[bytes, bytes]:
+    """The root over all leaves, and that over those up to the first one's; empty where the proof does not fit."""
+    before = now
     for beside in proof:
-        if last == 0:
-            return False
+        if last == 0 or len(beside) != 32:
+            return b"", b""
         if node % 2 or node == last:
-            now = hashlib.sha256(b"\x01" + beside + now).digest()
+            now, before = (hashlib.sha256(b"\x01" + beside + each).digest() for each in (now, before))
             while node % 2 == 0 and node:
                 node, last = node >> 1, last >> 1
         else:
             now = hashlib.sha256(b"\x01" + now + beside).digest()
         node, last = node >> 1, last >> 1
-    return last == 0 and hmac.compare_digest(now, root)
+    return (now, before) if last == 0 else (b"", b"")
 
 
 # --- signed notes, checkpoints, cosignatures, policies (c2sp.org) -----------------------------------------------------
@@ -383,7 +412,7 @@ class Policy:
     groups: dict[str, tuple[int, list[str]]] = field(default_factory=dict[str, tuple[int, list[str]]])
     quorum: str = ""
 
-    def checkpoint(self, content: bytes) -> Checkpoint:
+    def checkpoint(self, content: bytes, *, quorum: bool = True) -> Checkpoint:
         """What the note says, if a log of the policy signed it and witnesses enough cosigned. Wrong lines spoil it."""
         text, signatures = open_note(content)
         lines = text.split("\n")
@@ -401,7 +430,7 @@ class Policy:
         if not signed:
             raise Failed("checkpoint.no_log", f"no log of the policy signed the checkpoint of {said_.origin}")
         seen = {name for name, key in self.witnesses.items() if self._cosigned(key, text, signatures)}
-        if not self._agreed(self.quorum, seen):
+        if quorum and not self._agreed(self.quorum, seen):
             raise Failed("checkpoint.no_quorum", f"witnesses enough are missing: {self.quorum} did not cosign")
         return said_
 
@@ -477,22 +506,22 @@ def read_file(path: Path) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 2:
-        sys.stderr.write("usage: python verify_bundle.py BUNDLE.zip POLICY\n")
+    if len(arguments) < 2:
+        sys.stderr.write("usage: python verify_bundle.py BUNDLE.zip POLICY [CHECKPOINT...]\n")
         return 2
     try:
-        found = verify(Path(arguments[0]), Path(arguments[1]))
+        found = verify(Path(arguments[0]), Path(arguments[1]), [Path(each) for each in arguments[2:]])
     except Failed as failed:
         sys.stderr.write(f"DOES NOT HOLD  {failed.code}: {failed}\n")
         return 1
-    sys.stdout.write(f"holds: entries 1 to {found.entries} of case {found.case} of {found.tenant}, ")
-    sys.stdout.write(f"from {found.first_at} to {found.last_at}, {found.disclosed} disclosed")
-    withheld = [*map(str, found.withheld), *found.kept_back]
-    sys.stdout.write(f", withheld: {', '.join(withheld)}\n" if withheld else "\n")
+    withheld = ", ".join([*map(str, found.withheld), *found.kept_back])
+    said_ = f"holds: entries 1 to {found.entries} of case {found.case} of {found.tenant}, from {found.first_at} to "
+    said_ += f"{found.last_at}, {found.disclosed} disclosed" + (f", withheld: {withheld}\n" if withheld else "\n")
     for origin, size in sorted(found.logs.items()):
-        sys.stdout.write(f"in the log {origin}, of {size} entries\n")
-    sys.stdout.write(f"not checked: story.html; that the case has the number {found.number or '-'}; ")
-    sys.stdout.write(f"that nothing follows entry {found.entries}\n")
+        grown = f", grown from a checkpoint at {found.grown_from[origin]}" if origin in found.grown_from else ""
+        said_ += f"in the log {origin}, of {size} entries{grown}\n"
+    said_ += f"not checked: story.html; that the case has the number {found.number or '-'}; "
+    sys.stdout.write(f"{said_}that nothing follows entry {found.entries}\n")
     return 0
 
 

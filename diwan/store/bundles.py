@@ -8,16 +8,21 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
-from diwan.domain.errors import NotFound, Retry
+from diwan.domain.errors import InvalidInput, NotFound, Refused, Retry
 from diwan.domain.ports import Cipher
-from diwan.ledger.bundle import Bundle, Opened, PlacedEntry
+from diwan.ledger.bundle import Bundle, Grown, Opened, PlacedEntry
+from diwan.ledger.checkpoint import parse_checkpoint
 from diwan.ledger.entry import HASH_BYTES
 from diwan.ledger.fields import disclose, named
+from diwan.ledger.note import Note, parse_note
+from diwan.ledger.policy import Policy
 from diwan.ledger.tiles import Tile, TiledTree, wanted
-from diwan.ledger.tree import inclusion_proof
+from diwan.ledger.tree import consistency_proof, inclusion_proof
 from diwan.store.change import CaseRow
 from diwan.store.connection import Connection
 from diwan.store.entries import open_entry
+from diwan.store.ledger_cosigned import witnessed
+from diwan.store.ledger_proofs import not_witnessed
 from diwan.store.ledger_tree import Published, published, tiles
 
 # Entries by number, with the pointers of the fields that stay sealed; with none, all that the entry commits to does.
@@ -32,6 +37,7 @@ class CaseFile:
     rows: Sequence[Row[Any]]
     notes: Mapping[str, Published]
     tiles: Mapping[str, Mapping[Tile, bytes]]
+    since: Mapping[str, Note]
     procedures: Mapping[str, bytes]
 
     def bundle(self, cipher: Cipher, told: dict[str, str], *, withheld: Withheld | None = None) -> Bundle:
@@ -62,27 +68,50 @@ class CaseFile:
             told=told | {"tenant": self.case.tenant, "case": self.case.id, "number": self.case.number},
             entries=entries,
             notes={shard: each.note for shard, each in self.notes.items()},
+            grown={shard: Grown(bytes(note), self._from(shard, note, trees)) for shard, note in self.since.items()},
             procedures=self.procedures,
         )
 
+    def _from(self, shard: str, note: Note, trees: Mapping[str, TiledTree]) -> tuple[bytes, ...]:
+        old, size = parse_checkpoint(note.text).size, self.notes[shard].size
+        return tuple(consistency_proof(old, size, trees[shard].node))
 
-async def case_file(conn: Connection, case: CaseRow) -> CaseFile:
-    """Read in one snapshot. Raises `Retry` (`ledger.not_yet`) while no checkpoint has the case's last entry."""
+
+async def case_file(
+    conn: Connection, case: CaseRow, *, policy: Policy | None = None, since: Sequence[Note] = ()
+) -> CaseFile:
+    """Read in one snapshot; `since` are checkpoints that somebody kept, at most one of a log.
+
+    Raises `Retry` while no checkpoint has the case's last entry (`ledger.not_yet`), or none that satisfies the policy
+    (`ledger.not_witnessed`); `InvalidInput` where what was kept is of no log that the case is in.
+    """
     rows = (await conn.execute(_ENTRIES, {"tenant": case.tenant, "chain": case.id})).all()
     notes: dict[str, Published] = {}
     there: dict[str, Mapping[Tile, bytes]] = {}
+    kept = {parse_checkpoint(note.text).origin: note for note in since}
+    used: dict[str, Note] = {}
     for shard in sorted({row.shard or "" for row in rows}):
-        found = await published(conn, shard) if shard else None
+        last = await published(conn, shard) if shard else None
         indexes = [row.idx for row in rows if (row.shard or "") == shard]
-        if found is None or found.size <= max(indexes):
+        if last is None or last.size <= max(indexes):
             raise Retry("ledger.not_yet", "No checkpoint has all entries of this case yet.", "Try again in a second.")
+        mine = kept.pop(parse_checkpoint(parse_note(last.note).text).origin, None)
+        old = 0 if mine is None else parse_checkpoint(mine.text).size
+        if old > last.size:
+            raise Refused("ledger.shorter_than_kept", "What you kept has more entries than the log.", "Keep it.")
+        found = await witnessed(conn, shard, covers=max(max(indexes) + 1, old), policy=policy)
+        if found is None:
+            raise not_witnessed()
         notes[shard] = found
-        which: set[Tile] = set()
+        which = wanted(found.size, lambda node, old=old, size=found.size: consistency_proof(old, size, node))
         for index in indexes:
             which |= wanted(found.size, lambda node, index=index, size=found.size: inclusion_proof(index, size, node))
         there[shard] = await tiles(conn, shard, which)
+        used |= {} if mine is None else {shard: mine}
+    if kept:
+        raise InvalidInput("ledger.kept_of_another_log", "What you kept is of no log of this case.", "Leave it.")
     procedures = await conn.execute(_PROCEDURES, {"tenant": case.tenant, "chain": case.id})
-    return CaseFile(case, rows, notes, there, {row.hash: row.body.encode() for row in procedures})
+    return CaseFile(case, rows, notes, there, used, {row.hash: row.body.encode() for row in procedures})
 
 
 _ENTRIES = text(

@@ -6,17 +6,22 @@ from sqlalchemy import text
 
 from diwan.domain.errors import NotFound, Retry
 from diwan.ledger.note import parse_note
+from diwan.ledger.policy import Policy
 from diwan.ledger.proof import EntryProof
 from diwan.ledger.tree import inclusion_proof
 from diwan.store.connection import Connection
+from diwan.store.ledger_cosigned import witnessed
 from diwan.store.ledger_tree import leaf_of, published, read_tree
 
 
-async def prove_entry(conn: Connection, tenant: str, chain: str, seq: int) -> EntryProof:
-    """Entry `seq` of a chain, a case's by its id or number, in the last checkpoint; its header is the extra data.
+async def prove_entry(
+    conn: Connection, tenant: str, chain: str, seq: int, *, policy: Policy | None = None
+) -> EntryProof:
+    """Entry `seq` of a chain, a case's by its id or number, in a checkpoint that satisfies the policy, or that most
+    witnesses cosigned; its header is the extra data.
 
-    Raises `NotFound` for no such entry of the transaction's tenant, `Retry` (`ledger.not_yet`) while no checkpoint has
-    it, which is for a second as a rule.
+    Raises `NotFound` for no such entry of the transaction's tenant, `Retry` while no checkpoint has it, which is for a
+    second as a rule (`ledger.not_yet`), or none that satisfies the policy (`ledger.not_witnessed`).
     """
     chain = (await conn.execute(_CHAIN, {"tenant": tenant, "name": chain})).scalar_one_or_none() or chain
     there = await conn.execute(_THERE, {"tenant": tenant, "chain": chain, "seq": seq})
@@ -30,9 +35,20 @@ async def prove_entry(conn: Connection, tenant: str, chain: str, seq: int) -> En
         raise Retry(
             "ledger.not_yet", "No checkpoint has this entry yet.", "Try again; see that sequencer and signer run."
         )
+    found = await witnessed(conn, leaf.shard, covers=leaf.index + 1, policy=policy)
+    if found is None:
+        raise not_witnessed()
     size = found.size
     hashes = await read_tree(conn, leaf.shard, size, lambda node: inclusion_proof(leaf.index, size, node))
     return EntryProof(leaf.index, tuple(hashes), parse_note(found.note), leaf.header)
+
+
+def not_witnessed() -> Retry:
+    return Retry(
+        "ledger.not_witnessed",
+        "No checkpoint that has this satisfies your policy yet.",
+        "Witnesses take a few seconds, those without a network days; see that the policy's keys are the right ones.",
+    )
 
 
 _CHAIN = text("SELECT id FROM case_file WHERE tenant = :tenant AND number = :name")

@@ -193,7 +193,8 @@ _PUBLISHED = text(
 
 
 async def publish(conn: Connection, checkpoint: Published) -> None:
-    """Keeps a checkpoint that was signed in place of the one before it in this hour; the same again changes nothing."""
+    """Keeps a checkpoint that was signed in place of the one before it in this hour; the same again changes nothing,
+    but a key that signed it as well."""
     values = {name: getattr(checkpoint, name) for name in Published.__dataclass_fields__}
     await conn.execute(_PUBLISH, values)
 
@@ -202,7 +203,7 @@ _PUBLISH = text(
     "INSERT INTO ledger_checkpoint AS c (shard, hour, size, root, note) "
     "VALUES (:shard, date_trunc('hour', now()), :size, :root, :note) ON CONFLICT (shard, hour) DO UPDATE "
     "SET size = excluded.size, root = excluded.root, note = excluded.note, published_at = clock_timestamp() "
-    "WHERE excluded.size > c.size"
+    "WHERE excluded.size > c.size OR (excluded.size = c.size AND octet_length(excluded.note) > octet_length(c.note))"
 )
 
 

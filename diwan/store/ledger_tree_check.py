@@ -12,12 +12,13 @@ from sqlalchemy import text
 
 from diwan.domain.errors import Tampered
 from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
-from diwan.ledger.note import Note, parse_note
+from diwan.ledger.note import parse_note
 from diwan.ledger.policy import Policy
 from diwan.ledger.tiles import WIDTH, Tile, hashes_in, of_size
 from diwan.ledger.tree import root_at, root_of
 from diwan.ledger.verify import BadEntry
 from diwan.store.connection import Connection
+from diwan.store.ledger_cosigned import witnessed
 from diwan.store.ledger_tree import Shard, read_tree, shards
 
 _BATCH = 2_000
@@ -39,12 +40,14 @@ class BadTree:
 @dataclass(frozen=True, slots=True)
 class TreeReport:
     """`placed` entries of the tenant are in the tree, `waiting` wait; `leaves` there are in all, `signed` of them;
-    `of_others` are other ministries', whose auditors account for them."""
+    `witnessed` of them by a checkpoint that satisfies the auditor's policy; `of_others` are other ministries', whose
+    auditors account for them."""
 
     placed: int
     waiting: int
     leaves: int
     signed: int
+    witnessed: int
     of_others: int
     first_bad: BadEntry | BadTree | None
 
@@ -54,17 +57,20 @@ async def verify_tree(
 ) -> TreeReport:
     """Checks all shards and the tenant's leaves, in the snapshot of `conn`; stops at the first that does not hold.
 
-    With a `policy` each shard's last checkpoint must be signed, and witnessed, as it says. Each checkpoint in `kept`
-    must be of the tree as it was then.
+    With a `policy` each shard's last checkpoint must be signed, and one be witnessed, as it says. Each checkpoint in
+    `kept` must be of the tree as it was then.
     """
-    leaves = signed = placed = others = 0
+    leaves = signed = seen = placed = others = 0
     there = await shards(conn)
     last: dict[str, int] = {}
     for shard in reversed(there):
         bad: BadEntry | BadTree | None = await _tiles_hold(conn, shard)
         size, note = await _last_note(conn, shard)
         leaves, signed = leaves + shard.size, signed + size
-        bad = bad or await _checkpoints_hold(conn, shard, kept) or _signed_well(shard, note, policy)
+        bad = bad or await _checkpoints_hold(conn, shard, kept)
+        if bad is None:
+            count, bad = await _signed_well(conn, shard, note, policy)
+            seen += count
         if bad is None:
             count, bad = await _every_leaf_is_somebodys(conn, tenant, shard)
             others += shard.size - count
@@ -72,10 +78,10 @@ async def verify_tree(
             count, bad = await _leaves_hold(conn, tenant, shard, last)
             placed += count
         if bad is not None:
-            return TreeReport(placed, 0, leaves, signed, others, bad)
+            return TreeReport(placed, 0, leaves, signed, seen, others, bad)
     waiting = (await conn.execute(_WAITING, {"tenant": tenant})).scalar_one()
     bad = _known(there, kept) or await _all_placed(conn, tenant)
-    return TreeReport(placed, waiting, leaves, signed, others, bad)
+    return TreeReport(placed, waiting, leaves, signed, seen, others, bad)
 
 
 def _known(there: Sequence[Shard], kept: Sequence[Checkpoint]) -> BadTree | None:
@@ -198,20 +204,30 @@ async def _is_ours(conn: Connection, shard: Shard, said: Checkpoint, which: str)
     return None
 
 
-_CHECKPOINTS = text("SELECT size, root, note FROM ledger_checkpoint WHERE shard = :shard ORDER BY hour")
+_CHECKPOINTS = text(
+    "SELECT size, root, note FROM ledger_checkpoint WHERE shard = :shard "
+    "UNION SELECT size, root, note FROM ledger_cosigned WHERE shard = :shard ORDER BY size"
+)
 
 
-def _signed_well(shard: Shard, note: bytes, policy: Policy | None) -> BadTree | None:
+async def _signed_well(
+    conn: Connection, shard: Shard, note: bytes, policy: Policy | None
+) -> tuple[int, BadTree | None]:
+    """The last checkpoint is signed; how many entries the newest one has that witnesses enough cosigned."""
     if policy is None:
-        return None
+        return 0, None
     if not note:
-        return BadTree(shard.name, "note.not_signed", "the log has no checkpoint")
-    parsed: Note = parse_note(note)
+        return 0, BadTree(shard.name, "note.not_signed", "the log has no checkpoint")
     try:
-        policy.checkpoint(parsed)
+        policy.signed(parse_note(note))
+        policy.cosigned(parse_note(note))
     except Tampered as error:
-        return BadTree(shard.name, error.code, f"its last checkpoint: {error.message}")
-    return None
+        return 0, BadTree(shard.name, error.code, f"its last checkpoint: {error.message}")
+    found = await witnessed(conn, shard.name, policy=policy)
+    if found is None:
+        why = f"no checkpoint is cosigned as the policy wants: {policy.quorum}"
+        return 0, BadTree(shard.name, "checkpoint.no_quorum", why)
+    return found.size, None
 
 
 async def _every_leaf_is_somebodys(conn: Connection, tenant: str, shard: Shard) -> tuple[int, BadTree | None]:

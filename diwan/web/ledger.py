@@ -15,6 +15,7 @@ from diwan.domain.actor import Actor
 from diwan.domain.errors import InvalidInput, NotFound, Refused
 from diwan.ledger.tiles import ENTRIES, Tile, bundle, of_size, parse_path
 from diwan.store.connection import Connection
+from diwan.store.ledger_cosigned import newest, witnessed
 from diwan.store.ledger_tree import headers_of, published, tiles
 from diwan.web.api import reads
 from diwan.web.api.callers import Auditor
@@ -33,13 +34,23 @@ _NOTE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"sche
 
 
 @router.get("/checkpoint", summary="The newest checkpoint", response_class=Response, responses=_NOTE)
-async def newest(deps: Deps) -> Response:
+async def newest_of_all(deps: Deps) -> Response:
     return await _checkpoint(deps, "")
 
 
 @router.get("/{shard}/checkpoint", summary="A year's newest checkpoint", response_class=Response, responses=_NOTE)
 async def of_shard(deps: Deps, shard: str) -> Response:
     return await _checkpoint(deps, shard)
+
+
+@router.get("/witnessed", summary="The newest that witnesses cosigned", response_class=Response, responses=_NOTE)
+async def witnessed_of_all(deps: Deps) -> Response:
+    return await _checkpoint(deps, "", cosigned=True)
+
+
+@router.get("/{shard}/witnessed", summary="A year's newest cosigned", response_class=Response, responses=_NOTE)
+async def witnessed_of_shard(deps: Deps, shard: str) -> Response:
+    return await _checkpoint(deps, shard, cosigned=True)
 
 
 @router.get("/tile/entries/{path:path}", summary="Entries of the newest log", response_class=Response, responses=_BYTES)
@@ -62,9 +73,10 @@ async def tile_of_shard(deps: Deps, shard: str, path: str) -> Response:
     return await _tile(deps, shard, path)
 
 
-async def _checkpoint(deps: Dependencies, shard: str) -> Response:
+async def _checkpoint(deps: Dependencies, shard: str, *, cosigned: bool = False) -> Response:
+    """The last one, with the cosignatures that it has by now; or, of the last hour, the one that has most of them."""
     async with deps.db.transaction(None) as conn:
-        found = await published(conn, shard)
+        found = await (witnessed if cosigned else newest)(conn, shard)
     if found is None:
         raise _none()
     return Response(found.note, media_type="text/plain; charset=utf-8", headers=_NOT_KEPT)

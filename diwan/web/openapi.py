@@ -13,16 +13,17 @@ from pydantic.json_schema import models_json_schema
 from diwan.domain.event import Application, FollowUp
 from diwan.web.api.entry_views import PersonQuery
 from diwan.web.api.examples import PROBLEM
-from diwan.web.api.views import ActBody, AskErasureBody, ClockBody, ReasonBody
+from diwan.web.api.views import ActBody, AskErasureBody, BundleBody, ClockBody, ReasonBody
 
 _REF = "#/components/schemas/{model}"
 _MODELS: tuple[type[BaseModel], ...] = (
-    *(Application, FollowUp, ActBody, ClockBody, PersonQuery, AskErasureBody, ReasonBody),
+    *(Application, FollowUp, ActBody, BundleBody, ClockBody, PersonQuery, AskErasureBody, ReasonBody),
 )
 # Those of /ledger are hashes and what is signed of them, for anybody, and a letter for whoever has its code.
 OPEN_PATHS = frozenset(
     {
         *("/healthz", "/readyz", "/openapi.json", "/ledger/checkpoint", "/ledger/{shard}/checkpoint"),
+        *("/ledger/witnessed", "/ledger/{shard}/witnessed"),
         *("/ledger/tile/{path:path}", "/ledger/{shard}/tile/{path:path}", "/ledger/receipts/{code}"),
     }
 )

@@ -42,6 +42,7 @@ _TABLES = {
     "ledger_shard": "name",
     "ledger_tile": "shard, level, idx",
     "ledger_checkpoint": "shard, hour",
+    "ledger_cosigned": "shard, size",
 }
 
 

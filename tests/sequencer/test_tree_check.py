@@ -47,7 +47,9 @@ async def checked(
 async def test_what_holds(full: None, connect: Callable[[str], Database], signer: OwnSigner) -> None:
     (vkey,) = signer.memory.keys()
     report = await checked(connect, Policy((parse_vkey(vkey),)))
-    assert report == TreeReport(placed=300, waiting=3, leaves=300, signed=300, of_others=0, first_bad=None)
+    assert report == TreeReport(
+        placed=300, waiting=3, leaves=300, signed=300, witnessed=300, of_others=0, first_bad=None
+    )
 
 
 async def test_a_checkpoint_of_somebody_else_is_not_the_auditors(

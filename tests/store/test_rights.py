@@ -16,7 +16,7 @@ TABLES = sorted(table.name for table in metadata.tables.values())
 APP_ROLES = ("diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_sequencer", "diwan_auditor")
 
 # All that each role may do, as "table" or, for single columns, "table(column, …)". Nothing but what its process does.
-TREE = ("ledger_checkpoint", "ledger_leaf", "ledger_shard", "ledger_tile")
+TREE = ("ledger_checkpoint", "ledger_cosigned", "ledger_leaf", "ledger_shard", "ledger_tile")
 PENDING = "ledger_pending"
 INDEX = ("ledger_index", "ledger_index_reach")  # filled by searches
 ALL = tuple(TABLES)
@@ -77,10 +77,11 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         "webhook",
     ),
     ("diwan_relay", "UPDATE"): ("case_file(rings, rung_at)", "outbox(attempts, delivered_at, last_status, next_at)"),
-    ("diwan_sequencer", "SELECT"): ("ledger_checkpoint", "ledger_leaf", PENDING, "ledger_shard", "ledger_tile"),
+    ("diwan_sequencer", "SELECT"): (*TREE[:3], PENDING, *TREE[3:]),
     ("diwan_sequencer", "INSERT"): TREE,
     ("diwan_sequencer", "UPDATE"): (
         "ledger_checkpoint(note, published_at, root, size)",
+        "ledger_cosigned(cosigned_at, note, witnesses)",
         "ledger_shard(root, size)",
         "ledger_tile(hashes)",
     ),
@@ -95,8 +96,8 @@ def test_a_role_may_do_this_and_nothing_else(demo: TestDatabase, role: str, righ
 
 
 @pytest.mark.parametrize("role", APP_ROLES)
-def test_nobody_deletes_or_truncates_but_the_sequencer_what_has_its_place(demo: TestDatabase, role: str) -> None:
-    assert _rights(demo, role, "DELETE") == ([PENDING] if role == "diwan_sequencer" else [])
+def test_nobody_deletes_or_truncates_but_the_sequencer_what_is_placed_or_outdone(demo: TestDatabase, role: str) -> None:
+    assert _rights(demo, role, "DELETE") == (["ledger_cosigned", PENDING] if role == "diwan_sequencer" else [])
     assert _rights(demo, role, "TRUNCATE") == []
     assert _rights(demo, role, "TRIGGER") == []
 

@@ -18,7 +18,7 @@ from tests.support.factories import TENANT
 
 ALL_TABLES = sorted(table.name for table in metadata.tables.values())
 # No ministry's: a GPU serves all of them, and a row says nothing of any (docs/data.md).
-OF_NO_TENANT = ["ledger_checkpoint", "ledger_shard", "ledger_tile", "pool_host"]
+OF_NO_TENANT = ["ledger_checkpoint", "ledger_cosigned", "ledger_shard", "ledger_tile", "pool_host"]
 TABLES = [table for table in ALL_TABLES if table not in OF_NO_TENANT]
 APP_ROLES = ("diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_sequencer", "diwan_auditor")
 

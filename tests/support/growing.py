@@ -9,10 +9,13 @@ from pathlib import Path
 
 from diwan.domain.actor import system
 from diwan.ledger.checkpoint import Checkpoint
+from diwan.ledger.note import Note
+from diwan.ledger.policy import Policy
 from diwan.sequencer import Sequencer
 from diwan.signer.memory import Memory
 from diwan.store.database import Database
 from diwan.store.entries import append_entry
+from diwan.store.ledger_cosigned import keep_brought
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
 
@@ -41,10 +44,16 @@ class OwnSigner:
 class Grower:
     """Writes entries of a ministry, gives them their places and has them signed."""
 
-    def __init__(self, worker: Database, sequencer: Sequencer, memory: Memory) -> None:
+    def __init__(self, worker: Database, sequencers: Database, sequencer: Sequencer, memory: Memory) -> None:
         self._worker = worker
+        self._sequencers = sequencers
         self._sequencer = sequencer
         self.memory = memory
+
+    async def keep(self, note: Note, trusted: Policy) -> None:
+        """Keeps what a witness cosigned, as `diwan ledger cosign` does."""
+        async with self._sequencers.transaction(None) as conn:
+            await keep_brought(conn, note, trusted)
 
     async def grow(self, count: int, tenant: str = TENANT) -> None:
         now = datetime.now(UTC)
@@ -60,7 +69,7 @@ async def growing(database: TestDatabase, folder: Path) -> AsyncGenerator[Grower
     signer = OwnSigner(folder)
     sequencers = Database.connect(database.url("diwan_sequencer"), role="diwan_sequencer")
     workers = Database.connect(database.url("diwan_worker"), role="diwan_worker")
-    yield Grower(workers, Sequencer(sequencers, signer, ORIGIN), signer.memory)
+    yield Grower(workers, sequencers, Sequencer(sequencers, signer, ORIGIN), signer.memory)
     await workers.dispose()
     await sequencers.dispose()
     signer.memory.close()

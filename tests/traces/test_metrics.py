@@ -18,7 +18,7 @@ RULES: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "alerts.example.yaml")
 # Each has few values by nature: ministries, machine names, templates. None names a case, a person or an address.
 BOUNDED = {
     *("tenant", "kind", "type", "queue", "model", "code", "outcome", "activity", "why", "part"),
-    *("method", "route", "status", "process", "version", "shard"),
+    *("method", "route", "status", "process", "version", "shard", "witness"),
 }
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,14 @@ import httpx
 import pytest
 
 from diwan.domain.actor import Actor, Role
+from diwan.ledger.checkpoint import parse_checkpoint
+from diwan.ledger.note import new_key, parse_note, parse_vkey
+from diwan.ledger.policy import Policy, Witness
+from diwan.ledger.witnessed import Growth
 from diwan.standalone.verify_bundle import Verified, verify
 from diwan.store.change import change_case
+from diwan.witness.memory import Memory, initialise
+from tests.ledger.logs import MemoryLog
 from tests.support.databases import TestDatabase
 from tests.support.factories import CLERK, SOURCE, person
 from tests.support.growing import Grower, growing
@@ -142,3 +149,56 @@ async def test_a_case_whose_entries_are_not_signed_yet_wants_another_try(service
     accepted = (await service.send(an_event())).json()
     answer = await given(service, accepted["case"])
     assert (answer.status_code, answer.json()["code"]) == (503, "ledger.not_yet")
+
+
+async def test_it_is_made_against_what_the_auditor_trusts_and_kept(
+    service: Service, case: str, log: Grower, tmp_path: Path
+):
+    """A witness cosigned one checkpoint by file; the log has grown since, and grew from what the auditor kept."""
+    initialise(tmp_path / "witness", "court.example/1")
+    witness = Memory(tmp_path / "witness", lambda: datetime.now(UTC))
+    keys = list(map(parse_vkey, log.memory.keys()))
+    witness.follow(keys)
+    kept = (await service.http.get("/ledger/checkpoint")).text
+    cosigned = witness.add(Growth(0, (), parse_note(kept.encode())))
+    witness.close()
+    await log.keep(cosigned, Policy(tuple(keys), (Witness("court", witness.verifier),)))
+    await log.grow(300)
+    logs = "".join(f"log {each}\n" for each in keys)
+    policy = f"{logs}witness court {witness.verifier}\nquorum court\n"
+
+    answer = await service.post(f"/v1/cases/{case}/bundles", AUDITOR, json={"policy": policy, "since": [kept]})
+    (tmp_path / "policy").write_text(policy)
+    (tmp_path / "kept").write_text(kept)
+    (tmp_path / "bundle").write_bytes(answer.content)
+    found = verify(tmp_path / "bundle", tmp_path / "policy", [tmp_path / "kept"])
+    size = parse_checkpoint(parse_note(kept.encode()).text).size
+    assert (list(found.logs.values()), list(found.grown_from.values())) == ([size], [size])
+
+    answer = await service.post(
+        f"/v1/cases/{case}/bundles", AUDITOR, json={"policy": f"{logs}quorum none\n", "since": [kept]}
+    )
+    found = held(answer, log, tmp_path)
+    assert (list(found.logs.values()), list(found.grown_from.values())) == ([size + 300], [size])
+
+    served = (await service.http.get("/ledger/witnessed")).text
+    assert "court.example/1" in served
+    assert "court.example/1" not in (await service.http.get("/ledger/checkpoint")).text
+    stranger = f"{logs}witness court {new_key('court.example/1', 4).verifier}\nquorum court\n"
+    for body, code in (
+        ({"policy": stranger}, "ledger.not_witnessed"),
+        ({"policy": "log nothing\n"}, "policy.malformed"),
+        ({"since": ["x"]}, "ledger.kept_malformed"),
+        ({"since": [kept, kept]}, "ledger.kept_twice"),
+        ({"since": [long_note("other.example/2026")]}, "ledger.kept_of_another_log"),
+        ({"since": [long_note(keys[0].name)]}, "ledger.shorter_than_kept"),
+        ({"nothing": 1}, "http.body_invalid"),
+    ):
+        answer = await service.post(f"/v1/cases/{case}/bundles", AUDITOR, json=body)
+        assert answer.json()["code"] == code
+
+
+def long_note(origin: str) -> str:
+    log = MemoryLog(new_key(origin))
+    log.add(*(b"x" for _ in range(3000)))
+    return bytes(log.checkpoint()).decode()

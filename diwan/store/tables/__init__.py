@@ -13,6 +13,7 @@ from diwan.store.tables.columns import metadata
 from diwan.store.tables.erasing import erasure, legal_hold
 from diwan.store.tables.ledger import (
     ledger_checkpoint,
+    ledger_cosigned,
     ledger_index,
     ledger_index_reach,
     ledger_leaf,
@@ -48,6 +49,7 @@ __all__ = [
     "fact",
     "inbox",
     "ledger_checkpoint",
+    "ledger_cosigned",
     "ledger_index",
     "ledger_index_reach",
     "ledger_leaf",

@@ -11,8 +11,10 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
+    Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from diwan.store.tables.columns import instant, metadata, text
 
@@ -106,3 +108,17 @@ ledger_index_reach = Table(
     Column("reach", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "shard"),
 )  # a ministry's entries among the leaves before `reach` are in the index
+
+ledger_cosigned = Table(
+    "ledger_cosigned",
+    metadata,
+    text("shard"),
+    Column("size", BigInteger, nullable=False),
+    instant("hour"),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", LargeBinary, nullable=False),
+    Column("witnesses", ARRAY(Text), nullable=False),
+    instant("cosigned_at"),
+    PrimaryKeyConstraint("shard", "size"),
+    ForeignKeyConstraint(["shard"], ["ledger_shard.name"]),
+)  # note: with the lines of witnesses; witnesses: their keys as lines name them; hour: when the first of them came

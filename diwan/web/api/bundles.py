@@ -11,20 +11,26 @@ from importlib import resources
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import StringConstraints
 from starlette.responses import Response
 
 from diwan.documents.story_page import Line, story_page
-from diwan.domain.errors import Refused
+from diwan.domain.errors import InvalidInput, Refused, Tampered
 from diwan.domain.ports import Cipher
 from diwan.domain.text import Language
 from diwan.ledger.bundle import pack
+from diwan.ledger.checkpoint import parse_checkpoint
+from diwan.ledger.note import Note, parse_note
+from diwan.ledger.policy import Policy, parse_policy
 from diwan.store.bundles import CaseFile, Withheld, case_file
 from diwan.store.entries import append_entry
+from diwan.web.api.bodies import read_model
 from diwan.web.api.callers import Auditor, visible_case
 from diwan.web.api.reads import Reading
+from diwan.web.api.views import BundleBody
 from diwan.web.dependencies import Deps
+from diwan.web.openapi import json_body, reference
 
 router = APIRouter(prefix="/v1/cases", tags=["cases"])
 
@@ -40,12 +46,17 @@ _ZIP: dict[int | str, dict[str, Any]] = {
     "/{case}/bundles",
     summary="The whole file of a case, which anybody checks offline",
     description="A zip: every entry with its place in the signed log, what the entries commit to, the procedure, and a "
-    "readable story. Entries named in `withhold` keep sealed what they commit to, or a field of it (`7/reason`). That "
-    "it was given out, and to whom, is on the ledger.",
+    "readable story. Entries named in `withhold` keep sealed what they commit to, or a field of it (`7/reason`). With "
+    "a `policy` it is made against the newest checkpoint that satisfies it, else one that most witnesses signed; "
+    "with `since` it proves that the log grew from there. That it was given out, and to whom, is on the ledger.",
     response_class=Response,
     responses=_ZIP,
+    openapi_extra=json_body(
+        reference(BundleBody), {"policy": "log ledger.example/2026+…\nquorum none\n"}, required=False
+    ),
 )
 async def give(
+    request: Request,
     deps: Deps,
     actor: Auditor,
     reading: Reading,
@@ -56,13 +67,14 @@ async def give(
         Query(max_length=1000, description="numbers of entries, or fields of one as 7/reason"),
     ] = None,
 ) -> Response:
+    policy, since = _parsed(await read_model(request, BundleBody, deps.limits))
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, case)
     if found.version > _MOST_ENTRIES:
         raise Refused("ledger.case_too_long", f"A bundle holds at most {_MOST_ENTRIES} entries.", "Ask the operator.")
     cipher = await deps.keyring.cipher(actor.tenant, found.id)
     async with deps.db.transaction(actor.tenant, snapshot=True) as conn:
-        file = await case_file(conn, found)
+        file = await case_file(conn, found, policy=policy, since=since)
     told = {"language": language.value, "made_by": actor.subject, "made_at": deps.clock().isoformat()}
     hidden = _withheld(withhold or ())
     content = await asyncio.to_thread(packed, file, cipher, told, hidden, language)
@@ -86,6 +98,18 @@ async def give(
             "Cache-Control": "no-store",
         },
     )
+
+
+def _parsed(against: BundleBody) -> tuple[Policy | None, list[Note]]:
+    """Raises `InvalidInput`: what the auditor sent is nobody's tampering."""
+    try:
+        since = [parse_note(each.encode()) for each in against.since]
+        origins = {parse_checkpoint(note.text).origin for note in since}
+    except Tampered as error:
+        raise InvalidInput("ledger.kept_malformed", error.message, "Send the checkpoint as it was kept.") from None
+    if len(origins) < len(since):
+        raise InvalidInput("ledger.kept_twice", "Two checkpoints are of one log.", "Send one of each log.")
+    return parse_policy(against.policy.encode()) if against.policy else None, since
 
 
 def _withheld(said: Iterable[str]) -> Withheld:

@@ -18,7 +18,7 @@ from diwan.web.api.strict_json import pointer
 ENVELOPE_FIELDS = ("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data", "data_base64")
 KNOWN = frozenset(ENVELOPE_FIELDS).union(
     *(model.model_fields for model in (Application, DocumentRef, FollowUp, Party, ActInput, Proposal)),
-    ("name", "body", "version", "yaml"),
+    ("name", "body", "version", "yaml", "policy", "since"),
 )
 
 Model = TypeVar("Model", bound=BaseModel)

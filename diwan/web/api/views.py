@@ -15,6 +15,7 @@ from diwan.domain.facts import Fact
 from diwan.domain.party import Party
 from diwan.domain.ports import RetentionClass
 from diwan.domain.task import ActInput, TaskKind, TaskStatus
+from diwan.ledger.note import MAX_BYTES
 
 Item = TypeVar("Item")
 
@@ -212,6 +213,17 @@ class ActBody(ActInput):
     """As `ActInput`; a field that is not known is a mistake, not nothing."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class BundleBody(BaseModel):
+    """What a bundle is made against: the auditor's own, who may leave both out."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    policy: str = Field(default="", max_length=MAX_BYTES, description="whom the auditor trusts (c2sp.org/tlog-policy)")
+    since: list[Annotated[str, Field(max_length=MAX_BYTES)]] = Field(
+        default=[], max_length=20, description="checkpoints that the auditor kept, at most one of a log"
+    )
 
 
 class TaskAfterAct(TaskSummary):

@@ -113,13 +113,17 @@ ONLY_READ = {
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt", "receipts.standing", "receipts._told"),
     *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
+    *("witnessing.Witnessing._targets", "witnessing.Witnessing._proof", "witnessing.Witnessing._has_it"),
     *("sequencer.Sequencer.publish_once", "ledger._checkpoint", "ledger._tile", "ledger._entries"),
     *("entries._found", "entry_index.catch_up", "reads.Reads.record_apart"),  # an auditor's search; its other reads
     "rerun_bell.RerunBell.pass_once",
     *("erasures.ask", "erasures.place", "erasures.lift", "erasures._decided"),
     *("erasing.Erasures.pass_once", "erasing.Erasures._carried_out", "erasing.Proposals.pass_once"),
 }
-OUTSIDE = {"tenant._apply", "bootstrap.bootstrap", "clock.confirm"}  # what an operator does
+OUTSIDE = {
+    *("tenant._apply", "bootstrap.bootstrap", "clock.confirm", "ledger_growth._kept_there"),  # what an operator does
+    "witnessing.Witnessing._ask",  # no case waits for a witness; a death here is in tests/sequencer/test_witnessing.py
+}
 # The clock is written down by whoever comes by when the last look at it is old, hosts of the pool say every few seconds
 # how they are, and are forgotten when they have been gone for days: no event hangs on it. Nor on what the schedule
 # proposes to be erased: years go by before it, and whoever looks next proposes it again.
