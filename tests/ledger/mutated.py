@@ -1,10 +1,10 @@
-"""What can be done to proofs, checkpoints, entries and claims of growth, by kind; and who accepts what is left."""
+"""What can be done to proofs, checkpoints, entries, fields shown and claims of growth, by kind; and who accepts it."""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,16 @@ from typing import Any
 from diwan.domain.errors import DiwanError
 from diwan.ledger.checkpoint import Checkpoint, sign_checkpoint
 from diwan.ledger.entry import canonical, check_header, entry_hash
+from diwan.ledger.fields import (
+    Disclosure,
+    Shown,
+    check_fields,
+    commit_fields,
+    disclose,
+    pack_disclosure,
+    split,
+    unpack_disclosure,
+)
 from diwan.ledger.note import Note, SigningKey, new_key, parse_note
 from diwan.ledger.policy import Policy, parse_policy
 from diwan.ledger.proof import EntryProof, check_proof, parse_proof
@@ -294,6 +304,117 @@ def entry_mutated(dice: random.Random, header: bytes) -> tuple[str, bytes]:
     if kind == "field":
         return kind, canonical(said | {dice.choice(("note", "tenant", "kind")): "x:y:z"})
     return kind, _flip(dice, header)
+
+
+BODY: dict[str, Any] = {
+    "reference": "DW-2026-000142",
+    "reason": "دخل غير كافٍ",
+    "granted": True,
+    "amount": 1,
+    "proposal": {"result": "granted", "grounds": ["R1", "R2"], "until": None, "of": {"sum": 12}},
+}
+SEED = bytes(range(32))
+
+
+def disclosed(dice: random.Random) -> Disclosure:
+    """Some fields of a body, at least one."""
+    pointers = sorted(split(BODY))
+    some = dice.sample(pointers, dice.randint(1, len(pointers)))
+    return disclose(SEED, BODY, lambda pointer: pointer in some)
+
+
+def accepts_disclosure(content: bytes) -> bool:
+    try:
+        check_fields(unpack_disclosure(content), commit_fields(SEED, BODY))
+    except DiwanError:
+        return False
+    return True
+
+
+def _any(dice: random.Random, of: Mapping[str, Any]) -> str:
+    return dice.choice(sorted(of))
+
+
+def _another_value(dice: random.Random, made: Disclosure) -> Disclosure:
+    at = _any(dice, made.shown)
+    value = dice.choice([other for other in (True, 1, "1", None, [], {}, "granted") if other != made.shown[at].value])
+    return replace(made, shown={**made.shown, at: replace(made.shown[at], value=value)})
+
+
+def _another_salt(dice: random.Random, made: Disclosure) -> Disclosure:
+    at = _any(dice, made.shown)
+    salt = dice.choice([dice.randbytes(32), SEED, *(made.shown[other].salt for other in made.shown if other != at)])
+    return replace(made, shown={**made.shown, at: replace(made.shown[at], salt=salt)})
+
+
+def _exchanged(dice: random.Random, made: Disclosure) -> Disclosure:
+    """Two fields under each other's name, salts and all."""
+    one, two = _any(dice, made.shown), _any(dice, made.shown)
+    return replace(made, shown={**made.shown, one: made.shown[two], two: made.shown[one]})
+
+
+def _left_out(dice: random.Random, made: Disclosure) -> Disclosure:
+    gone = _any(dice, {**made.shown, **made.hidden})
+    return Disclosure(
+        {pointer: each for pointer, each in made.shown.items() if pointer != gone},
+        {pointer: each for pointer, each in made.hidden.items() if pointer != gone},
+    )
+
+
+def _added(dice: random.Random, made: Disclosure) -> Disclosure:
+    """One more field, out of another or made up; a name above others', or one that is there."""
+    name = dice.choice(["/more", "/proposal", "/reason/more", "/proposal/result/more"])
+    field = dice.choice([made.shown[_any(dice, made.shown)], Shown(dice.randbytes(32), dice.choice((True, "granted")))])
+    return replace(made, shown={**made.shown, name: field})
+
+
+def _renamed(dice: random.Random, made: Disclosure) -> Disclosure:
+    was = _any(dice, made.shown)
+    name = dice.choice([f"{was}s", was.upper(), was.replace("/", "/x", 1), was[1:]])
+    return replace(made, shown={name if pointer == was else pointer: each for pointer, each in made.shown.items()})
+
+
+def _made_up(dice: random.Random, made: Disclosure) -> Disclosure:
+    """A hidden field shown: with what it may well be, under a salt of somebody's."""
+    if not made.hidden:
+        return made
+    at = _any(dice, made.hidden)
+    shown = {**made.shown, at: Shown(made.shown[_any(dice, made.shown)].salt, split(BODY)[at])}
+    return Disclosure(shown, {pointer: each for pointer, each in made.hidden.items() if pointer != at})
+
+
+def _hidden_otherwise(dice: random.Random, made: Disclosure) -> Disclosure:
+    if not made.hidden:
+        return made
+    at, other = _any(dice, made.hidden), _any(dice, made.hidden)
+    return replace(made, hidden={**made.hidden, at: dice.choice([dice.randbytes(32), made.hidden[other]])})
+
+
+def _of_another_seed(dice: random.Random, made: Disclosure) -> Disclosure:
+    return disclose(dice.randbytes(32), BODY, lambda pointer: pointer in made.shown)
+
+
+DISCLOSURES: dict[str, Callable[[random.Random, Disclosure], Disclosure]] = {
+    "another value": _another_value,
+    "another salt": _another_salt,
+    "two fields exchanged": _exchanged,
+    "a field left out": _left_out,
+    "a field added": _added,
+    "a field renamed": _renamed,
+    "a hidden field made up": _made_up,
+    "a hidden field changed": _hidden_otherwise,
+    "another entry's": _of_another_seed,
+}
+
+
+def disclosure_mutated(dice: random.Random) -> tuple[str, bytes, bytes]:
+    """What was done, what was honest, what it became."""
+    honest = disclosed(dice)
+    if dice.random() < 0.5:
+        name = _any(dice, BYTES)
+        return name, (content := pack_disclosure(honest)), BYTES[name](dice, content)
+    name = _any(dice, DISCLOSURES)
+    return name, pack_disclosure(honest), pack_disclosure(DISCLOSURES[name](dice, honest))
 
 
 def growth_mutated(on: World, dice: random.Random) -> tuple[str, Growth]:

@@ -20,9 +20,11 @@ from tests.ledger.mutated import (
     SIZE,
     Growth,
     World,
+    accepts_disclosure,
     accepts_growth,
     accepts_note,
     accepts_proof,
+    disclosure_mutated,
     entry_mutated,
     growth_mutated,
     same_note,
@@ -49,7 +51,7 @@ def run(count: int, seed: int) -> Outcome:
     for number in range(count):
         index = dice.choice(list(honest))
         entry, content = on.log.entries[index], honest[index]
-        kind, same, accepted = _one(on, dice, number % 5, index, entry, content, note)
+        kind, same, accepted = _one(on, dice, number % 6, index, entry, content, note)
         if same:
             outcome.same += 1
         elif accepted:
@@ -78,6 +80,9 @@ def _one(
     if of == 3:
         name, changed = entry_mutated(dice, entry)
         return f"entry: {name}", changed == entry, accepts_proof(on, content, changed)
+    if of == 4:
+        name, was, became = disclosure_mutated(dice)
+        return f"fields: {name}", became == was, accepts_disclosure(became)
     name, claim = growth_mutated(on, dice)
     honest = _honest(on, claim)
     return f"growth: {name}", honest, accepts_growth(claim)
