@@ -138,6 +138,7 @@ class Change:
             before = canonical(was)
             states = {"state_before": before, "state_after": before if stands == was else canonical(stands)}
             draft = replace(draft, commitments={**states, **draft.commitments})
+        draft = replace(draft, detail={**_turned(case, self.status, self.state), **draft.detail})
         place = Place(
             *(case.tenant, case.id, self.version, case.head, case.id),
             procedure_hash=case.procedure_hash,
@@ -166,6 +167,19 @@ class Change:
 
     def _standing(self, state: Mapping[str, Any]) -> dict[str, Any]:
         return _standing(state, self.status, self._kind, self._wake_at, self._inbox_last, self.cursor, self.blocked)
+
+
+def _turned(case: CaseRow, status: CaseStatus, state: CaseState) -> dict[str, str]:
+    """What an entry says by itself: the case's status where it is another, and the periods that stood still, went on or
+    got a later last day."""
+    said = {} if status is case.status else {"case_status": status.value}
+    before, after = case.state.periods, state.periods
+    if after != before:
+        stood, stands = ({name for name, each in of.items() if each.suspended_on} for of in (before, after))
+        later = {name for name in before.keys() & after.keys() if after[name].due_on > before[name].due_on}
+        turned = {"suspended": stands - stood, "resumed": stood - stands, "extended": later}
+        said |= {what: " ".join(sorted(names))[:400] for what, names in turned.items() if names}
+    return said
 
 
 def _changed() -> Conflict:

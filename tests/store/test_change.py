@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 import diwan.store
 from diwan.domain.actor import system
-from diwan.domain.case import StepKind
+from diwan.domain.case import CaseStatus, PeriodState, StepKind
 from diwan.domain.errors import DiwanError, Final, NotFound, Unavailable
 from diwan.domain.event import PIECES_SUPPLIED, FollowUp
 from diwan.domain.task import ActInput, TaskAct
@@ -54,6 +54,37 @@ async def test_a_change_writes_row_and_entry_together(
     header = json.loads(entry.header)
     assert (header["case_seq"], header["step"], header["procedure_hash"]) == (2, "receipt", case.procedure_hash)
     assert set(header["commitments"]) == {"fields", "state_before", "state_after"}
+
+
+async def test_an_entry_says_that_a_case_or_a_period_stood_still_and_went_on(
+    worker: Database, open_case: Opened, now: datetime
+) -> None:
+    case_id = await open_case("stood-still")
+    day = now.date()
+    runs = PeriodState(started_on=day, due_on=day + timedelta(days=30), due_at=now + timedelta(days=30))
+    stands = runs.model_copy(update={"suspended_on": day})
+    later = runs.model_copy(update={"suspended_days": 3, "due_on": day + timedelta(days=33)})
+    steps: list[tuple[CaseStatus, dict[str, PeriodState]]] = [
+        (CaseStatus.OPEN, {"law": runs, "other": runs}),
+        (CaseStatus.SUSPENDED, {"law": stands, "other": runs}),
+        (CaseStatus.SUSPENDED, {"law": stands, "other": runs}),
+        (CaseStatus.OPEN, {"law": later, "other": runs}),
+        (CaseStatus.CLOSED, {"law": later, "other": later}),
+    ]
+    for status, periods in steps:
+        async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+            change.status = status
+            change.state.periods = periods
+            change.record("case:step:moved", WORKER, detail={"to": "x"})
+    async with worker.transaction(TENANT) as conn:
+        (_, *entries) = await entries_of(conn, TENANT, case_id)
+    assert [json.loads(entry.header)["detail"] for entry in entries] == [
+        {"to": "x"},
+        {"to": "x", "case_status": "suspended", "suspended": "law"},
+        {"to": "x"},
+        {"to": "x", "case_status": "open", "resumed": "law", "extended": "law"},
+        {"to": "x", "case_status": "closed", "extended": "other"},
+    ]
 
 
 async def test_an_error_leaves_nothing_behind(worker: Database, open_case: Opened, now: datetime) -> None:
