@@ -1,8 +1,8 @@
 """Reads off the code who changes which table, who calls whom, and who writes a ledger entry; nothing is run.
 
-Calls are followed by name: a bare one to the module that it is imported from, `self.f` within its module, `module.f` to
-that module. Who may call a method is asked widely (`anything.f` may be any method of that name), whom one calls narrowly
-(then it is none): so both err towards finding a change without its entry.
+Calls are followed by name: a bare one to the module it is imported from, `self.f` within its module, `module.f` to that
+module. Who may call a method is asked widely (`anything.f` may be any method of that name), whom one calls narrowly
+(then it is one only where no other method has that name): both err towards finding a change without its entry.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def _targets(
             found = {f"{on}.{called}", f"{imported[on]}.{called}"}
         else:
             found = methods.get(called, set())
+            sure = len(found) == 1
         yield from ((sure, each) for each in found & functions.keys())
 
 
