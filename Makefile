@@ -97,6 +97,11 @@ bench-pool-vllm: setup ## Measure a real vLLM through Diwan, beside its own benc
 test-vllm: setup .venv-vllm/.ready .venv-vllm/tiny-mistral/model.safetensors ## Run whole cases through a real vLLM on the CPU, which takes 6 GB of disk (10 min)
 	@.venv/bin/pytest tests/vllm
 
+# Debian has it as `apt-get install chromium`; CHROMIUM= names another.
+.PHONY: test-browser
+test-browser: setup ## Open the page of receipts in a real Chromium, with no network, and read what it says (1 min)
+	@.venv/bin/pytest tests/browser
+
 .PHONY: tree-kills
 tree-kills: setup ## kill -9 sequencer, signer and Postgres 200 times (KILLS=, SEED=) while entries are written (5 min)
 	@$(PY) -m tests.faults.tree_kills $(if $(SEED),--seed $(SEED)) --kills $(or $(KILLS),200)

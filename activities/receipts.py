@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from diwan.documents.content import Decision, Letter
 from diwan.domain.actor import Actor
 from diwan.ledger.receipt import ISSUED, OFFICE, Facts
+from diwan.ledger.receipt_standing import REPLACED, WITHDRAWN
 from diwan.procedures.steps import LetterKind
 from diwan.store import letters, receipts
 from diwan.store.change import Change
-from diwan.store.receipts import REPLACED, WITHDRAWN
 
 # What a letter of the first kind makes of those of its case that went before it. A receipt stays true: it says that an
 # application was filed. A reminder repeats its request, and ends nothing.

@@ -1,7 +1,8 @@
 """`diwan ledger`: recompute the record of every change from what is stored, and prove single entries of it.
 
 `verify` and `prove` read the database itself, as the auditor's role: a service that lies is found out, too.
-`search`, `bundle` and `checkpoint` ask the service, `vkey` the signer. `verify-receipt` needs nothing but its files.
+`search`, `bundle` and `checkpoint` ask the service, `vkey` the signer. `verify-receipt` needs
+nothing but its files, but for `--online`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs, ledger_search
+from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs, ledger_receipts, ledger_search
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import NotFound
@@ -40,7 +41,8 @@ def register(app: typer.Typer) -> None:
     group.command("verify")(verify)
     group.command("search")(ledger_search.search)
     group.command("prove")(ledger_proofs.prove)
-    group.command("verify-receipt")(ledger_proofs.verify_receipt)
+    group.command("verify-receipt")(ledger_receipts.verify_receipt)
+    group.command("receipt-page")(ledger_receipts.receipt_page)
     group.command("bundle")(ledger_bundles.bundle)
     group.command("verify-bundle")(ledger_bundles.verify_bundle)
     group.command("checkpoint")(ledger_proofs.checkpoint)

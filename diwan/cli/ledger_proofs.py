@@ -1,4 +1,4 @@
-"""`diwan ledger prove`, `verify-receipt`, `checkpoint` and `vkey`: what stands in the log, for those outside."""
+"""`diwan ledger prove`, `checkpoint` and `vkey`: what stands in the log, for those outside."""
 
 from __future__ import annotations
 
@@ -58,37 +58,6 @@ def prove(
         emit(output, _told(proof), lambda width: record([]))
     elif to is None:
         sys.stdout.write(bytes(proof).decode())
-
-
-def verify_receipt(
-    receipt: Annotated[Path, typer.Argument(metavar="FILE", help="A proof, as `diwan ledger prove` makes it.")],
-    policy: PolicyOption,
-    output: OutputOption = Output.TABLE,
-) -> None:
-    """Check a proof with nothing but its file and your policy. Exits with 1 where it shows nothing.
-
-    The policy (c2sp.org/tlog-policy) is yours: `log` with the key that `diwan ledger vkey` printed, on paper or by
-    another way than the proof's own; witnesses; and a `quorum`.
-    """
-    from diwan.ledger.entry import check_header
-    from diwan.ledger.proof import check_proof, parse_proof
-
-    proof = parse_proof(bytes_of(receipt))
-    checkpoint = check_proof(proof, proof.extra, policy_of(policy))
-    header = check_header(proof.extra)
-    told = {
-        "holds": True,
-        "log": checkpoint.origin,
-        "size": checkpoint.size,
-        "index": proof.index,
-        "tenant": header.tenant,
-        "chain": header.chain,
-        "seq": header.seq,
-        "kind": header.kind,
-        "at": header.at.isoformat(),
-        "actor": header.actor.subject,
-    }
-    emit(output, told, lambda width: record(list(told.items())))
 
 
 def checkpoint(
@@ -160,6 +129,7 @@ def policy_of(path: Path) -> Policy:
 
 
 def bytes_of(path: Path) -> bytes:
+    """Raises `InvalidInput` that says why there are none."""
     """Raises `InvalidInput` where the file cannot be read."""
     try:
         return path.read_bytes()

@@ -25,9 +25,6 @@ from diwan.store.entries import append_entry
 from diwan.store.ledger_proofs import prove_entry
 from diwan.store.sealing import context, open_json, seal_json
 
-REPLACED = "letter:receipt:replaced"
-WITHDRAWN = "letter:receipt:withdrawn"
-
 
 @dataclass(frozen=True, slots=True)
 class SealedReceipt:
@@ -71,7 +68,7 @@ async def issue_receipt(change: Change, actor: Actor, receipt: SealedReceipt) ->
 
 
 async def follow_receipt(change: Change, actor: Actor, chain: str, kind: str, by: str) -> None:
-    """Says on a letter's chain what became of it: `kind` is `REPLACED` or `WITHDRAWN`, `by` the chain of the letter
+    """Says on a letter's chain what became of it: `kind` is of ledger/receipt_standing.py, `by` the chain of the letter
     that brought it about."""
     await append_entry(change.conn, change.case.tenant, chain, kind, actor, now=change.now, detail={"by": by})
 

@@ -8,32 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from diwan.domain.errors import NotFound, Retry, Unavailable
 from diwan.domain.ports import Cipher
-from diwan.ledger.receipt import ISSUED, pack
+from diwan.ledger.receipt import pack
 from diwan.ledger.receipt_code import chain_of, read_code
+from diwan.ledger.receipt_standing import BY_KIND, Stands
 from diwan.store.ledger_proofs import prove_entry
-from diwan.store.receipts import REPLACED, WITHDRAWN, Place, find_receipt, read_receipt, standing_of
+from diwan.store.receipts import Place, find_receipt, read_receipt, standing_of
 from diwan.web.dependencies import Dependencies, Deps
 
 router = APIRouter(prefix="/ledger", tags=["ledger"])
 
 _WINDOW = timedelta(minutes=1)
-
-
-class Stands(StrEnum):
-    IN_FORCE = "in_force"
-    REPLACED = "replaced"  # by a later letter of its case
-    WITHDRAWN = "withdrawn"  # with the application
-    UNKNOWN = "unknown"
-
-
-_BY_KIND = {ISSUED: Stands.IN_FORCE, REPLACED: Stands.REPLACED, WITHDRAWN: Stands.WITHDRAWN}
 
 
 class Standing(BaseModel):
@@ -87,7 +77,7 @@ async def standing(request: Request, response: Response, deps: Deps, code: str) 
 async def _told(deps: Dependencies, place: Place, chain: str, cipher: Cipher) -> Standing:
     async with deps.db.transaction(place.tenant) as conn:
         found = await standing_of(conn, place.tenant, chain)
-        said = Standing(status=_BY_KIND.get(found.kind, Stands.UNKNOWN), since=found.at)
+        said = Standing(status=BY_KIND.get(found.kind, Stands.UNKNOWN), since=found.at)
         try:
             receipt = pack(await read_receipt(conn, place.tenant, place.letter, cipher))
             proof = bytes(await prove_entry(conn, place.tenant, chain, found.seq)).decode()

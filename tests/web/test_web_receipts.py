@@ -9,15 +9,17 @@ import pytest
 import zxingcpp
 
 from diwan.domain.actor import system
+from diwan.domain.errors import Tampered
 from diwan.domain.ports import RetentionClass
 from diwan.ledger.policy import Policy, parse_policy
-from diwan.ledger.proof import check_proof, parse_proof
+from diwan.ledger.proof import parse_proof
 from diwan.ledger.receipt import check_letter, check_receipt, find_receipt, unpack
 from diwan.ledger.receipt_code import chain_of, code_of
+from diwan.ledger.receipt_standing import REPLACED, WITHDRAWN, Stands, check_standing
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.letters import SealedLetter, seal_letter, store_letter
-from diwan.store.receipts import REPLACED, WITHDRAWN, follow_receipt, issue_receipt, seal_receipt
+from diwan.store.receipts import follow_receipt, issue_receipt, seal_receipt
 from tests.ledger.receipts import LETTER, SALT, facts
 from tests.support.databases import TestDatabase
 from tests.support.factories import CLERK, TENANT, person, sender
@@ -96,9 +98,9 @@ async def test_whoever_has_the_code_is_told_how_the_letter_stands(service: Servi
         assert said["status"] == status
         checked = check_receipt(unpack(said["receipt"]), policy(log))
         assert checked.facts == facts(code=of("stands"))
-        proof = parse_proof(said["proof"].encode())
-        check_proof(proof, proof.extra, policy(log))
-        assert (kind or "letter:receipt:issued").encode() in proof.extra
+        assert check_standing(said["proof"].encode(), of("stands"), policy(log)).stands == Stands(status)
+        with pytest.raises(Tampered):
+            check_standing(said["proof"].encode(), of("another"), policy(log))
     assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["cache-control"] == "no-store"
 

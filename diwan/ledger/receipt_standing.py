@@ -1,0 +1,49 @@
+"""What became of a letter: the kinds of entries on its chain, and the proof of the last of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from diwan.domain.errors import Tampered
+from diwan.ledger.entry import check_header
+from diwan.ledger.policy import Policy
+from diwan.ledger.proof import check_proof, parse_proof
+from diwan.ledger.receipt import ISSUED
+from diwan.ledger.receipt_code import chain_of
+
+REPLACED = "letter:receipt:replaced"
+WITHDRAWN = "letter:receipt:withdrawn"
+
+
+class Stands(StrEnum):
+    IN_FORCE = "in_force"
+    REPLACED = "replaced"  # by a later letter of its case
+    WITHDRAWN = "withdrawn"  # with the application
+    UNKNOWN = "unknown"
+
+
+BY_KIND = {ISSUED: Stands.IN_FORCE, REPLACED: Stands.REPLACED, WITHDRAWN: Stands.WITHDRAWN}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a letter stood, from when, in a log of this size."""
+
+    stands: Stands
+    since: datetime
+    size: int
+
+
+def check_standing(proof: bytes, code: str, policy: Policy) -> Shown:
+    """What a proof shows of the letter with this code: an entry of its chain, in a log of that size.
+
+    That none followed it is the word of whoever answered. Raises `Tampered`.
+    """
+    found = parse_proof(proof)
+    checkpoint = check_proof(found, found.extra, policy)
+    header = check_header(found.extra)
+    if header.chain != chain_of(code) or header.kind not in BY_KIND:
+        raise Tampered("receipt.other_entry", "That entry of the log says nothing of this letter.")
+    return Shown(BY_KIND[header.kind], header.at, checkpoint.size)
