@@ -7,17 +7,27 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from diwan.cli import pictures, way_picture
 from diwan.cli.client import Client, pages, segment
 from diwan.cli.credentials import AsOption, AsRole, PurposeOption, connect
 from diwan.cli.following import read_case
 from diwan.cli.lazy import command_group
-from diwan.cli.output import Output, OutputOption, emit, say
+from diwan.cli.ledger_search import instant
+from diwan.cli.output import Column, Output, OutputOption, emit, say, table
 from diwan.cli.rerun import rerun
 from diwan.domain.errors import Final
 
 Json = dict[str, Any]
+
+_DAY = len("20261127")  # shorter numbers are those of entries
+_RECORDED = (
+    Column("Known of", "what", keep=True),
+    Column("Which", "id"),
+    Column("Since entry", "entry", right=True),
+    Column("Recorded at", "at", keep=True),
+)
 
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most, newest first.")]
 
@@ -50,13 +60,19 @@ def show(
         bool, typer.Option("--trace", help="Also its way: steps, model calls, acts, deliveries, with times.")
     ] = False,
     purpose: PurposeOption = "",
+    as_of: Annotated[
+        str,
+        typer.Option(
+            "--as-of", metavar="INSTANT", help="As it was known then: a day, a time of a day, or an entry's number."
+        ),
+    ] = "",
     letters: Annotated[Path | None, typer.Option("--letters", metavar="DIR", help="Save its letters there.")] = None,
     role: AsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show a case: where it stands, documents, facts and where each comes from, what was proposed, decided and sent."""
     with connect(role, AsRole.CLERK, purpose=purpose) as client:
-        view = read_case(client, case)
+        view = read_past(client, case, as_of) if as_of else read_case(client, case)
         if story:
             view["story"] = list(pages(client, f"/v1/cases/{segment(case)}/story", {}, limit=10_000))
         if trace:
@@ -72,11 +88,20 @@ def show(
 
 def _picture(view: Json, width: int) -> RenderableType:
     parts = [pictures.case(view, width)]
+    if "known_at" in view:
+        known = Text(f"As known at {view['known_at']}, after entry {view['version']}", style="bold")
+        parts = [known, *parts, table(_RECORDED, cast("list[Json]", view["recorded"]), width=width)]
     if "story" in view:
         parts.append(pictures.story(cast("list[Json]", view["story"]), width))
     if "trace" in view:
         parts.append(way_picture.way(view["trace"]))
     return Group(*parts)
+
+
+def read_past(client: Client, case: str, as_of: str) -> Json:
+    """The case as it was known at an instant, or when an entry of this number was written."""
+    asked = {"entry": as_of} if as_of.isdecimal() and len(as_of) < _DAY else {"as_of": instant(as_of)}
+    return client.get(f"/v1/cases/{segment(case)}/past", asked)
 
 
 def save_letters(client: Client, view: Json, folder: Path) -> list[Path]:

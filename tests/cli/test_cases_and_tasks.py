@@ -248,3 +248,19 @@ def test_an_act_whose_answer_is_lost_is_sent_again_under_its_key(diwan: Diwan, f
 def test_a_change_that_means_nothing_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         changes_of([text])
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"), [("2026-11-23", {"as_of": ["2026-11-23T00:00:00+00:00"]}), ("17", {"entry": ["17"]})]
+)
+def test_a_case_is_shown_as_it_was_known(
+    diwan: Diwan, fake: FakeService, given: str, asked: dict[str, list[str]]
+) -> None:
+    recorded = [{"what": "fact", "id": "price/document/1", "entry": 7, "at": "2026-11-23T09:31:00Z"}]
+    past = CASE | {"known_at": "2026-11-23T09:32:00Z", "recorded": recorded}
+    fake.answers["GET /v1/cases/DW-2026-000001/past"] = Answer(200, past)
+    result = diwan("case", "show", "DW-2026-000001", "--as-of", given)
+    assert result.exit_code == 0, result.output
+    assert "As known at 2026-11-23T09:32:00Z, after entry 12" in result.stdout
+    assert "price/document/1" in result.stdout
+    assert parse_qs(urlsplit(fake.asked[0].path).query) == asked

@@ -82,6 +82,10 @@ async def read(service: Service, log: Grower) -> Read:
         "GET /v1/cases/{case}/events": (f"{own}/events", reads.CASE, {**of_case, "part": "events"}),
         "GET /v1/cases/{case}/story": (f"{own}/story", reads.CASE, {**of_case, "part": "story"}),
         "GET /v1/cases/{case}/trace": (f"{own}/trace", reads.CASE, {**of_case, "part": "trace"}),
+        "GET /v1/cases/{case}/past": (
+            *(f"{own}/past?entry=1", reads.CASE),
+            {**of_case, "part": "past", "version": 1},
+        ),
         "GET /v1/cases/{case}/calls": (f"{own}/calls", reads.CASE, {**of_case, "part": "calls"}),
         "GET /v1/cases/{case}/documents": (f"{own}/documents", reads.CASE, {**of_case, "part": "documents"}),
         "GET /v1/cases/{case}/documents/{document}": (

@@ -8,7 +8,7 @@ instants are timestamptz in UTC. `version` counts the case's changes, one ledger
 from __future__ import annotations
 
 from diwan.store.tables.agents import agent_run, model_call, model_rerun, proposal, tool_call
-from diwan.store.tables.casework import blob, case_file, document, fact, inbox, page, party
+from diwan.store.tables.casework import blob, case_file, case_past, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
 from diwan.store.tables.erasing import erasure, legal_hold
 from diwan.store.tables.ledger import (
@@ -40,6 +40,7 @@ __all__ = [
     "agent_run",
     "blob",
     "case_file",
+    "case_past",
     "clock_watch",
     "decision",
     "delegation",

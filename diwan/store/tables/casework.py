@@ -156,3 +156,17 @@ fact = Table(
     PrimaryKeyConstraint("tenant", "case_id", "name", "provenance", "revision"),
     of_case(),
 )  # fact_sealed: JSON of domain Fact; provenance: its own, or `person`; the highest revision counts
+
+case_past = Table(
+    "case_past",
+    metadata,
+    text("tenant"),
+    text("case_id"),
+    Column("version", BigInteger, nullable=False),
+    text("relation"),
+    text("key"),
+    Column[Any]("was", JSONB, nullable=False),
+    PrimaryKeyConstraint("tenant", "case_id", "relation", "key", "version"),
+    of_case(),
+)  # written by triggers: at this version this row of that table came, or came to stand so; was: its columns in clear
+# that change. store/past.py reads it

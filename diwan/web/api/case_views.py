@@ -55,10 +55,10 @@ def remedy_of(reason: str, language: Language) -> str:
 
 
 def summary(case: CaseRow, *, staff: bool) -> CaseSummary:
-    return CaseSummary(**_fields(case, staff=staff))
+    return CaseSummary(**fields_of(case, staff=staff))
 
 
-def _fields(case: CaseRow, *, staff: bool) -> dict[str, Any]:
+def fields_of(case: CaseRow, *, staff: bool) -> dict[str, Any]:
     """A sender does not learn what the agent or the service noticed."""
     same = ("id", "number", "source", "reference", "procedure", "procedure_version", "status", "kind", "language")
     return {
@@ -81,7 +81,7 @@ async def read_case(reading: Reads, actor: Actor, case: CaseRow, language: Langu
         await reading.record(conn, actor, reads.CASE, case=case.id, part="file")
         erasures = await erasures_of(conn, *of_case)
         view = CaseView(
-            **_fields(case, staff=staff),
+            **fields_of(case, staff=staff),
             periods=case.state.periods,
             parties=[row.party for row in await _kept(parties_of(conn, *of_case, cipher), list[PartyRow]())],
             documents=[document_view(row, language) for row in await documents_of(conn, *of_case, cipher)],
