@@ -37,7 +37,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "task": {"id": "copy"},
     "task_act": {"key": "copy"},
     "decision": {"id": "copy"},
-    "letter": {"id": "copy"},
+    "letter": {"id": "copy", "receipt_chain": None, "receipt_sealed": None},
     "notification": {"id": "copy"},
     "erasure": {"id": "copy"},
     "legal_hold": {"id": "copy"},
