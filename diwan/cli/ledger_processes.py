@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -63,11 +64,15 @@ async def _sequencer(settings: Settings) -> None:
 
 def signer(
     init: Annotated[bool, typer.Option("--init", help="Make the folder and the callers' token, then end.")] = False,
+    rotate: Annotated[
+        str, typer.Option("--rotate", metavar="LOG", help="Exchange the key of this log, by its name, then end.")
+    ] = "",
 ) -> None:
     """Sign checkpoints of the ledger's tree, and remember what was signed; on a unix socket or a loopback port.
 
     Its folder (DIWAN_SIGNER_DIR) holds the log's keys and is to be apart from the database: whoever has both can
-    rewrite the ledger. --init makes it, with the token that the sequencer shows (`token`).
+    rewrite the ledger. --init makes it, with the token that the sequencer shows (`token`). --rotate wants the signer
+    stopped, and prints the old verifier key and the new one.
     """
     from diwan.local import listen
     from diwan.signer import memory
@@ -79,6 +84,11 @@ def signer(
         say(f"made {memory.initialise(folder)}")
         return
     token = memory.read_token(folder)
+    if rotate:
+        kept = memory.Memory(folder, settings.ledger_origin, lambda: datetime.now(UTC))
+        sys.stdout.write("".join(f"{each}\n" for each in kept.rotate(rotate)))
+        kept.close()
+        return
     with listen.listening(settings.text("signer_address"), "signer") as listener:
         kept = memory.Memory(folder, settings.ledger_origin, lambda: datetime.now(UTC))
         try:

@@ -1,7 +1,8 @@
 """What the signer keeps on its own disk: a key for each log, and the note that it signed last.
 
-    keys/<log>.key    secret, in the form of Go's note package
-    signed/<log>.note what was signed last: on disk, name included, before anybody gets it
+    keys/<log>.key      secret, in the form of Go's note package
+    signed/<log>.note   what was signed last: on disk, name included, before anybody gets it
+    retired/<log>.vkeys what keys signed before the present one, public halves alone: the oldest first
 
 A key without its note has forgotten what it signed, and is not used again: somebody must find out why (docs/ledger.md).
 """
@@ -31,9 +32,10 @@ class Memory:
     def __init__(self, folder: Path, origin: str, clock: Callable[[], datetime]) -> None:
         self._keys = folder / "keys"
         self._signed = folder / "signed"
+        self._retired = folder / "retired"
         self._origin = origin
         self._clock = clock
-        for each in (folder, self._keys, self._signed):
+        for each in (folder, self._keys, self._signed, self._retired):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock: int | None = kept_notes.locked(folder, "signer")
 
@@ -49,8 +51,9 @@ class Memory:
             self._last(origin)
 
     def keys(self) -> list[str]:
-        """The verifier keys of all logs, the oldest first."""
-        return [str(self._key(origin).verifier) for origin in self._origins()]
+        """The verifier keys of all logs, the oldest first; those that were exchanged come before what took their
+        place."""
+        return [each for origin in self._origins() for each in (*self._before(origin), str(self._key(origin).verifier))]
 
     def last(self, origin: str) -> Note | None:
         """What was signed last for a log; None where it was never begun."""
@@ -84,6 +87,35 @@ class Memory:
         signed = sign_checkpoint(checkpoint, key)
         kept_notes.replace(self._note_file(checkpoint.origin), bytes(signed))
         return signed
+
+    def rotate(self, origin: str) -> tuple[str, str]:
+        """Exchanges a log's key: a new one signs from now on, the old secret is destroyed; their verifier keys.
+
+        What was signed last is signed by the new key as well, before that is the only one: so a crash at any point
+        leaves a key that stands behind the memory, and the same again goes on from there.
+        """
+        if not self._is_begun(origin):
+            raise NotFound("signer.no_such_log", f"This signer has no log {origin}.", "See `diwan ledger vkey`.")
+        old, note = self._last(origin)
+        beside = self._key_file(origin).with_suffix(".next")
+        if not beside.exists():
+            secretfile.create(beside, f"{new_key(origin)}\n".encode())
+        new = _signing_key(beside)
+        signed = note.with_lines(sign_checkpoint(parse_checkpoint(note.text), new).signatures)
+        kept_notes.replace(self._note_file(origin), bytes(signed))
+        before = self._before(origin)
+        if str(old.verifier) not in before:
+            text = "".join(f"{each}\n" for each in (*before, old.verifier))
+            kept_notes.replace(self._retired_file(origin), text.encode())
+        beside.replace(self._key_file(origin))
+        secretfile.sync_directory(self._keys)
+        return str(old.verifier), str(new.verifier)
+
+    def _before(self, origin: str) -> list[str]:
+        try:
+            return self._retired_file(origin).read_text(encoding="utf-8").split()
+        except FileNotFoundError:
+            return []
 
     def _is_begun(self, origin: str) -> bool:
         """Raises `NeedsPerson` (`signer.key_lost`) where something was signed and the key is gone: a new one would sign
@@ -134,20 +166,26 @@ class Memory:
         return key, note
 
     def _key(self, origin: str) -> SigningKey:
-        key = parse_signing_key(secretfile.read(self._key_file(origin)).decode("utf-8", "replace").rstrip("\n"))
+        key = _signing_key(self._key_file(origin))
         if key.name != origin:
             raise NeedsPerson("signer.other_key", f"The key of {origin} is of another log.", "Restore its own key.")
         return key
 
     def _origins(self) -> list[str]:
-        keys = [parse_signing_key(secretfile.read(each).decode().rstrip("\n")) for each in self._keys.glob("*.key")]
-        return sorted(key.name for key in keys)
+        return sorted(_signing_key(each).name for each in self._keys.glob("*.key"))
 
     def _key_file(self, origin: str) -> Path:
         return kept_notes.file_of(self._keys, origin, "key")
 
+    def _retired_file(self, origin: str) -> Path:
+        return kept_notes.file_of(self._retired, origin, "vkeys")
+
     def _note_file(self, origin: str) -> Path:
         return kept_notes.file_of(self._signed, origin, "note")
+
+
+def _signing_key(path: Path) -> SigningKey:
+    return parse_signing_key(secretfile.read(path).decode("utf-8", "replace").rstrip("\n"))
 
 
 def token_file(folder: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 from diwan.domain.errors import Conflict, NeedsPerson, Refused, Unavailable
 from diwan.ledger.checkpoint import parse_checkpoint
-from diwan.ledger.note import parse_note, parse_vkey
+from diwan.ledger.note import Note, parse_note, parse_vkey
 from diwan.ledger.policy import Policy
 from diwan.ledger.proof import EntryProof, check_proof
 from diwan.ledger.tree import EMPTY_ROOT, inclusion_proof, root_of
@@ -238,6 +238,33 @@ async def test_a_database_older_than_what_was_signed_is_found_out(
         connection.execute("set session_replication_role = replica")
         connection.execute("update ledger_shard set root = %s", (shard.root,))
     await sequencer.publish_once()
+
+
+async def test_a_key_that_was_exchanged_signs_what_is_handed_out_at_once(
+    sequencer: Sequencer, write: Write, signer: OwnSigner, connect: Callable[[str], Database]
+) -> None:
+    """Without growth, too: the checkpoint that the old key signed alone is handed out no more."""
+    await write(3, "tests/rotated")
+    await sequencer.grow_once()
+    await sequencer.publish_once()
+    ours = next(shard for shard in await _shards(connect) if shard.origin.rpartition("/")[0] == ORIGIN)
+    old, new = map(parse_vkey, signer.memory.rotate(ours.origin))
+    again = Sequencer(connect("diwan_sequencer"), signer, ORIGIN)
+    await again.publish_once()
+
+    async def handed_out() -> Note:
+        async with connect("diwan_auditor").transaction(None) as conn:
+            found = await published(conn, ours.name)
+        assert found is not None
+        return parse_note(found.note)
+
+    note = await handed_out()
+    assert Policy((old,)).checkpoint(note) == Policy((new,)).checkpoint(note) == Policy((old, new)).checkpoint(note)
+    await write(1, "tests/rotated")
+    await again.grow_once()
+    await again.publish_once()
+    note = await handed_out()
+    assert (note.by(old), Policy((old, new)).checkpoint(note).size) == (None, ours.size + 1)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from diwan.domain.errors import Conflict, DiwanError, NeedsPerson, Refused, Tampered
+from diwan.domain.errors import Conflict, DiwanError, NeedsPerson, NotFound, Refused, Tampered
 from diwan.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
-from diwan.ledger.note import parse_vkey
-from diwan.ledger.tree import EMPTY_ROOT, consistency_proof, root_at
+from diwan.ledger.note import parse_signing_key, parse_vkey
+from diwan.ledger.policy import Policy
+from diwan.ledger.proof import EntryProof, check_proof
+from diwan.ledger.tree import EMPTY_ROOT, consistency_proof, inclusion_proof, root_at
 from diwan.signer import memory as module
 from diwan.signer.memory import Memory
 from tests.ledger.logs import MemoryLog
@@ -202,3 +204,61 @@ def test_a_token_is_made_once(folder: Path) -> None:
     module.initialise(folder)
     assert module.read_token(folder) == token
     assert len(token) > 30
+
+
+def test_a_key_is_exchanged_within_the_year_and_old_proofs_hold(memory: Memory, folder: Path) -> None:
+    old_note = memory.sign(at(17), between(0, 17))
+    proof = EntryProof(3, tuple(inclusion_proof(3, 17, LOG.node(17).node)), old_note)
+    old, new = map(parse_vkey, memory.rotate(ORIGIN))
+    assert memory.keys() == [str(old), str(new)]
+    assert old.name == new.name
+    both = memory.sign(at(17), [])
+    assert [both.by(old) is not None, both.by(new) is not None] == [True, True]
+    note = memory.sign(at(20), between(17, 20))
+    assert [note.by(old), note.by(new) is not None] == [None, True], "the old key signs nothing any more"
+    check_proof(proof, LOG.entries[3], Policy((old, new)))
+    assert Policy((old, new)).checkpoint(note) == Policy((new,)).checkpoint(note) == at(20)
+    with pytest.raises(Tampered):
+        check_proof(proof, LOG.entries[3], Policy((new,)))
+    with pytest.raises(Tampered):
+        Policy((old,)).checkpoint(note)
+    with pytest.raises(Conflict):
+        memory.sign(at(5), [])
+    after = again(memory, folder)
+    assert after.last(ORIGIN) == note
+    assert after.keys() == [str(old), str(new)]
+    (secret,) = (folder / "keys").glob("*")
+    assert parse_signing_key(secret.read_text().strip()).verifier == new, "and its secret is nowhere"
+    newest = parse_vkey(after.rotate(ORIGIN)[1])
+    assert after.keys() == [str(old), str(new), str(newest)]
+    with pytest.raises(NotFound):
+        after.rotate(f"{BASE}/2025")
+    after.close()
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_crash_while_a_key_is_exchanged_leaves_one_that_stands(
+    memory: Memory, folder: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    memory.sign(at(17), between(0, 17))
+    left = [step]
+
+    def dies(path: Path) -> None:
+        if not left[0]:
+            raise KeyboardInterrupt
+        left[0] -= 1
+
+    with monkeypatch.context() as broken:
+        broken.setattr("diwan.vault.secretfile.sync_directory", dies)
+        with pytest.raises(KeyboardInterrupt):
+            memory.rotate(ORIGIN)
+    after = again(memory, folder)
+    after.check()
+    after.sign(at(18), between(17, 18))
+    if step < 3:  # else it was done, but for the word
+        after.rotate(ORIGIN)
+    note = after.sign(at(19), between(18, 19))
+    assert len(after.keys()) == 2
+    assert note.by(parse_vkey(after.keys()[-1])) is not None
+    assert len(list((folder / "keys").iterdir())) == 1
+    after.close()
