@@ -13,6 +13,7 @@ from diwan.ledger.note import (
     COSIGNATURE,
     MAX_SIGNATURES,
     Signature,
+    VerifierKey,
     check_signed,
     new_key,
     parse_lines,
@@ -147,3 +148,18 @@ def test_lines_by_themselves_and_the_newest_of_each_key() -> None:
     assert note.with_lines([newest]).signatures == (newest,)
     with pytest.raises(Tampered):
         parse_lines(b"text\n\n" + LINE)
+
+
+def test_a_signature_of_a_kind_that_is_not_known_here_goes_through_unharmed() -> None:
+    """ML-DSA-44 (type 6 of c2sp.org/tlog-cosignature): a key of 1,312 bytes, 8 of time and 2,420 of signature."""
+    key, public = new_key("log.example"), bytes(range(256)) * 5 + bytes(32)
+    note = sign("text\n", key)
+    line = Signature("witness.example/1", VerifierKey("witness.example/1", 6, public).id, bytes(8) + b"s" * 2420)
+    both = note.with_lines([line])
+    again = parse_note(bytes(both))
+    assert again == both
+    assert again.signatures[1] == line
+    check_signed(again, key.verifier)
+    assert parse_lines(str(line).encode()) == (line,)
+    with pytest.raises(InvalidInput, match="known here"):
+        parse_vkey(str(VerifierKey("witness.example/1", 6, public)))

@@ -1,0 +1,196 @@
+"""`diwan witness` and what goes with it, as an outside party, an operator and an auditor type them; a stick between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from diwan.domain.errors import DiwanError
+from diwan.ledger.checkpoint import parse_checkpoint
+from diwan.ledger.note import Note, SigningKey, new_key, parse_note, parse_signing_key, parse_vkey
+from diwan.ledger.policy import Policy, Witness
+from diwan.signer.server import create_app
+from tests.cli.conftest import Diwan, DiwanProcess
+from tests.cli.fake_service import Answer, FakeService
+from tests.ledger.logs import MemoryLog, cosigned, witness
+from tests.pool.serving import serving
+from tests.support.databases import TestDatabase
+from tests.support.growing import Grower, growing
+
+YEAR = str(datetime.now(UTC).year)
+
+
+@pytest.fixture(scope="module")
+async def log(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Grower]:
+    async with growing(database, tmp_path_factory.mktemp("signer")) as made:
+        await made.grow(300)
+        yield made
+
+
+@pytest.fixture
+def public(fake: FakeService, log: Grower, database: TestDatabase) -> Note:
+    """The service's public addresses, with the log's newest checkpoint and tiles."""
+    origin = log.memory.keys()[0].partition("+")[0]
+    note = log.memory.last(origin)
+    assert note is not None
+    fake.answers["GET /ledger/checkpoint"] = Answer(200, bytes(note))
+    with psycopg.connect(database.url("postgres")) as connection:
+        rows = connection.execute("select level, idx, hashes from ledger_tile").fetchall()
+    for level, index, hashes in rows:
+        part = "" if len(hashes) == 8192 else f".p/{len(hashes) // 32}"
+        fake.answers[f"GET /ledger/tile/{level}/{index:03d}{part}"] = Answer(200, bytes(hashes))
+    return note
+
+
+@pytest.fixture
+def court(diwan: Diwan, log: Grower, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The verifier key of a witness that follows the log."""
+    monkeypatch.setenv("DIWAN_WITNESS_DIR", str(tmp_path / "court"))
+    made = diwan("witness", "init", "court.example/1")
+    assert made.exit_code == 0, made.output
+    assert diwan("witness", "follow", *log.memory.keys()).exit_code == 0
+    return made.stdout.strip()
+
+
+def brought(diwan: Diwan, folder: Path) -> Path:
+    """Fetched, carried, signed, carried back."""
+    for arguments in (
+        ("witness", "request", "-o", str(folder / "request")),
+        ("witness", "sign", str(folder / "request"), "-o", str(folder / "cosigned")),
+    ):
+        done = diwan(*arguments)
+        assert done.exit_code == 0, done.output
+    return folder / "cosigned"
+
+
+async def stored(
+    diwan_process: DiwanProcess, database: TestDatabase, log: Grower, file: Path, witnesses: str
+) -> tuple[int, str]:
+    policy = file.with_name("witnesses")
+    policy.write_text(witnesses)
+    async with serving(create_app(log.memory, "a-token")) as url:
+        done = await asyncio.to_thread(
+            diwan_process,
+            *("ledger", "cosign", str(file), "--output", "json"),
+            DIWAN_SIGNER_ADDRESS=url,
+            DIWAN_SIGNER_TOKEN="a-token",
+            DIWAN_LEDGER_WITNESSES=str(policy),
+            DIWAN_DATABASE_URL_SEQUENCER=database.url("diwan_sequencer"),
+        )
+    return done.returncode, done.stdout or done.stderr
+
+
+async def test_a_cosignature_travels_on_a_stick_and_counts(
+    diwan: Diwan,
+    diwan_process: DiwanProcess,
+    database: TestDatabase,
+    log: Grower,
+    public: Note,
+    court: str,
+    tmp_path: Path,
+) -> None:
+    file = brought(diwan, tmp_path)
+    code, said = await stored(diwan_process, database, log, file, f"witness court {court}\nquorum none\n")
+    assert code == 0, said
+    assert json.loads(said) == {"log": parse_checkpoint(public.text).origin, "size": 300, "cosigned": ["court"]}
+    shown = diwan("witness", "show", "--output", "json").stdout
+    assert [(each["size"], each["origin"][-4:]) for each in json.loads(shown)["logs"]] == [(300, YEAR)]
+
+    policy, proof = tmp_path / "policy", tmp_path / "proof"
+    policy.write_text(f"log {log.memory.keys()[0]}\nwitness court {court}\nquorum court\n")
+    url = database.url("diwan_auditor")
+    done = await asyncio.to_thread(
+        diwan_process,
+        *("ledger", "prove", "tests/web/3", "-o", str(proof), "--policy", str(policy)),
+        DIWAN_DATABASE_URL_AUDITOR=url,
+    )
+    assert done.returncode == 0, done.stderr
+    assert diwan("ledger", "verify-receipt", str(proof), "--policy", str(policy)).exit_code == 0
+    policy.write_text(policy.read_text().replace(court, str(witness("court.example/1").verifier)))
+    assert diwan("ledger", "verify-receipt", str(proof), "--policy", str(policy)).exit_code == 1
+    done = await asyncio.to_thread(
+        diwan_process,
+        *("ledger", "prove", "tests/web/3", "--policy", str(policy)),
+        DIWAN_DATABASE_URL_AUDITOR=url,
+    )
+    assert done.returncode == 75
+    assert "satisfies your policy" in done.stderr
+
+
+async def test_what_is_brought_back_must_be_of_this_log_and_by_a_witness_that_is_known(
+    diwan: Diwan, log: Grower, public: Note, court: str, tmp_path: Path
+) -> None:
+    note = parse_note(brought(diwan, tmp_path).read_bytes())
+    key = parse_signing_key((tmp_path / "court" / "key").read_text().strip())
+    log_key = key_of(log)
+    rewritten, thief = MemoryLog(log_key), MemoryLog(new_key(log_key.name))
+    for each in (rewritten, thief):
+        each.add(*(b"rewritten" for _ in range(7)))
+    longer = MemoryLog(log_key)
+    longer.add(*(b"more" for _ in range(400)))
+    known, other = parse_vkey(court), witness("court.example/1").verifier
+    tried = [
+        (note, other, "ledger.no_such_witness"),
+        (public, known, "ledger.no_such_witness"),
+        (cosigned(rewritten.checkpoint(), key), known, "ledger.other_tree"),
+        (cosigned(longer.checkpoint(), key), known, "ledger.other_tree"),
+        (cosigned(thief.checkpoint(), key), known, "note.not_signed"),
+        (note.with_lines([cosigned(rewritten.checkpoint(), key).signatures[1]]), known, "note.bad_signature"),
+    ]
+    for file, trusted, code in tried:
+        with pytest.raises(DiwanError) as error:
+            await log.keep(file, Policy((log_key.verifier,), (Witness("court", trusted),)))
+        assert error.value.code == code
+    await log.keep(note, Policy((log_key.verifier,), (Witness("court", known),)))
+
+
+def key_of(log: Grower) -> SigningKey:
+    return parse_signing_key(next(log.memory._keys.glob("*.key")).read_text().strip())
+
+
+def test_growth_since_what_was_kept_is_proved_and_checked(
+    diwan: Diwan, log: Grower, public: Note, tmp_path: Path, database: TestDatabase
+) -> None:
+    key = key_of(log)
+    with psycopg.connect(database.url("postgres")) as connection:
+        rows = connection.execute(
+            "select e.header from ledger_leaf l join entry e using (tenant, chain, seq) order by idx"
+        )
+        ours = MemoryLog(key)
+        ours.add(*(bytes(row[0]) for row in rows))
+    kept, proof, policy = tmp_path / "kept", tmp_path / "proof", tmp_path / "policy"
+    policy.write_text(f"log {key.verifier}\nquorum none\n")
+    kept.write_bytes(bytes(ours.checkpoint(7)))
+    assert diwan("ledger", "grown", str(kept), "-o", str(proof)).exit_code == 0
+    assert diwan("ledger", "verify-grown", str(kept), str(proof), "--policy", str(policy)).exit_code == 0
+    proof.write_bytes(proof.read_bytes().replace(b"old 7\n", b"old 7\n" + b"A" * 43 + b"=\n"))
+    assert diwan("ledger", "verify-grown", str(kept), str(proof), "--policy", str(policy)).exit_code == 1
+    rewritten = MemoryLog(key)
+    rewritten.add(*(b"rewritten" for _ in range(7)))
+    kept.write_bytes(bytes(rewritten.checkpoint()))
+    assert diwan("ledger", "grown", str(kept), "-o", str(proof)).exit_code == 1
+    kept.write_bytes(bytes(MemoryLog(new_key("other.example/2026")).checkpoint(0)))
+    assert diwan("ledger", "verify-grown", str(kept), str(proof), "--policy", str(policy)).exit_code == 1
+
+
+def test_a_checkpoint_says_who_has_cosigned_it(diwan: Diwan, fake: FakeService, public: Note, court: str) -> None:
+    fake.answers["GET /ledger/witnessed"] = Answer(200, bytes(cosigned(public, witness("court.example/1"))))
+    done = diwan("ledger", "checkpoint", "--witnessed", "--output", "json")
+    assert json.loads(done.stdout)["cosigned"] == {"court.example/1": "2027-01-15T08:00:00+00:00"}
+    assert "cosigned by nobody yet" in diwan("ledger", "checkpoint").output
+    assert "cosigned by court.example/1" in diwan("ledger", "checkpoint", "--witnessed").output
+
+
+def test_a_wrong_size_is_said_with_the_right_one(diwan: Diwan, public: Note, court: str, tmp_path: Path) -> None:
+    brought(diwan, tmp_path)
+    again = diwan("witness", "sign", str(tmp_path / "request"), "-o", str(tmp_path / "again"))
+    assert again.exit_code == 5
+    assert "cosigned 300 entries" in again.output
+    several = diwan("witness", "follow", court, str(new_key("other.example/2026").verifier))
+    assert several.exit_code == 2
