@@ -123,6 +123,31 @@ async def erased_of(conn: Connection, case: CaseRow) -> set[RetentionClass]:
     return erased_classes(await erasures_of(conn, case.tenant, case.id))
 
 
+@dataclass(frozen=True, slots=True)
+class KeptCipher:
+    """A case's cipher that opens nothing of erased classes, also while this process still has their keys in memory."""
+
+    cipher: Cipher
+    erased: Collection[RetentionClass]
+
+    def seal(self, retention: RetentionClass, context: str, plaintext: bytes) -> bytes:
+        self._refuse(retention)
+        return self.cipher.seal(retention, context, plaintext)
+
+    def open(self, retention: RetentionClass, context: str, ciphertext: bytes) -> bytes:
+        self._refuse(retention)
+        return self.cipher.open(retention, context, ciphertext)
+
+    def _refuse(self, retention: RetentionClass) -> None:
+        if retention in self.erased:
+            raise Erased("vault.key_destroyed", "This is erased.", "It cannot be had back.")
+
+
+async def kept_cipher(conn: Connection, tenant: str, scope: str, cipher: Cipher) -> Cipher:
+    """`cipher`, of a case, as it may still be used: half a minute before this process hears it of the vault."""
+    return KeptCipher(cipher, erased_classes(await erasures_of(conn, tenant, scope)))
+
+
 async def refuse_erased(conn: Connection, case: CaseRow, *classes: RetentionClass) -> None:
     """Under the case's lock: raises `Erased` where nothing more can be sealed under one of these classes.
 

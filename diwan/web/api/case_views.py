@@ -16,7 +16,7 @@ from diwan.domain.text import Language
 from diwan.store.change import CaseRow
 from diwan.store.decisions import DecisionRow, decision_of
 from diwan.store.documents import DocumentRow, documents_of
-from diwan.store.erasures import ErasureRow, erased_classes, erasures_of
+from diwan.store.erasures import ErasureRow, KeptCipher, erased_classes, erasures_of
 from diwan.store.facts import current_facts
 from diwan.store.holds import HoldRow, holds_of
 from diwan.store.letters import LetterRow, letters_of
@@ -80,6 +80,7 @@ async def read_case(reading: Reads, actor: Actor, case: CaseRow, language: Langu
     async with deps.db.transaction(actor.tenant) as conn:
         await reading.record(conn, actor, reads.CASE, case=case.id, part="file")
         erasures = await erasures_of(conn, *of_case)
+        cipher = KeptCipher(cipher, erased_classes(erasures))
         view = CaseView(
             **fields_of(case, staff=staff),
             periods=case.state.periods,

@@ -17,6 +17,7 @@ from diwan.store.documents import (
     documents_of,
     read_document,
 )
+from diwan.store.erasures import kept_cipher
 from diwan.store.intake import upload_document
 from diwan.store.tasks import get_task, shown_of
 from diwan.web.api import reads
@@ -91,6 +92,7 @@ async def of_case(
         found = await visible_case(conn, actor, case)
     cipher = await deps.keyring.cipher(actor.tenant, found.id)
     async with deps.db.transaction(actor.tenant) as conn:
+        cipher = await kept_cipher(conn, actor.tenant, found.id, cipher)
         rows = await documents_of(conn, actor.tenant, found.id, cipher)
         await reading.record(conn, actor, reads.CASE, case=found.id, part="documents")
     return Page(items=[document_view(row, language) for row in rows])
@@ -133,6 +135,7 @@ async def of_task(deps: Deps, actor: WorkerOrAuditor, reading: Reading, task: st
 async def _given_out(reading: Reads, actor: Actor, document: str, scope: str) -> Response:
     cipher = await reading.deps.keyring.cipher(actor.tenant, scope)
     async with reading.deps.db.transaction(actor.tenant) as conn:
+        cipher = await kept_cipher(conn, actor.tenant, scope, cipher)
         row, data = await read_document(conn, actor.tenant, document, cipher)
         if row.status == QUARANTINED:
             raise Refused(

@@ -112,7 +112,7 @@ ONLY_READ = {
     *("connections.ping", "connections.database_time", "health._database", "traces.CaseTraces.of"),
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt", "receipts.standing", "receipts._told"),
-    *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
+    *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "tasks.show", "pool.show"),
     *("witnessing.Witnessing._targets", "witnessing.Witnessing._proof", "witnessing.Witnessing._has_it"),
     *("sequencer.Sequencer.publish_once", "ledger._checkpoint", "ledger._tile", "ledger._entries"),
     *("entries._found", "entry_index.catch_up", "reads.Reads.record_apart"),  # an auditor's search; its other reads
