@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -311,6 +312,26 @@ def test_a_bundle_that_was_changed_with_care_does_not_hold(saved: Saved, policy:
     with pytest.raises(Failed) as failed:
         verify(saved(repacked(change)), policy)
     assert failed.value.code == code
+
+
+def test_fields_that_were_committed_to_in_bad_faith(saved: Saved, policy: Path) -> None:
+    """Whoever writes the entry may bind what he likes: one field twice, under a name and below it, is still refused."""
+    salt, hidden = bytes(32), hashlib.sha256(b"otherwise").digest()
+    shown = {"salt": base64.b64encode(salt).decode()}
+    kept = {"commitment": base64.b64encode(hidden).decode()}
+    bound = {"/a/b": commit_digest(salt, hashlib.sha256(b"1").digest())}
+    whole = hashlib.sha256(canonical(bound)).hexdigest()
+    body: dict[str, Any] = {"fields": {"/a/b": shown}, "body": {"a": {"b": 1}}}
+    assert verify_bundle.fields_of(1, body, whole) == []
+    for pointer in ("/a", "/A", "/a/b/c"):
+        twice = hashlib.sha256(canonical(bound | {pointer: hidden.hex()})).hexdigest()
+        with pytest.raises(Failed) as failed:
+            verify_bundle.fields_of(1, body | {"fields": body["fields"] | {pointer: kept}}, twice)
+        assert failed.value.code == "body.differs"
+    for part in ("commitment", ["commitment"], {}, None, shown | {"more": ""}):
+        with pytest.raises(Failed) as failed:
+            verify_bundle.fields_of(1, body | {"fields": {"/a/b": part}}, whole)
+        assert failed.value.code == "body.differs"
 
 
 def test_values_may_be_kept_back_one_by_one(saved: Saved, policy: Path) -> None:

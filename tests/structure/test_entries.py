@@ -39,6 +39,8 @@ NONE_NEEDED: dict[tuple[str, str], str] = {
     ("sequencer.Sequencer.grow_once", "ledger_leaf"): _TREE,
     ("sequencer.Sequencer.grow_once", "ledger_pending"): _TREE,
     ("sequencer.Sequencer._publish", "ledger_checkpoint"): "A checkpoint says what entries there are.",
+    ("witnessing.Witnessing._ask", "ledger_cosigned"): "What witnesses say is signed by them, and of entries.",
+    ("ledger_growth._kept_there", "ledger_cosigned"): "As above.",
     ("entry_index.catch_up", "ledger_index"): "A copy of what entries say, for searching.",
     ("entry_index.catch_up", "ledger_index_reach"): "As above.",
     ("change", "case_file"): "The statement of `change_case` itself, which demands its entry.",
