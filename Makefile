@@ -148,6 +148,7 @@ lock: $(UV) ## Choose versions anew within pyproject.toml's bounds and write req
 	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --group dev -o requirements/dev.txt
 	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --constraint requirements/dev.txt -o requirements/run.txt
 	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --extra pool -o requirements/pool.txt
+	@$(UV_CONFIGURED) $(LOCK) pyproject.toml --extra hsm --constraint requirements/dev.txt -o requirements/hsm.txt
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:uv -o requirements/uv.txt
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:go -o requirements/go.txt
 	@$(UV_CONFIGURED) $(LOCK) --group pyproject.toml:bench -o requirements/bench.txt
@@ -223,13 +224,14 @@ vllm-fits:
 bytecode: .venv/.ready
 	@$(PY) -m compileall -q -j 0 $(wildcard $(SOURCES))
 
-# Programs that are not ours, with which tests read the ledger: built once into the user's cache.
+# Programs that are not ours, with which tests read the ledger and keep keys: once into the user's cache.
 .PHONY: oracles
 oracles: .venv/.ready temporal
 	@code=0; PATH="$$PATH:$$PWD/.go/bin" $(PY) -m tests.oracles.programs || code=$$?; \
 	if [ $$code -eq 69 ]; then \
 		$(MAKE) --no-print-directory .go/bin/go && PATH="$$PATH:$$PWD/.go/bin" $(PY) -m tests.oracles.programs; \
 	elif [ $$code -ne 0 ]; then exit $$code; fi
+	@$(PY) -m tests.oracles.softhsm
 
 .go/bin/go: requirements/go.txt
 	@echo "setup: Go" >&2

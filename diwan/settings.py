@@ -116,6 +116,17 @@ class Settings(BaseSettings):
     vault_key: Path | None = Field(
         default=None, description="The vault's key file, backed up apart; default: kek.json in DIWAN_VAULT_DIR."
     )
+    vault_journal: Path | None = Field(
+        default=None,
+        description="The journal of destroyed keys, no part of the database's backups; default: destroyed.jsonl in "
+        "DIWAN_VAULT_DIR.",
+    )
+    vault_pkcs11_module: Path | None = Field(
+        default=None,
+        description="The vendor's PKCS#11 library: the key that wraps the cases' keys is in a token, not in a file.",
+    )
+    vault_pkcs11_token: str = Field(default="diwan", description="Label of the token, which is this vault's alone.")
+    vault_pkcs11_pin: SecretStr | None = Field(default=None, description="PIN of the token's user.")
     vault_token: SecretStr | None = Field(
         default=None, description="Token by which this process is known to the vault."
     )

@@ -41,7 +41,7 @@ _ENTRIES = (
     Entry("sequencer", "diwan.cli.ledger_processes", "Grow the ledger's tree, have it signed.", PROCESSES),
     Entry("signer", "diwan.cli.ledger_processes", "Sign the ledger's checkpoints, and remember.", PROCESSES),
     Entry("witness", "diwan.cli.witness", "See that logs only grow, and cosign them (outside parties).", PROCESSES),
-    Entry("vault", "diwan.cli.supporting", "Serve the keys of cases on a private socket.", PROCESSES),
+    Entry("vault", "diwan.cli.vault", "Serve the keys of cases on a private socket.", PROCESSES),
     Entry("issuer", "diwan.cli.supporting", "Serve demo users' tokens (embedded stack only).", PROCESSES),
     Entry("engine", "diwan.cli.supporting", "Serve the demo engine: rules, not a language model.", PROCESSES),
 )

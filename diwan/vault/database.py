@@ -36,14 +36,27 @@ CREATE TRIGGER tombstone_is_final BEFORE UPDATE ON data_key WHEN old.destroyed_a
     SELECT raise(ABORT, 'a destroyed key stays destroyed');
 END;
 """
-# What destroying needs: by whose order, and a number that grows with every destruction, by which callers see that
-# what they hold in memory may be stale.
+# What destroying and rotating need: by whose order; a number that grows with every destruction, by which callers see
+# that what they hold in memory may be stale; how far the journal was followed; keys that were retired.
 _SECOND = """
 ALTER TABLE data_key ADD COLUMN destroyed_by TEXT;
-CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL) STRICT;
+ALTER TABLE kek ADD COLUMN retired_at TEXT;
+CREATE TABLE state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    generation INTEGER NOT NULL,
+    journal_at INTEGER,
+    journal_mac TEXT,
+    backed_up_at TEXT
+) STRICT;
 INSERT INTO state (one, generation) VALUES (1, 0);
 PRAGMA user_version = 2;
 """
+_RETIRED = "new.wrapped IS NOT NULL AND (SELECT retired_at FROM kek WHERE id = new.kek) IS NOT NULL"
+_TRIGGERS = tuple(
+    f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {change} ON data_key WHEN {_RETIRED}"
+    " BEGIN SELECT raise(ABORT, 'a retired key wraps nothing'); END"
+    for name, change in (("retired_at_insert", "INSERT"), ("retired_at_update", "UPDATE OF wrapped, kek"))
+)
 
 
 def create(path: Path) -> None:
@@ -54,7 +67,7 @@ def create(path: Path) -> None:
         contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection,
     ):
         connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(f"BEGIN IMMEDIATE; {_FIRST} {_SECOND} COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE; {_FIRST} {_SECOND} {'; '.join(_TRIGGERS)}; COMMIT;")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -82,7 +95,7 @@ def _bring_to_this_version(connection: sqlite3.Connection, path: Path) -> None:
     if version == 1:
         with transaction(connection):
             if connection.execute("PRAGMA user_version").fetchone() == (1,):
-                for statement in filter(str.strip, _SECOND.split(";")):
+                for statement in (*filter(str.strip, _SECOND.split(";")), *_TRIGGERS):
                     connection.execute(statement)
         connection.execute("VACUUM")  # the first version left copies of keys in the free parts of pages
         wipe_log(connection)

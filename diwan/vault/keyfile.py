@@ -1,89 +1,106 @@
-"""The key-encryption keys: a file of the operator's, mode 0600, with a backup apart from the database's.
+"""The key-encryption keys in a file of the operator's, mode 0600, with a backup apart from the database's.
 
-    {"format": "diwan-kek-1", "current": "<id>", "keys": {"<id>": "<32 bytes, base64url>"}}
+    {"format": "diwan-kek-1", "current": "<name>", "keys": {"<name>": "<32 bytes, base64url>"}}
 
-An id is derived from its key, so a key under a wrong name is found when the file is read. `current` wraps new
+A name is derived from its key, so a key under a wrong name is found when the file is read. `current` wraps new
 keys; the others only unwrap what was wrapped before a rotation.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from diwan.domain.errors import NeedsPerson, NotFound, Tampered
+from diwan.domain.errors import NeedsPerson, NotFound
 from diwan.vault import aead, secretfile
+from diwan.vault.keks import KeyEncryptionKeys
 
 _RESTORE = "Restore the key file from its own backup; without it nothing that it protects can be read."
+_Stamp = tuple[int, int, int]
 
 
-class KeyEncryptionKeys:
-    """Wraps and unwraps data keys. AAD binds tenant, scope, class and the id of the wrapping key."""
+class KeyFile(KeyEncryptionKeys):
+    """The keys of one file. While they are held in memory the file itself may be away (on a stick, say)."""
 
-    def __init__(self, current: str, keys: Mapping[str, bytes]) -> None:
-        self.current = current
+    def __init__(self, path: Path, current: str, keys: Mapping[str, bytes], stamp: _Stamp | None = None) -> None:
+        self._path = path
+        self._stamp = stamp
+        self._current = current
         self._keys = {name: AESGCM(key) for name, key in keys.items()}
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._keys
-
-    def wrap(self, key: bytes, tenant: str, scope: str, class_: str) -> bytes:
-        """A data key wrapped under the current key-encryption key: 61 bytes."""
-        return aead.seal(self._keys[self.current], _associated(tenant, scope, class_, self.current), key)
-
-    def unwrap(self, name: str, wrapped: bytes, tenant: str, scope: str, class_: str) -> bytes:
-        """Raises `NeedsPerson` when the key file lacks `name`, `Tampered` when it does not unwrap."""
-        if name not in self._keys:
-            raise missing(name)
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and check a key file. Raises `NeedsPerson` when it is missing, exposed or malformed."""
         try:
-            return aead.open_(self._keys[name], _associated(tenant, scope, class_, name), wrapped)
-        except Tampered:
-            raise Tampered(
-                "vault.key_does_not_unwrap",
-                f"A stored {class_} key does not unwrap: its row was changed or moved.",
-                "Stop the vault and restore its database from a backup.",
-            ) from None
+            stamp = _stamp_of(path)
+            current, keys = _read(path)
+        except (NotFound, FileNotFoundError):
+            raise NeedsPerson("vault.key_file_missing", f"The key file {path} does not exist.", _RESTORE) from None
+        return cls(path, current, keys, stamp)
 
+    @property
+    def where(self) -> str:
+        return f"the key file {self._path}"
 
-def missing(name: str) -> NeedsPerson:
-    return NeedsPerson(
-        "vault.wrong_key_file", f"The vault's keys were wrapped under {name}, not in this file.", _RESTORE
-    )
+    @property
+    def remedy(self) -> str:
+        return _RESTORE
+
+    @property
+    def current(self) -> str:
+        return self._current
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._keys)
+
+    def refresh(self) -> None:
+        with contextlib.suppress(OSError):
+            if (stamp := _stamp_of(self._path)) != self._stamp:
+                current, keys = _read(self._path)
+                self._stamp, self._current = stamp, current
+                self._keys = {name: AESGCM(key) for name, key in keys.items()}
+
+    def add(self) -> str:
+        _, keys = _read(self._path)
+        key = aead.new_key()
+        name = name_of(key)
+        secretfile.replace(self._path, _content(name, {**keys, name: key}))
+        self.refresh()
+        return name
+
+    def remove(self, name: str) -> None:
+        current, keys = _read(self._path)
+        if keys.pop(name, None) is not None:
+            secretfile.replace(self._path, _content(current, keys))
+        self.refresh()
+
+    def _seal(self, name: str, associated: bytes, key: bytes) -> bytes:
+        return aead.seal(self._keys[name], associated, key)
+
+    def _open(self, name: str, associated: bytes, wrapped: bytes) -> bytes:
+        return aead.open_(self._keys[name], associated, wrapped)
 
 
 def create(path: Path) -> None:
     """Make a key file with one new key. Raises `Conflict` when the file exists."""
     key = aead.new_key()
-    name = name_of(key)
-    content = {"format": "diwan-kek-1", "current": name, "keys": {name: base64.urlsafe_b64encode(key).decode()}}
-    secretfile.create(path, json.dumps(content, indent=1).encode() + b"\n")
+    secretfile.create(path, _content(name_of(key), {name_of(key): key}))
 
 
-def load(path: Path) -> KeyEncryptionKeys:
-    """Read and check a key file. Raises `NeedsPerson` when it is missing, exposed or malformed."""
-    try:
-        content = secretfile.read(path)
-    except NotFound:
-        raise NeedsPerson("vault.key_file_missing", f"The key file {path} does not exist.", _RESTORE) from None
-    try:
-        parsed = _File.model_validate_json(content)
-        keys = {name: base64.b64decode(text, altchars=b"-_", validate=True) for name, text in parsed.keys.items()}
-    except (ValidationError, ValueError):  # from None: both repeat what they read, and that is key material
-        raise _malformed(path) from None
-    if parsed.current not in keys or any(name_of(key) != name for name, key in keys.items()):
-        raise _malformed(path)
-    return KeyEncryptionKeys(parsed.current, keys)
+def load(path: Path) -> KeyFile:
+    return KeyFile.load(path)
 
 
 def name_of(key: bytes) -> str:
-    """Id of a key-encryption key; tells nothing about it, since the key is 256 random bits."""
+    """Name of a key-encryption key; tells nothing about it, since the key is 256 random bits."""
     return "kek-" + hashlib.sha256(b"diwan.kek\x00" + key).hexdigest()[:16]
 
 
@@ -95,8 +112,26 @@ class _File(BaseModel):
     keys: dict[str, str]
 
 
-def _associated(tenant: str, scope: str, class_: str, name: str) -> bytes:
-    return aead.frame("diwan.key", tenant, scope, class_, name)
+def _stamp_of(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _read(path: Path) -> tuple[str, dict[str, bytes]]:
+    content = secretfile.read(path)
+    try:
+        parsed = _File.model_validate_json(content)
+        keys = {name: base64.b64decode(text, altchars=b"-_", validate=True) for name, text in parsed.keys.items()}
+    except (ValidationError, ValueError):  # from None: both repeat what they read, and that is key material
+        raise _malformed(path) from None
+    if parsed.current not in keys or any(name_of(key) != name for name, key in keys.items()):
+        raise _malformed(path)
+    return parsed.current, keys
+
+
+def _content(current: str, keys: Mapping[str, bytes]) -> bytes:
+    encoded = {name: base64.urlsafe_b64encode(key).decode() for name, key in keys.items()}
+    return json.dumps({"format": "diwan-kek-1", "current": current, "keys": encoded}, indent=1).encode() + b"\n"
 
 
 def _malformed(path: Path) -> NeedsPerson:

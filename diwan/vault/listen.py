@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from diwan.local import listen
-from diwan.vault import setup
+from diwan.vault import alone, setup
 from diwan.vault.server import create_app
 from diwan.vault.setup import VaultFiles
 
@@ -13,6 +13,7 @@ from diwan.vault.setup import VaultFiles
 def serve(files: VaultFiles, location: str, *, mode: int = 0o600) -> None:
     """Run the vault until SIGTERM or SIGINT. Raises as `local.listen` and `setup.open_vault` do."""
     with listen.listening(location, "vault", mode=mode) as listener, contextlib.ExitStack() as stack:
+        stack.enter_context(alone.serving(files.database))
         store, hashes = setup.open_vault(files)
         stack.callback(store.close)
         listen.run(create_app(store, hashes), listener, "vault")

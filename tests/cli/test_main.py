@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 import typer
@@ -22,11 +22,11 @@ SERVERS = {"web", "worker", "relay", "sequencer", "vault", "signer", "witness se
 
 
 def commands(name: str, command: Any) -> Iterator[tuple[str, TyperCommand]]:
+    if not isinstance(command, TyperGroup) or command.invoke_without_command:
+        yield name, cast("TyperCommand", command)
     if isinstance(command, TyperGroup):
         for inner, found in command.commands.items():
             yield from commands(f"{name} {inner}", found)
-    else:
-        yield name, command
 
 
 ALL = dict(pair for entry in DiwanGroup.entries.values() for pair in commands(entry.name, load(entry)))

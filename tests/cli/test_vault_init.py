@@ -34,14 +34,19 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start(folder: Path) -> Iterator[Start]:
-    """Starts `diwan vault …` with the settings of a production vault, its key file apart from the rest."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DIWAN_")} | {
+def environment(folder: Path) -> dict[str, str]:
+    """The settings of a production vault, its key file apart from the rest."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DIWAN_")} | {
         "DIWAN_HOME": str(folder / "home"),
         "DIWAN_VAULT_DIR": str(folder / "vault"),
         "DIWAN_VAULT_KEY": str(folder / "secrets" / "vault_key"),
         "DIWAN_VAULT_ADDRESS": f"unix:{folder}/v.sock",
     }
+
+
+@pytest.fixture
+def start(environment: dict[str, str]) -> Iterator[Start]:
+    """Starts `diwan vault …`."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: str) -> subprocess.Popen[str]:

@@ -11,6 +11,8 @@ import pytest
 
 from diwan.vault import database, keyfile
 from diwan.vault.keystore import KeyStore
+from tests.vault.keeping import only_token as only_token
+from tests.vault.keeping import token as token
 from tests.vault.running import Vault, running
 
 

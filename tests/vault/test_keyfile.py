@@ -88,7 +88,7 @@ def test_a_key_under_another_keys_name_is_refused(path: Path) -> None:
 def test_what_is_wrapped_unwraps_in_its_row_only(path: Path) -> None:
     keks = keyfile.load(path)
     key = aead.new_key()
-    wrapped = keks.wrap(key, "demo", "case-1", "decision")
+    _, wrapped = keks.wrap(key, "demo", "case-1", "decision")
     assert key not in wrapped
     assert keks.unwrap(keks.current, wrapped, "demo", "case-1", "decision") == key
     for row in (("x", "case-1", "decision"), ("demo", "case-2", "decision"), ("demo", "case-1", "evidence")):
@@ -100,8 +100,8 @@ def test_what_is_wrapped_unwraps_in_its_row_only(path: Path) -> None:
 def test_the_id_of_the_wrapping_key_is_bound(path: Path) -> None:
     """The same key bytes under two names: only the associated data can tell which one wrapped."""
     key = aead.new_key()
-    keks = keyfile.KeyEncryptionKeys("one", {"one": key, "two": key})
-    wrapped = keks.wrap(aead.new_key(), "demo", "case-1", "decision")
+    keks = keyfile.KeyFile(path, "one", {"one": key, "two": key})
+    _, wrapped = keks.wrap(aead.new_key(), "demo", "case-1", "decision")
     with pytest.raises(Tampered):
         keks.unwrap("two", wrapped, "demo", "case-1", "decision")
 
@@ -109,7 +109,7 @@ def test_the_id_of_the_wrapping_key_is_bound(path: Path) -> None:
 def test_after_a_rotation_old_keys_still_unwrap(path: Path, tmp_path: Path) -> None:
     old = keyfile.load(path)
     key = aead.new_key()
-    wrapped = old.wrap(key, "demo", "case-1", "decision")
+    _, wrapped = old.wrap(key, "demo", "case-1", "decision")
     content = json.loads(path.read_text())
     new = aead.new_key()
     content["current"] = keyfile.name_of(new)
@@ -119,4 +119,4 @@ def test_after_a_rotation_old_keys_still_unwrap(path: Path, tmp_path: Path) -> N
     assert rotated.current != old.current
     assert rotated.unwrap(old.current, wrapped, "demo", "case-1", "decision") == key
     with pytest.raises(NeedsPerson):
-        old.unwrap(rotated.current, rotated.wrap(key, "demo", "c", "decision"), "demo", "c", "decision")
+        old.unwrap(rotated.current, rotated.wrap(key, "demo", "c", "decision")[1], "demo", "c", "decision")

@@ -146,7 +146,7 @@ def test_a_socket_path_that_cannot_be_is_explained(folder: Path) -> None:
 
 def test_an_exposed_key_file_stops_the_start(folder: Path) -> None:
     files = initialised(folder)
-    files.key.chmod(0o640)
+    (folder / "kek.json").chmod(0o640)
     with pytest.raises(NeedsPerson) as raised:
         listen.serve(files, str(folder / "v.sock"))
     assert raised.value.code == "secret.file_exposed"
@@ -165,7 +165,7 @@ def test_initialising_twice_is_refused_and_changes_nothing(folder: Path) -> None
 def test_initialising_goes_on_after_a_crash_half_way(folder: Path) -> None:
     files = initialised(folder)
     web = callers.read_token(folder / "web.token")
-    for lost in (files.key, files.callers, folder / "worker.token"):
+    for lost in (folder / "kek.json", files.callers, folder / "worker.token"):
         lost.unlink()
     assert not setup.is_initialised(files)
     initialised(folder)

@@ -304,7 +304,7 @@ _SEVERAL = {"worker": 4, "pool": 2}
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _CLIENTS = ("diwan.cli.processes", "diwan.cli.connections", "diwan.cli.running", "diwan.settings", "httpx")
 _IMPORTED = {
-    "vault": ("diwan.cli.supporting", "diwan.vault.listen", "diwan.vault.setup"),
+    "vault": ("diwan.cli.vault", "diwan.vault.listen", "diwan.vault.setup"),
     "issuer": (),
     "engine": (),
     "web": (*_CLIENTS, "diwan.web.app", "diwan.store.database", "diwan.vault.client", "diwan.documents.readers"),
