@@ -281,7 +281,7 @@ _DECIDED = (
     *("host", "port", "health_host", "health_port", "issuer_port", "engine_port", "vault_dir", "agent_patience_s"),
     *("engine_key", "engine_key_file", "engine_model", "registry", "webhook_secrets", "worker_versioning"),
     *("engine_weights", "vault_token", "vault_token_file", "temporal_tls", "database_url_owner", "database_url_web"),
-    *("vault_eraser_token", "vault_eraser_token_file"),
+    *("vault_eraser_token", "vault_eraser_token_file", "vault_key", "vault_journal", "vault_pkcs11_module"),
     *("database_url_worker", "database_url_pool", "database_url_relay", "database_url_sequencer"),
     *("database_url_auditor", "ledger_origin", "signer_dir", "signer_token", "signer_token_file"),
 )
