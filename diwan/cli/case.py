@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     group = command_group("List cases, show one with its story, save its letters, run a model call again.")
     group.command("list")(list_)
     group.command("show")(show)
+    group.command("explain")(explain)
     group.command("rerun")(rerun)
     app.add_typer(group, name="case")
 
@@ -86,6 +87,24 @@ def show(
             say(f"saved {path}")
 
 
+def explain(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="Number or id.")],
+    to: Annotated[Path, typer.Option("--to", "-o", metavar="FILE", help="Where the PDF goes.")],
+    role: AsOption = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Save a letter that explains to the applicant how the decision came about, in the applicant's language.
+
+    What data were used, which rules decided, what software did and what people did. That it was given is on the ledger.
+    """
+    with connect(role, AsRole.CLERK) as client:
+        content = client.make(f"/v1/cases/{segment(case)}/explanations", {})
+    write(to, content)
+    say(f"saved {to}")
+    if output is Output.JSON:
+        emit(output, {"file": str(to), "bytes": len(content)}, lambda width: Group())
+
+
 def _picture(view: Json, width: int) -> RenderableType:
     parts = [pictures.case(view, width)]
     if "known_at" in view:
@@ -109,13 +128,17 @@ def save_letters(client: Client, view: Json, folder: Path) -> list[Path]:
     saved: list[Path] = []
     for place, letter in enumerate(cast("list[Json]", view.get("letters") or []), start=1):
         path = folder / f"{place}-{letter['kind']}.pdf"
-        content = client.download(str(letter["address"]))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        except OSError as error:
-            raise Final(
-                "cli.cannot_write", f"{path} cannot be written: {error.strerror}.", "Choose another folder."
-            ) from None
+        write(path, client.download(str(letter["address"])))
         saved.append(path)
     return saved
+
+
+def write(path: Path, content: bytes) -> None:
+    """Raises Final when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise Final(
+            "cli.cannot_write", f"{path} cannot be written: {error.strerror}.", "Choose another folder."
+        ) from None

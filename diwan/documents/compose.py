@@ -8,6 +8,7 @@ from functools import singledispatch
 from diwan.documents.content import (
     Contest,
     Decision,
+    Explanation,
     HeldFact,
     Letter,
     Receipt,
@@ -28,17 +29,18 @@ Runs = tuple[Run, ...]
 class _Words:
     """Phrases and formats of one letter."""
 
-    def __init__(self, letter: Letter) -> None:
+    def __init__(self, letter: Letter, kind: str = "") -> None:
         self._letter = letter
+        self._kind = kind or letter.kind
         self.formats = Formats(letter.language, letter.digits)
         self._always: dict[str, Value] = {"case_number": identifier(letter.case_number)}
 
     def say(self, key: str, **values: Value) -> Runs:
-        return tuple(phrase(self._letter.language, f"{self._letter.kind}.{key}", **self._always, **values))
+        return tuple(phrase(self._letter.language, f"{self._kind}.{key}", **self._always, **values))
 
     def count(self, key: str, count: int) -> Runs:
         number = self.formats.number(count)
-        return tuple(counted(self._letter.language, f"{self._letter.kind}.{key}", count, number, **self._always))
+        return tuple(counted(self._letter.language, f"{self._kind}.{key}", count, number, **self._always))
 
     def days(self, days: int) -> str:
         number = self.formats.number(days)
@@ -215,15 +217,11 @@ def _(letter: Reminder, words: _Words) -> tuple[str, list[Block], tuple[Runs, ..
 @_body.register
 def _(letter: Decision, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
     title = "".join(run.text for run in words.say(f"title.{letter.result.value}"))
-    result = [*words.say(f"result.{letter.result.value}")]
-    if letter.amount is not None:
-        amount = words.formats.amount(letter.amount, letter.currency)
-        result += [Run("text", " "), *words.say("amount", amount=amount)]
     blocks = [
         words.paragraph("basis"),
         _list((free(text),) for text in letter.legal_basis),
         words.paragraph("about"),
-        Block("result", tuple(result)),
+        _result(letter, words),
     ]
     if letter.conditions:
         blocks += [words.heading("conditions_title"), _list((free(text),) for text in letter.conditions)]
@@ -232,9 +230,7 @@ def _(letter: Decision, words: _Words) -> tuple[str, list[Block], tuple[Runs, ..
         _list(_ground(ground, words) for ground in letter.grounds),
     ]
     if letter.facts:
-        head = tuple(words.say(f"facts_{column}") for column in ("fact", "value", "source"))
-        rows = ((((free(fact.label)),), _fact_value(fact, words), _source(fact, words)) for fact in letter.facts)
-        blocks += [words.heading("facts_title"), Block("facts", items=(head, *rows))]
+        blocks += [words.heading("facts_title"), _facts(letter.facts, words)]
     blocks += [words.heading("agent_title"), _agent(letter, words), words.heading("contest_title")]
     blocks.append(_contest(letter.contest, words))
     signatory = letter.signatory
@@ -253,6 +249,59 @@ def _(letter: Withdrawal, words: _Words) -> tuple[str, list[Block], tuple[Runs, 
         words.paragraph("not_you"),
     ]
     return _title(words), blocks, ()
+
+
+@_body.register
+def _(letter: Explanation, words: _Words) -> tuple[str, list[Block], tuple[Runs, ...]]:
+    decided = _Words(letter, "decision")
+    blocks = [
+        words.paragraph(
+            "about", decision=identifier(letter.decision), decided_on=words.formats.date(letter.decided_on)
+        ),
+        _result(letter, decided),
+        words.heading("reasons_title"),
+        words.paragraph("reasons"),
+        _list(_ground(ground, decided) for ground in letter.grounds),
+    ]
+    if letter.facts:
+        blocks += [words.heading("data_title"), words.paragraph("data"), _facts(letter.facts, decided)]
+    quoted = [fact for fact in letter.facts if fact.quote]
+    if quoted:
+        blocks += [words.paragraph("quotes"), _list(_labelled(fact.label, fact.quote) for fact in quoted)]
+    blocks += [words.heading("agent_title"), *_software(letter, words, decided)]
+    blocks += [words.heading("people_title"), words.paragraph("rights_of_people")]
+    if letter.agent is not None:
+        blocks.append(decided.paragraph("agent_edited" if letter.agent.edited else "agent_approved", "agent_decided"))
+    changed = (*letter.changed, *(fact.label for fact in letter.facts if fact.by_person))
+    if changed:
+        blocks += [words.paragraph("changed"), _list((free(label),) for label in dict.fromkeys(changed))]
+    blocks.append(words.paragraph("signed", name=free(letter.signatory.name), title=free(letter.signatory.title)))
+    blocks += [words.heading("rights_title"), words.paragraph("rights"), _contest(letter.contest, decided)]
+    return _title(words), blocks, ()
+
+
+def _software(letter: Explanation, words: _Words, decided: _Words) -> list[Block]:
+    if letter.agent is None:
+        return [decided.paragraph("agent_none")]
+    part = "agent_rules_only" if letter.agent.rules_only else "agent"
+    counts = [words.say("asked", n=words.formats.number(letter.asked))]
+    if letter.unfound:
+        counts.append(words.say("unfound", n=words.formats.number(letter.unfound)))
+    return [decided.paragraph(part, "agent_rules", model=free(letter.agent.model)), _list(counts)]
+
+
+def _result(letter: Decision | Explanation, words: _Words) -> Block:
+    result = [*words.say(f"result.{letter.result.value}")]
+    if letter.amount is not None:
+        amount = words.formats.amount(letter.amount, letter.currency)
+        result += [Run("text", " "), *words.say("amount", amount=amount)]
+    return Block("result", tuple(result))
+
+
+def _facts(facts: Iterable[HeldFact], words: _Words) -> Block:
+    head = tuple(words.say(f"facts_{column}") for column in ("fact", "value", "source"))
+    rows = ((((free(fact.label)),), _fact_value(fact, words), _source(fact, words)) for fact in facts)
+    return Block("facts", items=(head, *rows))
 
 
 def _title(words: _Words) -> str:

@@ -214,7 +214,38 @@ class Withdrawal(_Letter):
     received_on: date
 
 
-Letter = Receipt | RequestForPieces | Reminder | Decision | Withdrawal
+class QuotedFact(HeldFact):
+    """`quote` is the passage that it was read from, found on that page; `by_person`: a person entered it."""
+
+    quote: str = ""
+    by_person: bool = False
+
+
+class Explanation(_Letter):
+    """How a decision came about, for whom it is about: the agent's part, data and sources, rules, what people did.
+
+    `decision` is that letter's number. `agent` is None where people established everything by hand; `asked` how often
+    a model answered, `unfound` how many facts it named without their words on the page; `changed` what a person
+    changed of the proposal.
+    """
+
+    kind: Literal["explanation"] = "explanation"
+    decision: str = Field(min_length=1, max_length=80)
+    decided_on: date
+    result: Result
+    amount: int | None = Field(default=None, ge=0)
+    currency: str = "MAD"
+    grounds: tuple[StatedGround, ...] = Field(min_length=1, max_length=MANY)
+    facts: tuple[QuotedFact, ...] = Field(default=(), max_length=MANY)
+    agent: AgentPart | None = None
+    asked: int = Field(default=0, ge=0)
+    unfound: int = Field(default=0, ge=0)
+    changed: tuple[str, ...] = Field(default=(), max_length=MANY)
+    signatory: Signatory
+    contest: Contest
+
+
+Letter = Receipt | RequestForPieces | Reminder | Decision | Withdrawal | Explanation
 LetterContent = Annotated[Letter, Field(discriminator="kind")]
 
 letter_content: TypeAdapter[Letter] = TypeAdapter(LetterContent)

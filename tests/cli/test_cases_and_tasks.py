@@ -264,3 +264,12 @@ def test_a_case_is_shown_as_it_was_known(
     assert "As known at 2026-11-23T09:32:00Z, after entry 12" in result.stdout
     assert "price/document/1" in result.stdout
     assert parse_qs(urlsplit(fake.asked[0].path).query) == asked
+
+
+def test_an_explanation_is_saved(diwan: Diwan, fake: FakeService, tmp_path: Path) -> None:
+    fake.answers["POST /v1/cases/DW-2026-000001/explanations"] = Answer(200, b"%PDF-1.7")
+    result = diwan("case", "explain", "DW-2026-000001", "-o", str(tmp_path / "new" / "letter.pdf"))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "new" / "letter.pdf").read_bytes() == b"%PDF-1.7"
+    fake.answers["POST /v1/cases/DW-2026-000001/explanations"] = problem(404, "explanation.no_decision", "no")
+    assert diwan("case", "explain", "DW-2026-000001", "-o", str(tmp_path / "x.pdf")).exit_code == 3

@@ -12,9 +12,11 @@ from diwan.documents.content import (
     AskedPiece,
     Contest,
     Decision,
+    Explanation,
     HeldFact,
     Office,
     Piece,
+    QuotedFact,
     Receipt,
     Remedy,
     Reminder,
@@ -28,7 +30,7 @@ from diwan.domain.case import Result
 from diwan.domain.facts import Provenance
 from diwan.domain.text import Language, Localized
 
-KINDS = ("receipt", "request_for_pieces", "reminder", "decision", "withdrawal")
+KINDS = ("receipt", "request_for_pieces", "reminder", "decision", "withdrawal", "explanation")
 
 OFFICE = Localized(
     ar="وزارة السكنى النموذجية (إدارة خيالية) — مصلحة الدعم المباشر للسكن",
@@ -195,6 +197,30 @@ def withdrawal(language: Language, **changes: Any) -> Withdrawal:
     return Withdrawal.model_validate(common(language) | {"received_on": date(2026, 11, 22)} | changes)
 
 
+def explanation(language: Language, **changes: Any) -> Explanation:
+    decided = decision(language)
+    quotes = {PRICE.in_(language): "PRIX 650000"}
+    fields: dict[str, Any] = {
+        "decision": "DW-2026-000142/2",
+        "decided_on": decided.date,
+        "result": decided.result,
+        "grounds": decided.grounds,
+        "facts": tuple(
+            QuotedFact(
+                **fact.model_dump(), quote=quotes.get(fact.label, ""), by_person=fact.label == NOTARY.in_(language)
+            )
+            for fact in decided.facts
+        ),
+        "agent": AgentPart(model="demo-rules", rules_only=True, edited=True),
+        "asked": 4,
+        "unfound": 1,
+        "changed": (PRICE.in_(language),),
+        "signatory": decided.signatory,
+        "contest": decided.contest,
+    }
+    return Explanation.model_validate(common(language) | {"number": "DW-2026-000142/3"} | fields | changes)
+
+
 def letter(kind: str, language: Language, **changes: Any) -> Letter:
     make = {
         "receipt": receipt,
@@ -202,5 +228,6 @@ def letter(kind: str, language: Language, **changes: Any) -> Letter:
         "reminder": reminder,
         "decision": decision,
         "withdrawal": withdrawal,
+        "explanation": explanation,
     }[kind]
     return make(language, **changes)

@@ -35,6 +35,7 @@ ROLES: dict[str, set[Role]] = {
     "GET /v1/cases/{case}/story": STAFF,
     "GET /v1/cases/{case}/trace": STAFF,
     "GET /v1/cases/{case}/past": STAFF,
+    "POST /v1/cases/{case}/explanations": STAFF - {Role.AUDITOR},
     "GET /v1/cases/{case}/calls": {Role.AUDITOR, Role.SUPERVISOR},
     "POST /v1/cases/{case}/calls/{number}/reruns": {Role.AUDITOR, Role.SUPERVISOR},
     "GET /v1/cases/{case}/reruns/{rerun}": {Role.AUDITOR, Role.SUPERVISOR},

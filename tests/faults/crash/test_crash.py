@@ -108,7 +108,7 @@ ONLY_READ = {
     *("casework.CaseActivities.load_case", "readings.read_documents", "registers.Registers.earlier_aid"),
     *("casework.CaseActivities._after_dates", "recovery.repair", "recovery.Sweeper.pass_once", "repair._findings"),
     *("intake._accept", "incoming.Incoming._uploaded", "intake_opening._prepare", "intake._is_new"),
-    *("cases.events", "past.show", "cases.list_", "cases.show", "cases.story"),
+    *("cases.events", "explanations.explain", "past.show", "cases.list_", "cases.show", "cases.story"),
     *("connections.ping", "connections.database_time", "health._database", "traces.CaseTraces.of"),
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt", "receipts.standing", "receipts._told"),
