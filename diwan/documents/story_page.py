@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from diwan.documents.story_words import WORDS
 from diwan.domain.text import Language, Localized
 
 _TITLE = Localized(ar="سجل الملف", fr="Histoire du dossier", en="Story of the case")
@@ -67,6 +68,12 @@ def story_page(language: Language, number: str, lines: Iterable[Line]) -> bytes:
     ).encode()
 
 
+def _what(language: Language, kind: str) -> str:
+    """What happened, in words where there are some; the kind, by which it is compared with the entry, always."""
+    words = WORDS.get(kind)
+    return (f"{escape(words.in_(language))}<br>" if words else "") + f"<bdi>{escape(kind)}</bdi>"
+
+
 def _row(language: Language, line: Line) -> str:
     header = line.header
     seq = header["seq"]
@@ -82,7 +89,7 @@ def _row(language: Language, line: Line) -> str:
     cells = (
         f'<a href="#e{seq}">{seq}</a>',
         f"<bdi>{escape(header['at'])}</bdi>",
-        f"<bdi>{escape(header['kind'])}</bdi>",
+        _what(language, header["kind"]),
         f"<bdi>{escape(header['actor']['kind'])}: {escape(header['actor']['subject'])}</bdi>",
         f"<bdi>{escape(step)}</bdi>",
         f'<span dir="auto">{escape(detail)}</span>',

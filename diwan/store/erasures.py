@@ -289,7 +289,8 @@ async def _decide(
     change: Change, cipher: Cipher, actor: Actor, row: ErasureRow, status: ErasureStatus, reason: str
 ) -> ErasureRow:
     await _set(change, row.id, status=status.value, decided_by=actor.subject, decided_at=change.now)
-    change.record(f"case:erasure:{status.value}", actor, **_said(row, cipher, reason))
+    kind = "case:erasure:approved" if status is ErasureStatus.APPROVED else "case:erasure:declined"
+    change.record(kind, actor, **_said(row, cipher, reason))
     return await get_erasure(change.conn, change.case.tenant, row.id)
 
 

@@ -14,12 +14,13 @@ from sqlalchemy import text
 from diwan.domain.actor import Actor
 from diwan.domain.erasure import ErasureStatus, Ground
 from diwan.domain.errors import Conflict, DiwanError, Erased, InvalidInput, NotFound, Refused, Unavailable
-from diwan.domain.event import PIECES_SUPPLIED, FollowUp
+from diwan.domain.event import PIECES_SUPPLIED, DocumentRef, FollowUp
 from diwan.domain.ports import RetentionClass
+from diwan.domain.task import TaskAct
 from diwan.erasing import Erasures, Proposals
 from diwan.procedures.parts import Keep
 from diwan.procedures.periods import calendar_of
-from diwan.store import documents, parties, retention
+from diwan.store import documents, parties, retention, tasks
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.entries import entries_of
@@ -38,7 +39,7 @@ from diwan.store.procedures import procedure_of
 from tests.store.whole_case import drain, whole_case
 from tests.support.clocks import Machine, forget, watch_on
 from tests.support.databases import TestDatabase
-from tests.support.factories import AUTHORITY, SUPERVISOR, TENANT, envelope, sender
+from tests.support.factories import AUTHORITY, CLERK, SUPERVISOR, TENANT, a_document, envelope, sender
 from tests.support.keyring import MemoryKeyring
 
 pytestmark = pytest.mark.usefixtures("demo")
@@ -431,9 +432,23 @@ async def test_from_the_notification_where_the_file_says_so(
             assert (case in [each.case_id for each in found]) is over, (after, days)
 
 
-async def test_every_scope_of_a_case_is_known(closed: Made, worker: Database) -> None:
-    case = await closed("scopes")
+async def test_every_scope_of_a_case_is_known_also_of_an_event_that_a_person_filed_there(
+    open_case: Made,
+    act: Callable[..., Awaitable[object]],
+    web: Database,
+    worker: Database,
+    keyring: MemoryKeyring,
+    now: datetime,
+) -> None:
+    case = await open_case("scopes")
+    data = FollowUp(note="More.", documents=[DocumentRef(name="a.txt", piece="", part="p")])
+    stray = envelope("stray-1", type_=PIECES_SUPPLIED, subject="nowhere")
+    await accept_event(web, keyring, stray, data, [a_document()], client=sender(), now=now)
+    id_ = tasks.task_id_of(TENANT, "stray_event", stray.source, stray.id)
+    async with web.transaction(TENANT) as conn:
+        task = await tasks.get_task(conn, TENANT, id_)
+    await act(CLERK, task, TaskAct.EDIT, reason="Hers.", changes={"case": case})
     async with worker.transaction(TENANT) as conn:
         found = await scopes_of(conn, TENANT, case)
-    assert found[0] == case
-    assert [scope.partition("/")[0] for scope in found[1:]] == ["staged"]
+    assert [scope.partition("/")[0] for scope in found] == [case, "staged", "stray"]
+    assert found[2] == task.scope

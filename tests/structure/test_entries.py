@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = [path for package in ("diwan", "activities") for path in sorted((ROOT / package).rglob("*.py"))]
 TABLES = frozenset(table.name for table in metadata.tables.values())
 # Functions of the database's that change what their caller may not: migrations/versions.
-DOORS = frozenset({"diwan_remove_upload", "diwan_forget_hosts"})
+DOORS = frozenset({"diwan_remove_upload", "diwan_forget_hosts", "diwan_forget_parties"})
 
 _TREE = "The tree is made of entries: a place in it is no change of what they say."
 _OUTBOX = "Whether a delivery arrived is the receiver's to say; what is delivered is decided with an entry."

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import httpx
 import pytest
 
+from diwan.documents.story_page import Line, story_page
+from diwan.documents.story_words import WORDS
 from diwan.domain.actor import Actor
 from diwan.domain.ports import Cipher
+from diwan.domain.text import Language
 from diwan.erasing import Erasures
 from diwan.store.database import Database
 from tests.store.whole_case import drain, whole_case
@@ -113,3 +117,13 @@ async def test_what_is_asked_for_is_understood_or_refused(desk: Desk) -> None:
     for wrong in ({"ground": "retention"}, {"legal_basis": ""}, {"classes": []}, {"more": 1}):
         answer = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK | wrong)
         assert answer.status_code == 422, (wrong, answer.text)
+
+
+def test_its_story_is_told_in_three_languages() -> None:
+    for kind, words in WORDS.items():
+        header = {"seq": 1, "at": "2026-11-27", "kind": kind, "actor": {"kind": "person", "subject": "a"}}
+        for language in Language:
+            page = story_page(language, "DW-2026-000001", [Line(header, None, sealed=False)]).decode()
+            assert escape(words.in_(language)) in page
+            assert kind in page
+    assert len(WORDS) == 7

@@ -1,0 +1,45 @@
+"""What kinds of entries mean, in words, for whoever reads a story. A kind without any is shown by its name alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from diwan.domain.text import Localized
+
+WORDS: Mapping[str, Localized] = {
+    "case:erasure:asked": Localized(
+        ar="طُلب محو معطيات الملف",
+        fr="L’effacement des données du dossier est demandé",
+        en="Erasure of the case's data was asked for",
+    ),
+    "case:erasure:approved": Localized(
+        ar="وافق شخص آخر على المحو",
+        fr="Une autre personne a approuvé l’effacement",
+        en="Another person approved the erasure",
+    ),
+    "case:erasure:declined": Localized(
+        ar="رُفض طلب المحو",
+        fr="La demande d’effacement est refusée",
+        en="The erasure was declined",
+    ),
+    "case:erasure:started": Localized(
+        ar="بدأ إتلاف مفاتيح الملف",
+        fr="La destruction des clés du dossier a commencé",
+        en="Destroying the case's keys began",
+    ),
+    "case:keys:destroyed": Localized(
+        ar="أُتلفت المفاتيح: ما كانت تحميه مُحي نهائيا",
+        fr="Les clés sont détruites : ce qu’elles protégeaient est effacé pour toujours",
+        en="The keys are destroyed: what they sealed is erased for good",
+    ),
+    "case:hold:placed": Localized(
+        ar="وُضع الملف تحت حفظ قانوني: لا يُمحى منه شيء",
+        fr="Le dossier est placé sous conservation légale : rien n’en est effacé",
+        en="A legal hold was put on the case: nothing of it is erased",
+    ),
+    "case:hold:lifted": Localized(
+        ar="رُفع الحفظ القانوني",
+        fr="La conservation légale est levée",
+        en="The legal hold was lifted",
+    ),
+}
