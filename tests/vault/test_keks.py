@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -111,6 +112,17 @@ def test_a_rotation_beside_a_vault_that_serves(
     assert all_keys(again, 6) == before
     again.close()
     assert rotation.status(folder / "vault.sqlite", keeping.opened(place)).retired == (old,)
+
+
+def test_a_key_destroyed_between_reading_and_wrapping_anew_stays_destroyed(store: KeyStore, folder: Path) -> None:
+    store.keys("demo", "case-1", create=True, now=NOW)
+    with contextlib.closing(database.connect(folder / "vault.sqlite")) as connection:
+        rows = connection.execute(
+            "SELECT tenant, scope, class, kek, wrapped FROM data_key WHERE scope = 'case-1'"
+        ).fetchall()
+        store.destroy("demo", "case-1", {RetentionClass.EXCHANGE}, ORDER, now=NOW)
+        rotation._rewrap(connection, keyfile.load(folder / "kek.json"), rows)
+    assert store.keys("demo", "case-1", create=True, now=NOW).by_class[RetentionClass.EXCHANGE] is None
 
 
 def test_a_rotation_that_was_cut_off_is_ended_by_the_next(
