@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from diwan.domain.actor import Role
+from diwan.domain.actor import Role, system
+from diwan.store.entries import append_entry
 from tests.support.databases import TestDatabase
-from tests.support.factories import CLERK, SOURCE, person
+from tests.support.factories import CLERK, SOURCE, TENANT, person
 from tests.support.growing import Grower, growing
 from tests.web.conftest import Service, an_event
 
@@ -96,8 +98,11 @@ async def test_pages_stand_still_while_entries_arrive(service: Service, log: Gro
         cursor = page["next"]
         if cursor is None:
             break
-        await a_case(service, log)  # one more, in none of the pages
-        service.clock.pass_(seconds=1)
+        await a_case(service, log)  # one more, in none of the pages; and one of an earlier instant, which came late
+        late, sender = "event:application:accepted", system(TENANT, "late")
+        async with service.db.transaction(TENANT) as conn:
+            await append_entry(conn, TENANT, "tests/late", late, sender, now=service.clock.now - timedelta(days=1))
+        await log.grow(0)
     assert shown == whole
 
 
