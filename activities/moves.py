@@ -14,6 +14,7 @@ from diwan.procedures.flow import Move
 from diwan.procedures.steps import TaskStep
 from diwan.procedures.urgency import priority
 from diwan.store import outbox, runs, tasks
+from diwan.store.cases import contents_of
 from diwan.store.change import CaseRow, Change
 
 CASE_CLOSED = "diwan.case.closed"
@@ -49,7 +50,7 @@ async def carry(change: Change, dossier: Dossier, move: Move) -> None:
     change.status = move.status
     change.plan(move.kind, move.wake_at)
     if move.kind is StepKind.END:
-        change.closed(change.now)
+        change.closed(change.now, await contents_of(change.conn, change.case.tenant, change.case.id))
         await _announce_end(change, move)
     elif entered and move.kind is StepKind.TASK:
         await open_step_task(change, dossier, move)
@@ -111,4 +112,5 @@ async def announce(change: Change, type_: str, data: Mapping[str, JsonValue]) ->
     }
     if case.traceparent:
         payload["traceparent"] = case.traceparent
-    await outbox.enqueue_outbox(change.conn, case.tenant, case.id, type_, payload, key=key, now=change.now)
+    sent = await outbox.enqueue_outbox(change.conn, case.tenant, case.id, type_, payload, key=key, now=change.now)
+    change.announced(len(sent))

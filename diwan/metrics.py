@@ -134,6 +134,11 @@ TASKS_OPEN = Gauge("diwan_tasks_open", "Tasks that wait for a person.", "tenant"
 TASKS_OLDEST = Gauge("diwan_tasks_oldest_seconds", "Age of the oldest task that waits.", "tenant", "kind")
 OUTBOX_WAITING = Gauge("diwan_outbox_waiting", "Events that a webhook has not taken yet.", "tenant")
 OUTBOX_OLDEST = Gauge("diwan_outbox_oldest_seconds", "Age of the oldest event that a webhook has not taken.", "tenant")
+HISTORIES_OLDEST = Gauge(
+    "diwan_histories_oldest_seconds",
+    "For how long a history of a run that has ended waits to be kept, or a run to be looked at.",
+    "tenant",
+)
 
 LEDGER_SIZE = Gauge("diwan_ledger_size", "Entries that have their place in the tree.", "shard")
 LEDGER_SIGNED = Gauge("diwan_ledger_signed", "Entries of the tree as it was signed last.", "shard")

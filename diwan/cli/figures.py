@@ -68,6 +68,7 @@ def waiting_in_database(db: Database, clock: Callable[[], datetime]) -> Read:
         metrics.CASES_OPEN.replace(found.open)
         metrics.CASES_BLOCKED.replace(found.blocked)
         metrics.CLOCK_FROZEN.replace(found.frozen)
+        metrics.HISTORIES_OLDEST.replace(found.histories)
 
     return read
 

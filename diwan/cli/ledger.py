@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs, ledger_receipts, ledger_search
+from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs, ledger_receipts, ledger_reconcile, ledger_search
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import NotFound
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     group.command("receipt-page")(ledger_receipts.receipt_page)
     group.command("bundle")(ledger_bundles.bundle)
     group.command("verify-bundle")(ledger_bundles.verify_bundle)
+    group.command("reconcile")(ledger_reconcile.reconcile)
     group.command("checkpoint")(ledger_proofs.checkpoint)
     group.command("vkey")(ledger_proofs.vkey)
     group.command("grown")(ledger_growth.grown)
@@ -122,7 +123,7 @@ async def check(
     from diwan.store.ledger_check import verify_tenant
     from diwan.store.ledger_tree_check import verify_tree
 
-    db, keys = database(chosen, "auditor"), _keys(chosen)
+    db, keys = database(chosen, "auditor"), keys_of(chosen)
     try:
         async with db.transaction(tenant, snapshot=True) as conn:
             report = await verify_tenant(conn, tenant, keyring=keys, chain=case or None)
@@ -134,7 +135,7 @@ async def check(
         await db.dispose()
 
 
-def _keys(chosen: Settings) -> VaultKeyring | None:
+def keys_of(chosen: Settings) -> VaultKeyring | None:
     """The vault as an auditor may use it; None where no token for it is at hand."""
     from diwan.vault.client import VaultKeyring
 

@@ -101,7 +101,7 @@ async def _web(settings: Settings) -> None:
 # --- worker ---------------------------------------------------------------------------------------------------------
 
 
-_WATCH_S, _RETENTION_S, _ERASE_S = 60.0, 3600.0, 5.0
+_WATCH_S, _RETENTION_S, _ERASE_S, _HISTORIES_S = 60.0, 3600.0, 5.0, 15.0
 
 
 def worker(
@@ -122,6 +122,7 @@ async def _worker(settings: Settings) -> None:
     from activities.casework import CaseActivities
     from activities.correspondence import Correspondence
     from activities.observed import Observed
+    from activities.registered import Registered
     from activities.registers import Registers
     from activities.reminders import Reminders
     from activities.reruns import Reruns
@@ -129,6 +130,7 @@ async def _worker(settings: Settings) -> None:
     from diwan.documents.readers import Readers
     from diwan.documents.typeset import render_letter
     from diwan.erasing import Erasures, Proposals
+    from diwan.histories import Histories
     from diwan.relay import run_forever
     from diwan.store.clock_watch import watch_all
     from diwan.store.traces import CaseTraces
@@ -166,14 +168,15 @@ async def _worker(settings: Settings) -> None:
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
             watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
             erasures = Erasures(db, shredder, clock) if shredder is not None else None
+            keeping = run_forever("histories", Histories(db, ring, client, clock).pass_once, stop, idle_s=_HISTORIES_S)
             erasing = (
                 run_forever("retention", Proposals(db, ring, watch).pass_once, stop, idle_s=_RETENTION_S),
                 *([run_forever("erasures", erasures.pass_once, stop, idle_s=_ERASE_S)] if erasures else []),
             )
-            seen = [Observed(CaseTraces(db))]
+            seen = [Observed(CaseTraces(db)), Registered(db, clock)]
             async with worker_version.of_this_worker(settings, client, stop) as build:
                 polling = case_worker(client, casework, runs, reruns, build=build, interceptors=seen)
-                await asyncio.gather(run_until(polling, stop), watching, *erasing)
+                await asyncio.gather(run_until(polling, stop), watching, keeping, *erasing)
     await ring.aclose()
     if shredder is not None:
         await shredder.aclose()
@@ -217,6 +220,7 @@ def serve_pool(
 async def _pool(settings: Settings, wanted: str) -> None:
     from activities.model import ModelActivities
     from activities.observed import Observed
+    from activities.registered import Registered
     from activities.rerun_call import RerunCalls
     from diwan.pool.clock import SharedClock
     from diwan.pool.gate import Gate
@@ -248,7 +252,7 @@ async def _pool(settings: Settings, wanted: str) -> None:
             of_host = (db, ring, beside, model, time)
             calls = ModelActivities(*of_host, host=host, health=health, batch_invariant=invariant)
             again = RerunCalls(*of_host, host=host, health=health, batch_invariant=invariant)
-            seen = [Observed(CaseTraces(db))]
+            seen = [Observed(CaseTraces(db)), Registered(None, clock)]
             polling = pool_worker(client, model.name, calls, again, host=host, gate=gate, interceptors=seen)
             signs = Signs(db, host, model, gate, health, time, most=settings.engine_room, batch_invariant=invariant)
             told = run_forever("pool_host", signs.pass_once, stop, idle_s=_SIGN_S, news=health.news)

@@ -61,7 +61,8 @@ class Grown:
 @dataclass(frozen=True)
 class Bundle:
     """`told` is what stands on its cover: tenant, case, number, language, made_at, made_by. `notes` are checkpoints by
-    shard, `grown` how the log of a shard grew to it, `procedures` texts by hash, `pages` further files by name (the
+    shard, `grown` how the log of a shard grew to it, `procedures` texts by hash, `histories`
+    those of runs by `TYPE-RUN`, `pages` further files by name (the
     readable story)."""
 
     told: Mapping[str, str]
@@ -69,6 +70,7 @@ class Bundle:
     notes: Mapping[str, bytes]
     grown: Mapping[str, Grown] = field(default_factory=dict[str, Grown])
     procedures: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
+    histories: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
     pages: Mapping[str, bytes] = field(default_factory=dict[str, bytes])
 
 
@@ -80,6 +82,7 @@ def pack(bundle: Bundle) -> bytes:
         grown = {"note": each.note.decode(), "hashes": [_base64(one) for one in each.hashes]}
         files[f"grown/{shard}.json"] = _json(grown)
     files |= {f"procedures/{digest}.yaml": text for digest, text in bundle.procedures.items()}
+    files |= {f"histories/{run}.json": history for run, history in bundle.histories.items()}
     cover = {
         **bundle.told,
         "format": FORMAT,

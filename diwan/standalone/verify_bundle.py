@@ -9,8 +9,8 @@ c2sp.org/tlog-policy. So is a CHECKPOINT, one that you kept and that the bundle 
 What is checked: that there are no files but those a bundle has; every entry, that its bytes are canonical JSON (RFC
 8785), number and link to the one before; every checkpoint, signed by a log of the policy and cosigned by witnesses
 enough; every entry's place in that log, and how it grew from what you kept (RFC 6962); every value that is disclosed,
-against the salted commitment in its entry; the procedure's text, against the hash that the entries name. Exit code 0
-where all of it holds.
+against the salted commitment in its entry; the procedure's text and the histories of runs, against the hashes that
+entries name. Exit code 0 where all of it holds.
 
 What is not: `story.html` is for reading, and whoever packed the bundle wrote it; the cover's number of the case is
 its word alone. And no bundle can show that nothing follows its last entry: for that ask for the log's newest
@@ -39,7 +39,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 FORMAT = "diwan-bundle/1"
 NAMES = re.compile(
     r"bundle\.json|places\.json|story\.html|verify_bundle\.py|(entries|bodies)/\d{6}\.json"
-    r"|checkpoints/\d{4}(-\d{1,3})?\.note|grown/\d{4}(-\d{1,3})?\.json|procedures/[0-9a-f]{64}\.yaml",
+    r"|checkpoints/\d{4}(-\d{1,3})?\.note|grown/\d{4}(-\d{1,3})?\.json|procedures/[0-9a-f]{64}\.yaml"
+    r"|histories/[A-Za-z]{1,40}-[0-9a-f-]{36}\.json",
     re.ASCII,
 )
 FIELD = re.compile(r"(/[a-z][a-z0-9_]{0,59}){1,2}", re.ASCII)
@@ -75,6 +76,9 @@ class Verified:
     logs: dict[str, int] = field(default_factory=dict[str, int])
     grown_from: dict[str, int] = field(default_factory=dict[str, int])
     procedures: list[str] = field(default_factory=list[str])
+    histories_missing: list[int] = field(default_factory=list[int])
+    closed_by: int = 0
+    after_closing: list[str] = field(default_factory=list[str])
 
 
 # --- the bundle -------------------------------------------------------------------------------------------------------
@@ -102,7 +106,8 @@ def verify(bundle: Path, policy: Path, kept: Sequence[Path] = ()) -> Verified:
     opened, named = bodies_of(files, headers), procedures_of(files, headers)
     first, last = json.loads(headers[0]), json.loads(headers[-1])
     ends = first["at"], last["at"], last["kind"]
-    return Verified(first["tenant"], first["chain"], cover, len(headers), *opened, *ends, logs, grown, named)
+    lists = logs, grown, named, *told_of(files, headers)
+    return Verified(first["tenant"], first["chain"], cover, len(headers), *opened, *ends, *lists)
 
 
 def unpack(bundle: Path) -> dict[str, bytes]:
@@ -267,6 +272,29 @@ def procedures_of(files: dict[str, bytes], headers: list[bytes]) -> list[str]:
 
 def an_object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def told_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[list[int], int, list[str]]:
+    """Entries whose histories are not here (withheld, erased); that which closed the case; kinds of what follows it."""
+    left, missing, closed, after = {name for name in files if name.startswith("histories/")}, list[int](), 0, set[str]()
+    for number, entry in enumerate(map(json.loads, headers), 1):
+        told = an_object(entry.get("detail"))
+        after |= {entry["kind"]} if closed else set()
+        if told.get("closes") is True:
+            if closed or told.get("entries") != number:
+                raise Failed(
+                    "entry.closing_differs", f"entry {number} closes the case, and counts others than come first"
+                )
+            closed = number
+        if entry["kind"] == "case:history:kept":
+            name = f"histories/{told.get('type')}-{told.get('run')}.json"
+            missing += [] if name in left else [number]
+            if name in left and hashlib.sha256(files[name]).hexdigest() != told.get("digest"):
+                raise Failed("history.differs", f"{name} is not the history that entry {number} tells of")
+            left.discard(name)
+    if left:
+        raise Failed("history.differs", f"{min(left)} is of no entry")
+    return missing, closed, sorted(after)
 
 
 def said(content: bytes, where: str) -> dict[str, Any]:
@@ -520,6 +548,8 @@ def main(arguments: list[str]) -> int:
     for origin, size in sorted(found.logs.items()):
         grown = f", grown from a checkpoint at {found.grown_from[origin]}" if origin in found.grown_from else ""
         said_ += f"in the log {origin}, of {size} entries{grown}\n"
+    said_ += f"closed by entry {found.closed_by or '-'}; after that: {', '.join(found.after_closing) or '-'}\n"
+    said_ += f"histories that are not here, by entry: {', '.join(map(str, found.histories_missing)) or '-'}\n"
     said_ += f"not checked: story.html; that the case has the number {found.number or '-'}; "
     sys.stdout.write(f"{said_}that nothing follows entry {found.entries}\n")
     return 0

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, text
 
 from diwan.domain.errors import InvalidInput, NotFound, Refused, Retry
@@ -21,12 +22,21 @@ from diwan.ledger.tree import consistency_proof, inclusion_proof
 from diwan.store.change import CaseRow
 from diwan.store.connection import Connection
 from diwan.store.entries import open_entry
+from diwan.store.histories import RunRow, open_history, runs_of, sealed_history
 from diwan.store.ledger_cosigned import witnessed
 from diwan.store.ledger_proofs import not_witnessed
 from diwan.store.ledger_tree import Published, published, tiles
 
 # Entries by number, with the pointers of the fields that stay sealed; with none, all that the entry commits to does.
 Withheld = Mapping[int, Collection[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptHistory:
+    """A run's history as it is stored."""
+
+    run: RunRow
+    sealed: bytes
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,10 @@ class CaseFile:
     tiles: Mapping[str, Mapping[Tile, bytes]]
     since: Mapping[str, Note]
     procedures: Mapping[str, bytes]
+    histories: Mapping[int, KeptHistory]
 
     def bundle(self, cipher: Cipher, told: dict[str, str], *, withheld: Withheld | None = None) -> Bundle:
-        """What is withheld stays sealed, as what entries say whose key is destroyed. Blocks.
+        """What is withheld stays sealed, as what entries say whose key is destroyed, and so do histories. Blocks.
 
         Raises `Tampered` where something sealed does not open, `NotFound` where an entry has no such field.
         """
@@ -70,11 +81,26 @@ class CaseFile:
             notes={shard: each.note for shard, each in self.notes.items()},
             grown={shard: Grown(bytes(note), self._from(shard, note, trees)) for shard, note in self.since.items()},
             procedures=self.procedures,
+            histories=self._histories(cipher, [seq for seq, fields in hide.items() if not fields]),
         )
 
     def _from(self, shard: str, note: Note, trees: Mapping[str, TiledTree]) -> tuple[bytes, ...]:
         old, size = parse_checkpoint(note.text).size, self.notes[shard].size
         return tuple(consistency_proof(old, size, trees[shard].node))
+
+    def _histories(self, cipher: Cipher, withheld: Collection[int]) -> dict[str, bytes]:
+        """By type and run, as the entry of each says."""
+        opened: dict[str, bytes] = {}
+        for row in self.rows:
+            kept = None if row.seq in withheld else self.histories.get(row.seq)
+            if kept is None:
+                continue
+            try:
+                history = open_history(cipher, kept.run, kept.sealed)
+            except NotFound:
+                continue  # erased
+            opened[f"{orjson.loads(row.header)['detail']['type']}-{kept.run.run_id}"] = history
+        return opened
 
 
 async def case_file(
@@ -111,7 +137,17 @@ async def case_file(
     if kept:
         raise InvalidInput("ledger.kept_of_another_log", "What you kept is of no log of this case.", "Leave it.")
     procedures = await conn.execute(_PROCEDURES, {"tenant": case.tenant, "chain": case.id})
-    return CaseFile(case, rows, notes, there, used, {row.hash: row.body.encode() for row in procedures})
+    named = {row.hash: row.body.encode() for row in procedures}
+    return CaseFile(case, rows, notes, there, used, named, await _histories(conn, case))
+
+
+async def _histories(conn: Connection, case: CaseRow) -> dict[int, KeptHistory]:
+    """Those that are kept, sealed, by the number of the entry that says so. Raises `NotFound` where bytes are gone."""
+    kept: dict[int, KeptHistory] = {}
+    for run in await runs_of(conn, case.tenant, case.id):
+        if run.entry_seq is not None and run.blob is not None:
+            kept[run.entry_seq] = KeptHistory(run, await sealed_history(conn, run))
+    return kept
 
 
 _ENTRIES = text(

@@ -107,3 +107,17 @@ async def numbers_of(conn: Connection, tenant: str, ids: Collection[str]) -> dic
 
 
 _NUMBERS = text("SELECT id, number FROM case_file WHERE tenant = :tenant AND id = ANY(cast(:ids AS text[]))")
+
+
+async def contents_of(conn: Connection, tenant: str, case_id: str) -> dict[str, int]:
+    """What a case has come to, counted: the entry that closes it says so, and whoever reads its ledger later can tell
+    whether all of that is there."""
+    return dict((await conn.execute(_CONTENTS, {"tenant": tenant, "case": case_id})).mappings().one())
+
+
+_COUNTED = {
+    **{"events": "inbox", "documents": "document", "runs": "agent_run", "model_calls": "model_call"},
+    **{"tool_calls": "tool_call", "tasks": "task", "acts": "task_act", "letters": "letter", "decisions": "decision"},
+}
+_EACH = "(SELECT count(*) FROM {table} WHERE tenant = :tenant AND case_id = :case) AS {name}"
+_CONTENTS = text("SELECT " + ", ".join(_EACH.format(table=table, name=name) for name, table in _COUNTED.items()))

@@ -18,7 +18,7 @@ from sqlalchemy import RowMapping, text
 from diwan.domain.actor import Actor
 from diwan.domain.case import CaseState, CaseStatus, StepKind
 from diwan.domain.errors import Conflict, Final, NotFound
-from diwan.ledger.entry import canonical
+from diwan.ledger.entry import Scalar, canonical
 from diwan.store.connection import ONE_ROW, Connection, Statement
 from diwan.store.entries import INSERT_ENTRY, EntryDraft, EntryFields, Place, build_entry
 from diwan.tracing import spans
@@ -89,6 +89,8 @@ class Change:
         self._wake_at = case.wake_at
         self._closed_at = case.closed_at
         self._inbox_last = case.inbox_last
+        self._closing: Mapping[str, Scalar] = {}
+        self._outbox = 0
         self._draft: EntryDraft | None = None
         self._unchanged = False
 
@@ -102,15 +104,20 @@ class Change:
         self._kind = kind
         self._wake_at = wake_at
 
-    def closed(self, at: datetime) -> None:
-        """The case ends here. `state.result` says how."""
+    def closed(self, at: datetime, counted: Mapping[str, int] | None = None) -> None:
+        """The case ends here. `state.result` says how; the entry says so, and what the case came to (`counted`)."""
         self.status = CaseStatus.CLOSED
         self._closed_at = at
+        self._closing = {"closes": True, "entries": self.version, **(counted or {})}
 
     def next_inbox_seq(self) -> int:
         """The number of an event that is stored in this change."""
         self._inbox_last += 1
         return self._inbox_last
+
+    def announced(self, events: int) -> None:
+        """So many events go out to webhooks that tell of this change; its entry counts them."""
+        self._outbox += events
 
     def record(self, kind: str, actor: Actor, **said: Unpack[EntryFields]) -> None:
         """The entry of this change; `EntryFields` says what it may hold. Raises `Final` when called twice."""
@@ -131,6 +138,8 @@ class Change:
         if draft is None:
             raise Final("change.not_recorded", "A change without a ledger entry.", "Call `record` or `unchanged`.")
         case = self.case
+        counted = {**self._closing, **({"outbox": self._outbox} if self._outbox else {})}
+        draft = replace(draft, detail={**draft.detail, **counted}) if counted else draft
         was = standing(case)
         # Most entries, those of an agent's calls, leave the case standing where it stood.
         stands = self._standing(was["state"] if self.state == case.state else self.state.model_dump(mode="json"))

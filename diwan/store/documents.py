@@ -316,13 +316,23 @@ async def read_blob(
     conn: Connection, tenant: str, address: str, owner: str, retention: RetentionClass, cipher: Cipher
 ) -> bytes:
     """What was sealed by `seal_blob` for `owner`. Raises `NotFound`, `Tampered`."""
+    return open_blob(await sealed_blob(conn, tenant, address), owner, retention, cipher)
+
+
+def open_blob(sealed: bytes, owner: str, retention: RetentionClass, cipher: Cipher) -> bytes:
+    """Raises `NotFound` where the key is destroyed, `Tampered`."""
+    return cipher.open(retention, context("blob.bytes_sealed", owner), sealed)
+
+
+async def sealed_blob(conn: Connection, tenant: str, address: str) -> bytes:
+    """The ciphertext at an address. Raises `NotFound`, `Tampered`."""
     found = await conn.execute(select(blob.c.bytes_sealed).where(blob.c.tenant == tenant, blob.c.hash == address))
     sealed = found.scalar_one_or_none()
     if sealed is None:
         raise NotFound("blob.missing", "The bytes of this document are not stored.", "Tell the operator.")
     if hashlib.sha256(sealed).hexdigest() != address:
         raise Tampered("blob.hash_differs", "The stored bytes are not those that were stored.", "Tell the operator.")
-    return cipher.open(retention, context("blob.bytes_sealed", owner), sealed)
+    return bytes(sealed)
 
 
 def _name(row: Any, cipher: Cipher) -> str:

@@ -36,6 +36,7 @@ from diwan.ledger.entry import (
 )
 from diwan.ledger.fields import FIELDS, SEED_BYTES, commit_fields
 from diwan.store.connection import Connection
+from diwan.store.origin import origin
 from diwan.tracing import spans
 from diwan.tracing.context import trace_id_of
 
@@ -147,7 +148,7 @@ def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
         case_seq=place.seq if place.case else 0,
         step=place.step if draft.step is None else draft.step,
         visit=place.visit if draft.visit is None else draft.visit,
-        workflow_run=draft.workflow_run,
+        workflow_run=draft.workflow_run or origin(),
         attempt=draft.attempt,
         code_version=diwan.__version__,
         procedure_hash=draft.procedure_hash or place.procedure_hash,

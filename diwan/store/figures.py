@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from diwan.store.connection import Connection
+from diwan.store.histories import oldest_waiting
 from diwan.store.stuck import stuck_cases
 
 Labels = tuple[str, ...]
@@ -26,7 +27,7 @@ class Waiting:
 class Figures:
     """`events`, `outbox`: by tenant; `tasks`: by tenant and kind; `open` and `blocked`: cases by tenant.
 
-    `frozen`: 1 for a ministry whose legal dates stand still.
+    `frozen`: 1 for a ministry whose legal dates stand still; `histories`: as `oldest_waiting` has it.
     """
 
     events: Waiting
@@ -35,6 +36,7 @@ class Figures:
     open: dict[Labels, float]
     blocked: dict[Labels, float]
     frozen: dict[Labels, float]
+    histories: dict[Labels, float]
 
 
 async def count_all(conn: Connection, now: datetime) -> Figures:
@@ -47,6 +49,7 @@ async def count_all(conn: Connection, now: datetime) -> Figures:
         open={(row.tenant,): row.open for row in cases},
         blocked={(row.tenant,): row.blocked for row in cases},
         frozen={(row.tenant,): float(row.frozen) for row in await conn.execute(_CLOCKS)},
+        histories=await oldest_waiting(conn, now),
     )
 
 

@@ -11,7 +11,7 @@ import secrets
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,20 @@ from diwan.ledger.note import SigningKey, new_key, parse_note
 from diwan.ledger.policy import parse_policy
 from diwan.ledger.tree import consistency_proof, inclusion_proof
 from diwan.standalone import verify_bundle
-from diwan.standalone.verify_bundle import Failed, verify
+from diwan.standalone.verify_bundle import Failed, told_of, verify
 from tests.ledger.logs import MemoryLog, cosigned, witness
 
 PROCEDURE = "name: aide\nétape: examen\n".encode()
 HASH = hashlib.sha256(PROCEDURE).hexdigest()
 ENTRIES = 9
+# The last two: one that closes the case, one that tells of the history that is kept of its run.
+RUN = "01a2196b-2cc3-7bf6-b83e-18520fc22cd3"
+HISTORY = b'{"events": []}'
+KEPT_RUN = {"type": "Case", "run": RUN, "digest": hashlib.sha256(HISTORY).hexdigest()}
+LAST: dict[int, dict[str, object]] = {
+    ENTRIES - 1: {"detail": {"closes": True, "entries": ENTRIES - 1}},
+    ENTRIES: {"kind": "case:history:kept", "detail": KEPT_RUN},
+}
 SEEN_BY = witness("court.example")
 
 
@@ -38,7 +46,7 @@ OLD = 6  # an entry of before fields were committed to one by one
 KEPT_BACK = 8
 
 
-def chain() -> list[tuple[bytes, Opened | None]]:
+def chain(last: Mapping[int, Mapping[str, object]]) -> list[tuple[bytes, Opened | None]]:
     """Entries of a case, as the service writes them: the third commits to nothing, one discloses half of itself."""
     made: list[tuple[bytes, Opened | None]] = []
     previous: bytes | None = None
@@ -56,6 +64,7 @@ def chain() -> list[tuple[bytes, Opened | None]]:
             "actor": {"kind": "rule", "subject": "règle"},
             **({"prev": previous.hex()} if previous else {}),
             **({} if seq == 3 else {"commitments": commitments}),
+            **last.get(seq, {}),
         }
         header = canonical(said)
         hide = named(["/nested/b", "/granted"] if seq == KEPT_BACK else [])
@@ -67,7 +76,7 @@ def chain() -> list[tuple[bytes, Opened | None]]:
 
 
 LOG = MemoryLog()
-CHAIN = chain()
+CHAIN = chain(LAST)
 PLACES: list[int] = []
 for _header, _ in CHAIN:
     LOG.add(secrets.token_bytes(50), _header, secrets.token_bytes(9))  # others' entries lie between
@@ -84,7 +93,7 @@ def bundle(**changed: object) -> Bundle:
     ]
     fields: dict[str, object] = {
         **{"told": TOLD, "entries": entries, "notes": {"2026": bytes(NOTE)}},
-        **{"procedures": {HASH: PROCEDURE}, "pages": {"story.html": b"<p>"}},
+        **{"procedures": {HASH: PROCEDURE}, "pages": {"story.html": b"<p>"}, "histories": {f"Case-{RUN}": HISTORY}},
     }
     return Bundle(**fields | changed)  # type: ignore[arg-type]
 
@@ -117,6 +126,7 @@ def test_a_bundle_holds_and_says_what_it_holds(saved: Saved, policy: Path) -> No
     assert (found.tenant, found.case, found.number) == ("demo", "c1", "DW-2026-000001")
     assert (found.entries, found.disclosed, found.withheld) == (ENTRIES, ENTRIES - 1, [])
     assert found.kept_back == ["8/granted", "8/nested/b", "8:state_after"]
+    assert (found.closed_by, found.after_closing, found.histories_missing) == (ENTRIES - 1, ["case:history:kept"], [])
     assert (found.logs, found.procedures) == ({LOG.key.name: len(LOG.entries)}, [HASH])
     assert (found.first_at, found.last_at) == ("2026-11-27T09:00:01.000000Z", f"2026-11-27T09:00:{ENTRIES:02d}.000000Z")
 
@@ -128,13 +138,37 @@ def test_what_is_withheld_is_named_and_everything_else_holds(saved: Saved, polic
     assert (found.disclosed, found.withheld) == (ENTRIES - 2, [5])
 
 
+def test_a_history_that_is_withheld_is_named_by_its_entry(saved: Saved, policy: Path) -> None:
+    assert verify(saved(pack(bundle(histories={}))), policy).histories_missing == [ENTRIES]
+
+
+@pytest.mark.parametrize(
+    ("last", "closed_by"),
+    [
+        ({}, 0),
+        ({4: {"detail": {"closes": True, "entries": 3}}}, None),
+        ({n: {"detail": {"closes": True, "entries": n}} for n in (4, 5)}, None),
+    ],
+)
+def test_a_case_is_closed_once_by_an_entry_that_counts_those_before_it(
+    last: Mapping[int, Mapping[str, object]], closed_by: int | None
+) -> None:
+    headers = [header for header, _ in chain(last)]
+    if closed_by is not None:
+        assert told_of({}, headers) == ([], closed_by, [])
+        return
+    with pytest.raises(Failed) as caught:
+        told_of({}, headers)
+    assert caught.value.code == "entry.closing_differs"
+
+
 def test_the_program_runs_by_itself_with_nothing_of_ours(saved: Saved, policy: Path, tmp_path: Path) -> None:
     program = tmp_path / "elsewhere" / "verify_bundle.py"
     program.parent.mkdir()
     program.write_bytes(Path(verify_bundle.__file__).read_bytes())
     assert b"import diwan" not in program.read_bytes()
     assert b"from diwan" not in program.read_bytes()
-    assert len(program.read_bytes().splitlines()) <= 530
+    assert len(program.read_bytes().splitlines()) <= 560
     command = [sys.executable, str(program), str(saved(pack(bundle()))), str(policy)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=program.parent, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -185,7 +219,7 @@ def _without(name: str) -> Callable[[dict[str, bytes]], None]:
 
 def _cut(files: dict[str, bytes]) -> None:
     """The last entry gone, cleanly: what is left is a smaller case. Only a count on the ledger would tell."""
-    del files[f"entries/{ENTRIES:06d}.json"], files[f"bodies/{ENTRIES:06d}.json"]
+    del files[f"entries/{ENTRIES:06d}.json"], files[f"bodies/{ENTRIES:06d}.json"], files[f"histories/Case-{RUN}.json"]
 
 
 def _first_gone(files: dict[str, bytes]) -> None:
@@ -266,7 +300,7 @@ FIELDS: dict[str, tuple[int, Callable[[dict[str, Any]], object]]] = {
 HARM: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "an entry says something else": (_changed("entries/000002.json", b"moved", b"mover"), "entry.link_differs"),
     "the last entry says something else": (
-        _changed(f"entries/{ENTRIES:06d}.json", b"moved", b"mover"),
+        _changed(f"entries/{ENTRIES:06d}.json", b"history:kept", b"history:kepp"),
         "entry.not_included",
     ),
     "an entry is written otherwise": (_changed("entries/000002.json", b'"v":1', b'"v": 1'), "entry.not_canonical"),
@@ -294,6 +328,11 @@ HARM: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "the procedure is another": (
         lambda files: files.update({f"procedures/{HASH}.yaml": b"name: autre\n"}),
         "procedure.differs",
+    ),
+    "a history is another": (_changed(f"histories/Case-{RUN}.json", b"events", b"Events"), "history.differs"),
+    "a history of no entry": (
+        lambda files: files.update({f"histories/Rerun-{RUN}.json": HISTORY}),
+        "history.differs",
     ),
     "a place is another": (_changed("places.json", b'"index": ', b'"index": 1'), "entry.not_included"),
     "a checkpoint by another key": (_other_signature, "checkpoint.no_log"),

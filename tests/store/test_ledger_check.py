@@ -56,9 +56,9 @@ async def verify(auditor: Database, keyring: MemoryKeyring | None = None, chain:
 async def test_what_was_written_holds(auditor: Database, keyring: MemoryKeyring, whole: str) -> None:
     report = await verify(auditor, keyring)
     assert report.first_bad is None
-    assert (report.entries, report.chains, report.cases) == (13, 3, 1)
-    assert (report.bodies, report.erased) == (11, 0)
-    assert (await verify(auditor, chain=whole)).entries == 11
+    assert (report.entries, report.chains, report.cases) == (14, 3, 1)
+    assert (report.bodies, report.erased) == (12, 0)
+    assert (await verify(auditor, chain=whole)).entries == 12
 
 
 async def test_a_growing_ledger_is_verified_in_a_snapshot(auditor: Database) -> None:
@@ -85,10 +85,10 @@ async def test_a_growing_ledger_is_verified_in_a_snapshot(auditor: Database) -> 
         ("delete from entry where seq = 1 and chain = %s", 1, "entry.missing"),
         ("update entry set kind = 'other' where seq = 2 and chain = %s", 2, "entry.columns_differ"),
         ("update entry set at = at + interval '1 s' where seq = 2 and chain = %s", 2, "entry.columns_differ"),
-        ("delete from entry where seq = 11 and chain = %s", 10, "case.head_differs"),
-        ("update case_file set version = 10 where id = %s", 11, "case.head_differs"),
+        ("delete from entry where seq = 12 and chain = %s", 11, "case.head_differs"),
+        ("update case_file set version = 10 where id = %s", 12, "case.head_differs"),
         ("delete from entry where chain = %s", 1, "entry.missing"),
-        ("delete from case_file where id = %s", 11, "case.missing"),
+        ("delete from case_file where id = %s", 12, "case.missing"),
         ("update entry set body_sealed = null where seq = 5 and chain = %s", 5, "body.missing"),
     ],
 )
@@ -173,4 +173,4 @@ async def test_a_row_changed_past_the_ledger_shows(
     tamper.commit()
     bad = (await verify(auditor, keyring)).first_bad
     assert bad is not None
-    assert (bad.seq, bad.reason) == (11, "case.state_differs")
+    assert (bad.seq, bad.reason) == (12, "case.state_differs")

@@ -33,11 +33,12 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("diwan_worker", "SELECT"): tuple(table for table in ALL if table not in (PENDING, *INDEX, *TREE)),
     ("diwan_worker", "INSERT"): (
         *("agent_run", "blob", "decision", "entry", "erasure", "fact", "letter", "notification", "outbox", "page"),
-        *("proposal", "task", "tool_call"),
+        *("proposal", "task", "tool_call", "workflow_run(case_id, look_at, run_id, seen_at, tenant, workflow_id)"),
     ),
     ("diwan_worker", "UPDATE"): (
         *("agent_run", "case_file", "clock_watch", "document", "erasure(done_at, started_at, status)", "inbox"),
         *("model_rerun(ended_at, reason, status)", "notification", "task"),
+        "workflow_run(blob, closed_at, digest, entry_seq, look_at, missing_since, state)",
     ),
     ("diwan_pool", "SELECT"): (
         *(
@@ -75,6 +76,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
         "task(case_id, created_at, kind, status, step, tenant, visit)",
         "tenant(tenant, weight)",
         "webhook",
+        "workflow_run(closed_at, look_at, state, tenant)",
     ),
     ("diwan_relay", "UPDATE"): ("case_file(rings, rung_at)", "outbox(attempts, delivered_at, last_status, next_at)"),
     ("diwan_sequencer", "SELECT"): (*TREE[:3], PENDING, *TREE[3:]),
@@ -141,6 +143,7 @@ def test_the_relay_sees_envelopes_only(demo: TestDatabase, whole: str) -> None:
         "task": ("shown_sealed", "assignee", "completed_by", "proposer"),
         "document": ("name_sealed", "event_id", "uploaded_by", "blob"),
         "model_rerun": ("response_sealed", "report_sealed", "asked_by", "conditions"),
+        "workflow_run": ("run_id", "case_id", "digest", "blob"),
     }
     for table, columns in sealed_or_personal.items():
         for column in columns:

@@ -24,6 +24,7 @@ from diwan.store import (
     documents,
     erasures,
     facts,
+    histories,
     holds,
     inbox,
     letters,
@@ -231,6 +232,13 @@ async def whole_case(
         hold = await holds.place_hold(change, cipher, AUTHORITY, f"{secret} a saisi le tribunal")
     async with web.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         await holds.lift_hold(change, cipher, AUTHORITY, hold.id, f"{secret} s'est désisté")
+
+    run = histories.Run(TENANT, f"run-{case_id}", f"{TENANT}/{case_id}", case_id)
+    async with worker.transaction(TENANT) as conn:
+        await histories.know_runs(conn, [run], now=now)
+    kept = histories.seal_history(cipher, run.run_id, b'{"events":[]}')
+    async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
+        await histories.keep_history(change, cipher, run, kept, workflow="Case", events=0, ended="completed")
     return case_id
 
 

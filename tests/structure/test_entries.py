@@ -43,6 +43,9 @@ NONE_NEEDED: dict[tuple[str, str], str] = {
     ("ledger_growth._kept_there", "ledger_cosigned"): "As above.",
     ("entry_index.catch_up", "ledger_index"): "A copy of what entries say, for searching.",
     ("entry_index.catch_up", "ledger_index_reach"): "As above.",
+    ("registered.Registered.know", "workflow_run"): "A run that begins: what it does has entries, which name it.",
+    ("histories.Histories._take", "workflow_run"): "When it is looked at again; its history is kept with an entry.",
+    ("histories.Histories._erased", "workflow_run"): "The erasure of its case has its entries.",
     ("change", "case_file"): "The statement of `change_case` itself, which demands its entry.",
 }
 # Requests that may change something, and do not by an entry of their own.

@@ -11,6 +11,7 @@ from diwan.store.tables.agents import agent_run, model_call, model_rerun, propos
 from diwan.store.tables.casework import blob, case_file, case_past, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
 from diwan.store.tables.erasing import erasure, legal_hold
+from diwan.store.tables.histories import workflow_run
 from diwan.store.tables.ledger import (
     ledger_checkpoint,
     ledger_cosigned,
@@ -76,6 +77,7 @@ __all__ = [
     "tenant",
     "tool_call",
     "webhook",
+    "workflow_run",
 ]
 
 # Children of a case: changed only together with its version.

@@ -206,6 +206,15 @@ def let_last_reminders_be_due() -> None:
     reminders._due_at = earlier
 
 
+def let_runs_be_looked_at_at_once() -> None:
+    """So the history of a run is kept while the stories still go on."""
+    from diwan.cli import processes
+    from diwan.store import histories
+
+    histories.SOONEST = timedelta(0)
+    processes._HISTORIES_S = 0.5
+
+
 def let_a_call_fail() -> None:
     """Each process's third call meets a fault of the engine: so what is stored of one is on the way of some case."""
     from diwan.domain.errors import Unavailable
@@ -234,6 +243,7 @@ def lay(process: str, home: Path) -> None:
     if process == "worker":
         let_short_periods_be_over()
         let_last_reminders_be_due()
+        let_runs_be_looked_at_at_once()
     if process in ("worker", "pool"):
         mines.completions()
     if process == "pool":

@@ -1,0 +1,138 @@
+"""Reads what is compared of a case: its entries, the keys and states of its rows, the histories that are kept of it.
+
+For the auditor's role, in a snapshot, a case at a time: of a ministry's cases no more than one is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import text
+
+from diwan.domain.errors import NotFound, Tampered
+from diwan.domain.ports import Cipher
+from diwan.ledger.history import History, read_history, whole
+from diwan.ledger.retrace import Retraced
+from diwan.ledger.twins import CaseData, Found, Said
+from diwan.procedures.steps import TaskStep
+from diwan.store.connection import Connection
+from diwan.store.histories import open_history, runs_of, sealed_history
+from diwan.store.procedures import published_by_hash
+
+_PAGE = 200
+
+
+async def cases_of(conn: Connection, tenant: str, after: str) -> list[str]:
+    """A page of the ids of all cases; `after` is the last of the page before."""
+    rows = await conn.execute(_CASES, {"tenant": tenant, "after": after, "limit": _PAGE})
+    return list(rows.scalars())
+
+
+_CASES = text("SELECT id FROM case_file WHERE tenant = :tenant AND id > :after ORDER BY id LIMIT :limit")
+
+
+async def read_case(conn: Connection, tenant: str, case_id: str) -> CaseData:
+    """`conn` is of a snapshot. Raises `NotFound`."""
+    parameters = {"tenant": tenant, "case": case_id}
+    case = (await conn.execute(_CASE, parameters)).mappings().one_or_none()
+    if case is None:
+        raise NotFound("case.unknown", "There is no such case.", "Check its number.")
+    entries = [
+        Said(row.seq, bytes(row.hash), orjson.loads(row.header)) for row in await conn.execute(_ENTRIES, parameters)
+    ]
+    rows: dict[str, Sequence[Any]] = {}
+    for table, statement in _ROWS.items():
+        rows[table] = (await conn.execute(statement, parameters)).mappings().all()
+    return CaseData({**case}, entries, rows, await _task_steps(conn, tenant, case["procedure_hash"]))
+
+
+async def _task_steps(conn: Connection, tenant: str, digest: str) -> frozenset[str]:
+    procedure = (await published_by_hash(conn, tenant, digest)).procedure
+    return frozenset(name for name, step in procedure.steps.items() if isinstance(step, TaskStep))
+
+
+async def orphans(conn: Connection, tenant: str) -> AsyncGenerator[tuple[str, str]]:
+    """(chain, table): entries and rows of cases that there are not."""
+    for table, statement in _ORPHANS.items():
+        for chain in (await conn.execute(statement, {"tenant": tenant})).scalars():
+            yield chain, table
+
+
+async def kept_histories(
+    conn: Connection, tenant: str, case_id: str, cipher: Cipher | None, found: Found
+) -> list[Retraced]:
+    """Those that are kept, opened and read; what does not open or is not whole is found. No `cipher`: only counted."""
+    read: list[Retraced] = []
+    for row in await runs_of(conn, tenant, case_id):
+        found.counts["workflow runs"] += 1
+        if row.state == "erased":
+            found.counts["histories erased"] += 1
+        if row.state != "kept":
+            continue
+        if cipher is None:
+            found.counts["histories not opened"] += 1
+            continue
+        try:
+            content = open_history(cipher, row, await sealed_history(conn, row))
+            history: History = whole(read_history(content, row.workflow_id))
+        except NotFound as error:
+            if error.code == "blob.missing":
+                found.find("history.bytes_missing", row.run_id, "kept, by its row, and its bytes are gone")
+            else:
+                found.counts["histories erased"] += 1
+        except Tampered as error:
+            found.find(error.code, row.run_id, error.message)
+        else:
+            read.append(Retraced(row.run_id, row.workflow_id, history))
+    return read
+
+
+_CASE = text(
+    "SELECT id, number, procedure_hash, status, version, head, inbox_last, inbox_cursor, state FROM case_file "
+    "WHERE tenant = :tenant AND (id = :case OR number = :case)"
+)
+_ENTRIES = text("SELECT seq, hash, header FROM entry WHERE tenant = :tenant AND chain = :case ORDER BY seq")
+
+
+def _rows(columns: str, table: str) -> Any:
+    return text(f"SELECT {columns} FROM {table} WHERE tenant = :tenant AND case_id = :case")  # noqa: S608 - ours
+
+
+_ROWS = {
+    # An event that came again under another id is of no case, and names the first, which is.
+    "inbox": text(
+        "SELECT case_id, source, event_id, inbox_seq, type, consumed_at FROM inbox i "
+        "WHERE tenant = :tenant AND (case_id = :case OR (case_id IS NULL AND consumed_by <> '' AND EXISTS "
+        "(SELECT FROM inbox f WHERE f.tenant = i.tenant AND f.source = i.source AND f.event_id = i.consumed_by "
+        "AND f.case_id = :case)))"
+    ),
+    "document": _rows("id", "document"),
+    "agent_run": _rows("id, step, visit, status", "agent_run"),
+    "model_call": _rows("run_id, call, attempt, status, used", "model_call"),
+    "tool_call": _rows("run_id, call, position, tool", "tool_call"),
+    "model_rerun": _rows("id, status", "model_rerun"),
+    "proposal": _rows("id", "proposal"),
+    "task": _rows("id, kind, step, visit, status", "task"),
+    "task_act": _rows("task_id, act", "task_act"),
+    "decision": _rows("id, result, signed_by", "decision"),
+    "letter": _rows("id, number", "letter"),
+    "notification": _rows("letter_id, channel", "notification"),
+    "outbox": _rows("id, type, payload->>'id' AS event", "outbox"),
+    "workflow_run": _rows("run_id, workflow_id, state, digest, entry_seq, closed_at, missing_since", "workflow_run"),
+}
+_ORPHANS = {
+    "entry": text(
+        "SELECT DISTINCT chain FROM entry e WHERE tenant = :tenant AND position('/' IN chain) = 0 AND NOT EXISTS "
+        "(SELECT FROM case_file c WHERE c.tenant = e.tenant AND c.id = e.chain)"
+    ),
+    "task": text(
+        "SELECT id FROM task t WHERE tenant = :tenant AND case_id IS NULL AND NOT EXISTS "
+        "(SELECT FROM entry e WHERE e.tenant = t.tenant AND e.chain = 'stray/' || t.id)"
+    ),
+    "stray": text(
+        "SELECT DISTINCT chain FROM entry e WHERE tenant = :tenant AND chain LIKE 'stray/%' AND NOT EXISTS "
+        "(SELECT FROM task t WHERE t.tenant = e.tenant AND 'stray/' || t.id = e.chain)"
+    ),
+}
