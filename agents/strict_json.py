@@ -1,7 +1,7 @@
 """JSON from a machine that may write anything: every oddity becomes `NotStrict`, never another exception.
 
 Refused besides bad syntax: more bytes than the limit, invalid UTF-8, a byte-order mark, deeper nesting than the
-limit, duplicate keys, NaN and infinities, numbers beyond 64 bits, NUL characters and lone surrogates.
+limit, duplicate keys, NaN and infinities, whole numbers beyond 53 bits, NUL characters and lone surrogates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NoReturn, cast
 from pydantic import JsonValue
 
 MAX_DEPTH = 24
-_LARGEST = 2**63 - 1
+_LARGEST = 2**53 - 1  # what canonical JSON says exactly, and so the most that the ledger can hold
 # Strings are skipped whole, so brackets inside them do not count; one that never ends too, or it would be tried again
 # from each of its quotes.
 _STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)

@@ -30,6 +30,7 @@ import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -315,25 +316,45 @@ def said(content: bytes, where: str) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785, for whole numbers, text, true, false, null; names are ordered by UTF-16."""
-
-    def by_utf_16(name: str) -> bytes:
-        return name.encode("utf-16-be", "surrogatepass")
-
-    def ordered(each: Any) -> Any:
-        if isinstance(each, dict):
-            named = cast("dict[str, Any]", each)
-            return {name: ordered(named[name]) for name in sorted(named, key=by_utf_16)}
-        if isinstance(each, list):
-            return [ordered(inner) for inner in cast("list[Any]", each)]
-        if isinstance(each, float) or (isinstance(each, int) and abs(each) > 2**53 - 1):
-            raise Failed("json.number", "a number that no entry may hold")
-        return each
-
+    """RFC 8785: names in the order of UTF-16, numbers as ECMAScript writes them."""
     try:
-        return json.dumps(ordered(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return written(value).encode()
     except (ValueError, RecursionError):
         raise Failed("json.unreadable", "a value that has no canonical form") from None
+
+
+def written(value: Any) -> str:
+    if isinstance(value, dict):
+        named = cast("dict[str, Any]", value)
+        names = sorted(named, key=lambda name: name.encode("utf-16-be", "surrogatepass"))
+        return "{" + ",".join(f"{written(name)}:{written(named[name])}" for name in names) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(written, cast("list[Any]", value))) + "]"
+    if isinstance(value, float):
+        return fraction(value)
+    if isinstance(value, int) and abs(value) > 2**53 - 1:
+        raise Failed("json.number", "a number that no entry may hold")
+    return json.dumps(value, ensure_ascii=False)
+
+
+def fraction(value: float) -> str:
+    """ECMAScript, Number::toString: the fewest digits that read back as the same, which are Python's too."""
+    sign, all_digits, exponent = Decimal(repr(value)).as_tuple()
+    if not isinstance(exponent, int):
+        raise ValueError("not a number")
+    digits = "".join(map(str, all_digits)).rstrip("0")
+    point = len(all_digits) + exponent  # where it stands, counted from the first digit
+    if not digits:
+        return "0"
+    if len(digits) <= point <= 21:
+        text = digits + "0" * (point - len(digits))
+    elif 0 < point <= 21:
+        text = f"{digits[:point]}.{digits[point:]}"
+    elif -6 < point <= 0:
+        text = f"0.{'0' * -point}{digits}"
+    else:
+        text = f"{digits[0]}{'.' * (len(digits) > 1)}{digits[1:]}e{point - 1:+d}"
+    return "-" * sign + text
 
 
 # --- the tree: RFC 6962, checked as RFC 9162, 2.1.3.2 says ------------------------------------------------------------

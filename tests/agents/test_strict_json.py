@@ -26,6 +26,7 @@ WHYS = {"too_long", "not_utf8", "too_deep", "duplicate_key", "not_a_number", "ba
         (b"1e999", "not_a_number"),
         (b"123456789012345678901", "not_a_number"),
         (b"9223372036854775808", "not_a_number"),
+        (b"-9007199254740992", "not_a_number"),
         (b"[" * 30 + b"]" * 30, "too_deep"),
         (b"[" * 50_000, "too_deep"),
         (b'{"a":' * 30 + b"1" + b"}" * 30, "too_deep"),
@@ -69,7 +70,7 @@ def test_no_bytes_take_long(data: bytes) -> None:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-numbers = st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 json_values = json_of(numbers | texts, texts)
 
 

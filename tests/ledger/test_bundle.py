@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from diwan.domain.errors import InvalidInput, Tampered
 from diwan.ledger.bundle import Bundle, Grown, Opened, PlacedEntry, pack
@@ -27,6 +30,7 @@ from diwan.ledger.tree import consistency_proof, inclusion_proof
 from diwan.standalone import verify_bundle
 from diwan.standalone.verify_bundle import Failed, told_of, verify
 from tests.ledger.logs import MemoryLog, cosigned, witness
+from tests.support.strategies import json_of
 
 PROCEDURE = "name: aide\nétape: examen\n".encode()
 HASH = hashlib.sha256(PROCEDURE).hexdigest()
@@ -304,7 +308,8 @@ HARM: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
         "entry.not_included",
     ),
     "an entry is written otherwise": (_changed("entries/000002.json", b'"v":1', b'"v": 1'), "entry.not_canonical"),
-    "a number is a fraction": (_changed("entries/000002.json", b'"v":1', b'"v":1.0'), "json.number"),
+    "a number is a fraction": (_changed("entries/000002.json", b'"v":1', b'"v":1.0'), "entry.not_canonical"),
+    "a number is beyond 53 bits": (_changed("entries/000002.json", b'"v":1', b'"v":9007199254740993'), "json.number"),
     "a name twice": (_changed("entries/000002.json", b'"v":1', b'"v":1,"v":1'), "json.unreadable"),
     "the first entry is gone": (_first_gone, "entry.other_place"),
     "two entries are exchanged": (_exchanged, "entry.other_place"),
@@ -580,3 +585,14 @@ def test_a_policy_that_does_not_trust_it_or_cannot_be_read(saved: Saved, policy:
     # The service's own reader of policies says the same of it.
     with pytest.raises((InvalidInput, Tampered)):
         parse_policy(text.encode()).checkpoint(NOTE)
+
+
+numbers = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
+
+
+@given(json_of(numbers | texts, texts))
+@example([0.0, -0.0, 1e20, 1e21, 123456789012345670000.0, 1e-6, 1e-7, 5e-324, 1.7976931348623157e308, -0.1, 25.5])
+def test_the_program_writes_canonical_json_as_a_library_does(value: object) -> None:
+    assert verify_bundle.canonical(value) == rfc8785.dumps(value)  # pyright: ignore[reportArgumentType]
