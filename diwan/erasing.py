@@ -62,17 +62,22 @@ class Proposals:
             now, standing = await self._watch.read(conn, tenant)
             hashes = await retention.versions_closed(conn, tenant)
         for hash_ in hashes:
-            async with self._db.transaction(tenant) as conn:
-                procedure = await procedure_of(conn, tenant, hash_)
-                calendar = await calendar_for(conn, tenant, procedure)
-                found = await retention.over(
-                    conn, tenant, hash_, procedure, calendar, now=standing.legal(now), limit=_AT_ONCE
-                )
-            for each in found:
-                made += await self._proposed(tenant, each.case_id, retention.wanted_of(each, procedure), now)
+            try:
+                made += await self._of_version(tenant, hash_, now, legal=standing.legal(now))
+            except Exception as error:  # whatever is wrong with it, the others have their turn
+                log.error("erasure.version_failed", tenant=tenant, procedure=hash_, error=_name(error))
         if made:
             log.info("erasure.proposed", tenant=tenant, count=made)
         return made
+
+    async def _of_version(self, tenant: str, hash_: str, now: datetime, *, legal: datetime) -> int:
+        async with self._db.transaction(tenant) as conn:
+            procedure = await procedure_of(conn, tenant, hash_)
+            calendar = await calendar_for(conn, tenant, procedure)
+            found = await retention.over(conn, tenant, hash_, procedure, calendar, now=legal, limit=_AT_ONCE)
+        return sum(
+            [await self._proposed(tenant, each.case_id, retention.wanted_of(each, procedure), now) for each in found]
+        )
 
     async def _proposed(self, tenant: str, case: str, wanted: Wanted, now: datetime) -> bool:
         try:
@@ -81,7 +86,15 @@ class Proposals:
                 await ask_erasure(change, cipher, rule(tenant, BY_SCHEDULE), wanted)
         except (Conflict, Erased):  # somebody was faster
             return False
+        except Exception as error:  # whatever is wrong with it, the others have their turn
+            log.error("erasure.not_proposed", tenant=tenant, case=case, error=_name(error))
+            return False
         return True
+
+
+def _name(error: Exception) -> str:
+    """What went wrong, and nothing of what it went wrong with."""
+    return error.code if isinstance(error, DiwanError) else type(error).__name__
 
 
 class Erasures:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+LONGEST_BASIS = 200  # characters of the text of law that an erasure names: what the header of an entry holds
+
 
 class Ground(StrEnum):
     """Why data are to be erased."""

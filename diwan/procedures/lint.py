@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 from diwan.domain.case import StepKind
+from diwan.domain.erasure import LONGEST_BASIS
 from diwan.domain.errors import InvalidInput
 from diwan.domain.ports import RetentionClass
-from diwan.domain.text import Localized
+from diwan.domain.text import Language, Localized
 from diwan.procedures.assess import used_facts
 from diwan.procedures.crosscheck import grounds, placeholders
 from diwan.procedures.findings import Finding, Findings, Path
@@ -180,7 +181,15 @@ def _retention(procedure: Procedure, found: Findings) -> None:
                 "It is kept longer than the decision, whose key seals why anything was done.",
                 "Keep `decision` the longest.",
             )
-        if section == "retention" and procedure.keep(retention).legal_basis is None:
+        basis = procedure.keep(retention).legal_basis
+        if basis is not None and any(len(basis.in_(each)) > LONGEST_BASIS for each in Language):
+            found.error(
+                "retention.basis_too_long",
+                path,
+                f"Its text has more than {LONGEST_BASIS} characters: no entry of the ledger holds that.",
+                "Name the article and the act, no more.",
+            )
+        if section == "retention" and basis is None:
             found.warn("retention.basis", path, "No text says for how long this is kept.", "Add `legal_basis`.")
     if days[RetentionClass.EXCHANGE] > days[RetentionClass.EVIDENCE]:
         found.warn(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from sqlalchemy import text
 
-from diwan.domain.erasure import Ground
+from diwan.domain.erasure import LONGEST_BASIS, Ground
 from diwan.domain.ports import RetentionClass
 from diwan.procedures.periods import Calendar
 from diwan.procedures.retention import began_before, kept_until
@@ -18,7 +18,6 @@ from diwan.store.erasures import Wanted
 
 # Who declined has said why it is still needed; after so long somebody is asked again. Longer: a legal hold.
 ASKED_AGAIN_AFTER = timedelta(days=90)
-_LONGEST_BASIS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +75,17 @@ def wanted_of(each: Over, procedure: Procedure) -> Wanted:
     return Wanted(
         classes=tuple(each.last_days),
         ground=Ground.RETENTION,
-        legal_basis="; ".join(texts)[:_LONGEST_BASIS],
+        legal_basis=_named(texts),
         kept_until=max(each.last_days.values()),
     )
+
+
+def _named(texts: Sequence[str]) -> str:
+    """As many texts as an entry holds, each whole; only of a version from before that was a rule, the first cut."""
+    while len(texts) > 1 and len("; ".join(texts)) > LONGEST_BASIS:
+        texts = texts[:-1]
+    named = "; ".join(texts)
+    return named if len(named) <= LONGEST_BASIS else f"{named[: LONGEST_BASIS - 1]}…"
 
 
 async def _gone(conn: Connection, tenant: str, cases: list[str]) -> dict[str, set[RetentionClass]]:

@@ -81,6 +81,12 @@ def test_events_and_dates_lead_to_steps_too() -> None:
         ),
         ("  decision:\n    length: 10\n", "  decision:\n    length: 4\n", "decision_last", "error"),
         ("  exchange:\n    length: 2\n", "  exchange:\n    length: 6\n", "exchange", "warning"),
+        (
+            "(texte fictif)\n      en: Article 22 of Decree No. 2-26-000 (invented text)",
+            f"(texte fictif)\n      en: {'x' * 201}",
+            "basis_too_long",
+            "error",
+        ),
     ],
 )
 def test_data_that_are_kept_too_short_or_in_the_wrong_order(old: str, new: str, code: str, level: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -12,14 +13,15 @@ from psycopg import sql
 from sqlalchemy import text
 
 from diwan.domain.actor import Actor
-from diwan.domain.erasure import ErasureStatus, Ground
+from diwan.domain.erasure import LONGEST_BASIS, ErasureStatus, Ground
 from diwan.domain.errors import Conflict, DiwanError, Erased, InvalidInput, NotFound, Refused, Unavailable
 from diwan.domain.event import PIECES_SUPPLIED, DocumentRef, FollowUp
 from diwan.domain.ports import RetentionClass
 from diwan.domain.task import TaskAct
 from diwan.erasing import Erasures, Proposals
-from diwan.procedures.parts import Keep
+from diwan.procedures.parts import Keep, Retention
 from diwan.procedures.periods import calendar_of
+from diwan.procedures.schema import Procedure
 from diwan.store import documents, parties, retention, tasks
 from diwan.store.change import change_case
 from diwan.store.database import Database
@@ -36,6 +38,7 @@ from diwan.store.erasures import (
 from diwan.store.holds import lift_hold, place_hold
 from diwan.store.intake import accept_event
 from diwan.store.procedures import procedure_of
+from tests.procedures.support import sample
 from tests.store.whole_case import drain, whole_case
 from tests.support.clocks import Machine, forget, watch_on
 from tests.support.databases import TestDatabase
@@ -404,6 +407,45 @@ async def test_what_is_held_or_was_declined_is_not_proposed(
     await desk.lift(held, hold)
     await proposals.pass_once()
     assert [len(await of(web, case)) for case in (held, declined)] == [2, 3]
+
+
+async def test_a_text_that_is_too_long_for_an_entry_keeps_no_other_case_from_its_turn(
+    closed: Made,
+    schedule: tuple[Proposals, Hands],
+    web: Database,
+    keyring: MemoryKeyring,
+    now: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = await closed("fails"), await closed("waits-behind")
+    wanted_of, texts = retention.wanted_of, iter(["x" * (LONGEST_BASIS + 1)])
+
+    def longer(each: retention.Over, procedure: Procedure) -> Wanted:
+        wanted = wanted_of(each, procedure)
+        return replace(wanted, legal_basis=next(texts)) if each.case_id == first else wanted
+
+    monkeypatch.setattr(retention, "wanted_of", longer)
+    proposals, clock = schedule
+    clock.now = now + timedelta(days=732)
+    assert await proposals.pass_once() >= 1
+    assert [len(await of(web, case)) for case in (first, second)] == [1, 2]
+
+
+def test_the_texts_of_a_procedure_are_named_whole_as_far_as_an_entry_holds_them() -> None:
+    def basis(**lengths: int) -> str:
+        kept = {
+            name: {"length": 1, "legal_basis": {"ar": name[0] * length, "fr": name[0] * length, "en": "-"}}
+            for name, length in lengths.items()
+        }
+        declared = Retention.model_validate({"decision": {"length": 1}, "exchange": {"length": 1}} | kept)
+        procedure = sample().model_copy(update={"retention": declared})
+        days = {each: date(2030, 1, 1) for each in RetentionClass}
+        return retention.wanted_of(retention.Over("a-case", days), procedure).legal_basis
+
+    assert basis(evidence=200) == "e" * 200
+    assert basis(evidence=201) == "e" * 199 + "…", "published before there was a limit"
+    assert basis(decision=99, evidence=99) == "d" * 99 + "; " + "e" * 99
+    assert basis(decision=99, evidence=100) == "d" * 99
 
 
 async def test_from_the_notification_where_the_file_says_so(

@@ -13,6 +13,7 @@ import pytest
 from diwan.documents.story_page import Line, story_page
 from diwan.documents.story_words import WORDS
 from diwan.domain.actor import Actor
+from diwan.domain.erasure import LONGEST_BASIS
 from diwan.domain.ports import Cipher
 from diwan.domain.text import Language
 from diwan.erasing import Erasures
@@ -114,9 +115,19 @@ async def _says_that_it_is_gone(desk: Desk, before: Any, *, calls: bool = True) 
 
 
 async def test_what_is_asked_for_is_understood_or_refused(desk: Desk) -> None:
-    for wrong in ({"ground": "retention"}, {"legal_basis": ""}, {"classes": []}, {"more": 1}):
+    too_long = "x" * (LONGEST_BASIS + 1)
+    for wrong in (
+        {"ground": "retention"},
+        {"legal_basis": ""},
+        {"legal_basis": too_long},
+        {"classes": []},
+        {"more": 1},
+    ):
         answer = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK | wrong)
         assert answer.status_code == 422, (wrong, answer.text)
+    await desk.post(f"/v1/erasures/{(await desk.view())['erasures'][0]['id']}/refusal", AUTHORITY, reason="Not yet.")
+    answer = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK | {"legal_basis": too_long[1:]})
+    assert answer.status_code == 201, "what is taken fits into its entry"
 
 
 def test_its_story_is_told_in_three_languages() -> None:

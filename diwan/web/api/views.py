@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from diwan.domain.case import CaseStatus, PeriodState, Result, StepKind
 from diwan.domain.clock import Finding
 from diwan.domain.decision import Proposal
-from diwan.domain.erasure import ErasureStatus, Ground
+from diwan.domain.erasure import LONGEST_BASIS, ErasureStatus, Ground
 from diwan.domain.facts import Fact
 from diwan.domain.party import Party
 from diwan.domain.ports import RetentionClass
@@ -94,7 +94,7 @@ class AskErasureBody(ReasonBody):
         default_factory=lambda: list(RetentionClass)
     )
     ground: Literal[Ground.REQUEST, Ground.UNLAWFUL, Ground.ORDER]
-    legal_basis: Annotated[str, Field(min_length=1, max_length=300)]
+    legal_basis: Annotated[str, Field(min_length=1, max_length=LONGEST_BASIS)]
 
 
 class ErasureView(BaseModel):
