@@ -1,9 +1,17 @@
-"""`diwan erasure`: what of closed cases is to be erased, who asks and who approves; legal holds that stop it."""
+"""`diwan erasure`: what of closed cases is to be erased, who asks and who approves; legal holds that stop it.
+
+`destroyed` alone reads the database itself: it is for an operator whose vault was lost.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -11,8 +19,11 @@ from rich.text import Text
 from diwan.cli.client import segment
 from diwan.cli.credentials import AsOption, AsRole, connect
 from diwan.cli.lazy import command_group
-from diwan.cli.output import Column, Output, OutputOption, emit, record, table
+from diwan.cli.output import Column, Output, OutputOption, emit, record, say, table
 from diwan.cli.pictures import minute
+
+if TYPE_CHECKING:
+    from diwan.settings import Settings
 
 Json = dict[str, Any]
 
@@ -47,7 +58,7 @@ def register(app: typer.Typer) -> None:
     group = command_group("See what is to be erased, ask for it, approve it; put cases under a legal hold.")
     for name, command in (
         *(("list", list_), ("ask", ask), ("approve", approve), ("decline", decline)),
-        *(("hold", hold), ("lift", lift)),
+        *(("hold", hold), ("lift", lift), ("destroyed", destroyed)),
     ):
         group.command(name)(command)
     app.add_typer(group, name="erasure")
@@ -124,6 +135,47 @@ def lift(
             (hold,) = standing
         made = client.act(f"/v1/cases/{segment(case)}/holds/{segment(hold)}/lifting", {"reason": reason})
     emit(output, made, lambda _: record(_hold(made)))
+
+
+def destroyed(
+    to: Annotated[Path, typer.Option("--to", "-o", metavar="FILE", help="The new file: lines of JSON.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List from the ledger which keys are destroyed, of every ministry: for `diwan vault replay`.
+
+    Needs DIWAN_DATABASE_URL_WORKER (a running embedded stack gives it), and no vault.
+    """
+    from diwan import settings
+
+    lines = asyncio.run(_list_destroyed(settings.load(), to))
+    say(f"wrote {to}; on the vault's machine: diwan vault replay {to.name}")
+    data = {"file": str(to), "lines": lines}
+    emit(output, data, lambda _: record(list(data.items())))
+
+
+async def _list_destroyed(chosen: Settings, to: Path) -> int:
+    """One snapshot for each ministry. The file is there only when it is whole: a short list would revive keys."""
+    from diwan.cli.connections import database
+    from diwan.store.destroyed_keys import destroyed_keys
+    from diwan.store.tenants import tenants
+    from diwan.vault import secretfile
+
+    db = database(chosen, "worker")
+    lines = 0
+    try:
+        async with db.transaction(None, snapshot=True) as conn:
+            there = await tenants(conn)
+        with secretfile.being_made(to) as temporary, temporary.open("w", encoding="utf-8") as file:
+            for tenant in there:
+                async with db.transaction(tenant, snapshot=True) as conn:
+                    async for each in destroyed_keys(conn, tenant):
+                        file.write(json.dumps(asdict(each) | {"at": each.at.isoformat()}) + "\n")
+                        lines += 1
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        await db.dispose()
+    return lines
 
 
 def _shown(items: list[Json], output: Output) -> None:
