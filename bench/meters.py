@@ -27,6 +27,13 @@ def cpu_of_stat(stat: str) -> float:
     return (int(fields[11]) + int(fields[12])) * _TICK_MS if fields else 0.0
 
 
+def family_ms(pid: int) -> float:
+    """As `cpu_ms`, with its children: those that run, and those that have ended and were waited for."""
+    fields = _fields(_stat(pid))
+    ended = (int(fields[13]) + int(fields[14])) * _TICK_MS if fields else 0.0
+    return cpu_ms(pid) + ended + sum(cpu_ms(child) for child in _children(pid))
+
+
 def _stat(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")

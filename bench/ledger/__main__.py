@@ -64,7 +64,7 @@ async def measure(home: Path, plan: Plan) -> results.Found:
         postgres = DebianPostgres(home / "postgres", programs.postgres())
         postgres.prepare()
         stack.callback(remove, postgres)
-        await started(stack, postgres.process(home / "postgres.log"))
+        server = await started(stack, postgres.process(home / "postgres.log"))
         postgres.provision()
         migrate.upgrade(postgres.url("diwan_owner"))
         _copy(postgres, _EMPTY)
@@ -84,7 +84,7 @@ async def measure(home: Path, plan: Plan) -> results.Found:
             plain.take_ledger_away(connection)
         sequencer = await _sequencer(stack, home, postgres, service)
         rates = await changes.measure(
-            *(postgres, ids, sequencer), clients=plan.clients, rounds=plan.rounds, seconds=plan.seconds
+            *(postgres, ids, sequencer, server.pid), clients=plan.clients, rounds=plan.rounds, seconds=plan.seconds
         )
         grown = [await growth.measure(postgres, _EMPTY, home / "signers", size) for size in plan.sizes]
         return results.Found(rates, grown, bundled)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -16,6 +16,7 @@ import psycopg
 from bench.cases import TENANT
 from bench.ledger import plain
 from bench.ledger.client import ROLE, Done, Task
+from bench.meters import family_ms
 from bench.processes import Process, bound
 from bench.say import say
 from bench.server import DebianPostgres
@@ -35,10 +36,16 @@ class Rates:
     rates: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
     ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
     cpu_ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
+    postgres_ms: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
 
     def ratios(self, side: str, other: str = AUDIT) -> list[float]:
         """Of neighbouring rounds: a machine that slows over the run moves both."""
         return [ours / theirs for ours, theirs in zip(self.rates[side], self.rates[other], strict=True)]
+
+    def cpu_ratios(self, side: str, other: str = AUDIT) -> list[float]:
+        """Of what a change takes of the processor, clients and Postgres together: the other's over this side's."""
+        both = [[c + p for c, p in zip(self.cpu_ms[s], self.postgres_ms[s], strict=True)] for s in (side, other)]
+        return [theirs / ours for ours, theirs in zip(*both, strict=True)]
 
     def rate(self, side: str) -> float:
         return median(self.rates[side])
@@ -51,6 +58,7 @@ async def measure(
     postgres: DebianPostgres,
     cases: Sequence[str],
     sequencer: Process,
+    postmaster: int,
     *,
     clients: Sequence[int],
     rounds: int,
@@ -66,10 +74,11 @@ async def measure(
                     if side == SEQUENCED:
                         await sequencer.start()
                         await _all_placed(ledger)
+                    before = family_ms(postmaster)
                     done = await _round(postgres, cases, side, rates.clients, seconds)
                     if side == SEQUENCED:
                         await sequencer.stop()
-                    _note(rates, side, done)
+                    _note(rates, side, done, family_ms(postmaster) - before)
     return found
 
 
@@ -103,18 +112,15 @@ async def _round(postgres: DebianPostgres, cases: Sequence[str], side: str, clie
     return [Done.model_validate_json(out) for out, _ in ended]
 
 
-def _note(rates: Rates, side: str, done: Sequence[Done]) -> None:
+def _note(rates: Rates, side: str, done: Sequence[Done], postgres_ms: float) -> None:
     changes = sum(each.changes for each in done)
     rates.rates[side].append(sum(each.changes / each.seconds for each in done))
     rates.ms[side].append(median(value for each in done for value in each.ms))
     rates.cpu_ms[side].append(sum(each.cpu_s for each in done) * 1000 / changes)
+    rates.postgres_ms[side].append(postgres_ms / changes)
     say(f"{rates.clients} clients, {side}: {rates.rates[side][-1]:.0f} changes/s")
 
 
 async def _all_placed(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     while connection.execute("SELECT EXISTS (SELECT FROM ledger_pending)").fetchone() == (True,):  # noqa: ASYNC110 - a server's state
         await asyncio.sleep(0.2)
-
-
-def medians(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    return {name: median(each) for name, each in values.items()}

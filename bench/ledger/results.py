@@ -89,15 +89,18 @@ def _changes(changes: Sequence[Rates]) -> list[str]:
     heads = ["clients", *(f"{side}, /s" for side in SIDES), *(f"{side} over {other}" for side, other in _RATIOS)]
     alone = next(rates for rates in changes if rates.clients == 1)
     busiest = changes[-1]
-    cpu = ", ".join(f"{side} {median(busiest.cpu_ms[side]):.2f}" for side in SIDES)
+    cpu = ", ".join(
+        f"{side} {median(busiest.cpu_ms[side]):.2f} and {median(busiest.postgres_ms[side]):.2f}" for side in SIDES
+    )
     return [
         "### A change of a case: its row locked and moved, a fact added",
         report.table(heads, rows),
         f"Ratios are medians of neighbouring rounds. Alone, a change takes {alone.middle_ms(LEDGER):.2f} ms with its "
         f"entry, {alone.middle_ms(AUDIT):.2f} ms with an audit table, {alone.middle_ms(NEITHER):.2f} ms with neither: "
         f"the entry adds {alone.middle_ms(LEDGER) - alone.middle_ms(NEITHER):.2f} ms, the audit table "
-        f"{alone.middle_ms(AUDIT) - alone.middle_ms(NEITHER):.2f} ms. CPU ms a change in the clients' processes, "
-        f"{busiest.clients} of them: {cpu}. Postgres and clients share the cores.",
+        f"{alone.middle_ms(AUDIT) - alone.middle_ms(NEITHER):.2f} ms. CPU ms a change, of the clients' processes and "
+        f"of Postgres, {busiest.clients} clients: {cpu} (connecting and a moment's warming up are in Postgres's); by "
+        f"that alone the audit table's over the entry's is {_spread(busiest.cpu_ratios(LEDGER))}.",
     ]
 
 
