@@ -173,6 +173,7 @@ def stored_values(office: Office) -> dict[tuple[str, bytes], None]:
 def keys_of(office: Office) -> dict[bytes, str]:
     """What the vault's files hold: wrapped key → its scope, each of which the ministry's own key unwraps."""
     files = VaultFiles.in_folder(office.stack.home.path / "vault")
+    assert isinstance(files.key, Path)
     keks = keyfile.load(files.key)
     with contextlib.closing(sqlite3.connect(f"{files.database.as_uri()}?mode=ro", uri=True)) as connection:
         rows = connection.execute("SELECT tenant, scope, class, kek, wrapped FROM data_key WHERE wrapped IS NOT NULL")
