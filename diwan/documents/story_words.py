@@ -42,4 +42,14 @@ WORDS: Mapping[str, Localized] = {
         fr="La conservation légale est levée",
         en="The legal hold was lifted",
     ),
+    "case:history:kept": Localized(
+        ar="حُفظ سجل ما نفّذه النظام في هذا الملف",
+        fr="L’historique de ce que le système a exécuté est conservé",
+        en="The history of what the system carried out was kept",
+    ),
+    "case:history:lost": Localized(
+        ar="تعذّر حفظ سجل ما نفّذه النظام: لم يعد موجودا",
+        fr="L’historique de ce que le système a exécuté n’a pu être conservé : il n’existe plus",
+        en="The history of what the system carried out could not be kept: it is gone",
+    ),
 }
