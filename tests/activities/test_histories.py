@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
 import json
@@ -34,7 +33,9 @@ from diwan.store.histories import (
     oldest_waiting,
     open_history,
     runs_of,
+    runs_to_look_at,
     sealed_history,
+    take_look,
 )
 from tests.activities.conftest import NOW
 from tests.activities.office import Office
@@ -153,13 +154,29 @@ async def test_a_history_is_kept_once_with_its_digest_on_the_cases_chain(keeper:
     assert await keeper.waits_s() == 0
 
 
-async def test_two_workers_keep_one_history_once(keeper: Keeper, office: Office) -> None:
+async def test_a_look_is_taken_by_one_worker(keeper: Keeper, office: Office) -> None:
     case = await office.open("twice")
     run = await keeper.knows(case, "run-twice", "/examine/1")
+    async with office.worker.transaction(TENANT) as conn:
+        (due,) = await runs_to_look_at(conn, office.clock.now + SOONEST)
+    taken: list[bool] = []
+    for _ in range(2):
+        async with office.worker.transaction(TENANT) as conn:
+            taken.append(await take_look(conn, due, office.clock.now + SOONEST))
+    assert (run.run_id, taken) == (due.run_id, [True, False])
+
+
+async def test_two_workers_with_one_history_keep_it_once(keeper: Keeper, office: Office) -> None:
+    """The look of one took so long that it was another's turn."""
+    case = await office.open("both")
+    run = await keeper.knows(case, "run-both", "/examine/1")
     keeper.temporal.has[run.run_id] = history_of(AGENT, run.workflow_id)
     office.clock.now += SOONEST
-    kept = await asyncio.gather(*(keeper.keeper().pass_once() for _ in range(4)))
-    assert (sum(kept), keeper.temporal.fetched) == (1, 1), "a look is taken by one"
+    async with office.worker.transaction(None) as conn:
+        (first,) = await runs_to_look_at(conn, office.clock.now)
+    assert await keeper.looks(later=LATEST) == 1
+    seen = SimpleNamespace(status=WorkflowExecutionStatus.COMPLETED, close_time=NOW)
+    assert await keeper.keeper()._keep(first, cast(Any, seen)) is False
     assert len(await keeper.entries(case)) == 1
 
 

@@ -80,6 +80,13 @@ def test_what_is_not_a_whole_history_is_refused(change: Callable[[Events], Any],
     assert caught.value.code == code
 
 
+def test_nothing_follows_the_end_of_a_run() -> None:
+    workflow_id, events = stored(RUN)
+    with pytest.raises(Tampered) as caught:
+        read_history(content([*events, {**events[1], "eventId": str(len(events) + 1)}]), workflow_id)
+    assert caught.value.code == "history.cut"
+
+
 def test_bytes_that_are_no_json_are_no_history() -> None:
     for each in (b"", b"\xff", b"[]", b"null", b"[" * 5000):
         with pytest.raises(Tampered):
