@@ -6,6 +6,7 @@ Entries of a case are written by change.py only, in the transaction of the case'
 from __future__ import annotations
 
 import base64
+import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -205,6 +206,17 @@ def _b64(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
+def keys_scope(chain: str, header: bytes) -> str:
+    """The scope of the keys that what is sealed beside a header is under: the case's, or that of a chain outside cases,
+    unless the header names another."""
+    if "/" not in chain:
+        return chain
+    try:
+        return str(orjson.loads(header)["detail"]["keys"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return chain
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedEntry:
     """What is sealed beside a header: salt and digest of each value committed to, and its body with the body's seed.
@@ -248,6 +260,16 @@ def open_entry(cipher: Cipher, chain: str, seq: int, sealed: bytes) -> OpenedEnt
 
 def _unb64(value: str) -> bytes:
     return base64.b64decode(value, validate=True)
+
+
+_LONGEST_SUBJECT = 120
+
+
+def subject_chain(area: str, subject: str) -> str:
+    """The chain of a subject's own outside cases (`refusals/…`, `reads/…`, `exports/…`); a very long subject is named
+    by its hash, for a chain's name is short."""
+    short = subject if len(subject) <= _LONGEST_SUBJECT else hashlib.sha256(subject.encode()).hexdigest()
+    return f"{area}/{short}"
 
 
 async def append_entry(

@@ -18,7 +18,7 @@ from diwan.ledger.entry import canonical, digest_of
 from diwan.ledger.verify import BadEntry, StoredEntry, check_entry
 from diwan.store.change import SELECT_CASE, CaseRow, case_row, standing
 from diwan.store.connection import Connection
-from diwan.store.entries import open_entry
+from diwan.store.entries import keys_scope, open_entry
 
 _BATCH = 2_000
 
@@ -64,6 +64,7 @@ class _Check:
         self._tenant = tenant
         self._keyring = keyring
         self._cipher: Cipher | None = None
+        self._scope = ""
         self._previous: StoredEntry | None = None
         self._states: Mapping[str, Any] = {}
         self._entries = self._chains = self._cases = self._bodies = self._erased = 0
@@ -82,9 +83,10 @@ class _Check:
         if previous is None:
             self._chains += 1
             self._cipher = None
-        if self._keyring is not None and self._cipher is None and body is not None:
+        scope = "" if body is None else keys_scope(entry.chain, entry.header)
+        if self._keyring is not None and body is not None and (self._cipher is None or scope != self._scope):
             try:
-                self._cipher = await self._keyring.cipher(self._tenant, entry.chain)
+                self._cipher, self._scope = await self._keyring.cipher(self._tenant, scope), scope
             except NotFound:  # a destroyed key is known to have been; this one is not known at all
                 return _bad(entry, "body.no_key", "the vault has no key for what is sealed beside the header")
         bad = check_entry(entry, previous) or self._body(entry, body)

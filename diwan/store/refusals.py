@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -12,17 +11,14 @@ from diwan.domain.actor import Actor
 from diwan.domain.errors import DiwanError
 from diwan.ledger.entry import Scalar
 from diwan.store.database import Database
-from diwan.store.entries import append_entry
+from diwan.store.entries import append_entry, subject_chain
 
 log = structlog.get_logger()
 
-_LONGEST_SUBJECT = 120
-
 
 def refusals_chain(subject: str) -> str:
-    """The chain of what was refused to a subject; a very long one is named by its hash."""
-    short = subject if len(subject) <= _LONGEST_SUBJECT else hashlib.sha256(subject.encode()).hexdigest()
-    return f"refusals/{short}"
+    """The chain of what was refused to a subject."""
+    return subject_chain("refusals", subject)
 
 
 async def record_refusal(

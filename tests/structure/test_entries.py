@@ -50,7 +50,6 @@ NONE_NEEDED: dict[tuple[str, str], str] = {
 }
 # Requests that may change something, and do not by an entry of their own.
 ASKS_ONLY = {
-    "entries.find_person": "A search, which `Reads.record` puts on record: tests/web/test_web_reads.py.",
     "clock.confirm": "`ClockWatch.confirm` puts it on record: tests/web/test_web_clock.py.",
     "documents.upload": "A file that no event names yet.",
 }

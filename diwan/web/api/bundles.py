@@ -24,7 +24,7 @@ from diwan.ledger.checkpoint import parse_checkpoint
 from diwan.ledger.note import Note, parse_note
 from diwan.ledger.policy import Policy, parse_policy
 from diwan.store.bundles import CaseFile, Withheld, case_file
-from diwan.store.entries import append_entry
+from diwan.store.entries import append_entry, subject_chain
 from diwan.web.api.bodies import read_model
 from diwan.web.api.callers import Auditor, visible_case
 from diwan.web.api.reads import Reading
@@ -86,7 +86,7 @@ async def give(
         "digest": hashlib.sha256(content).hexdigest(),
     }
     async with deps.db.transaction(actor.tenant) as conn:
-        chain = f"exports/{actor.subject}"
+        chain = subject_chain("exports", actor.subject)
         await append_entry(
             conn, actor.tenant, chain, "ledger:bundle:exported", actor, now=now, purpose=reading.purpose, detail=detail
         )

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, JsonValue
 
 from diwan.domain.actor import Actor
 from diwan.domain.errors import InvalidInput
@@ -28,7 +28,7 @@ from diwan.web.api.callers import Auditor
 from diwan.web.api.entry_views import EntriesView, EntryQuery, EntryView, PersonQuery
 from diwan.web.api.fields import check_model
 from diwan.web.api.pages import Cursor
-from diwan.web.api.reads import Reading, Reads
+from diwan.web.api.reads import Reading, Reads, SealedSaying
 from diwan.web.dependencies import Deps
 from diwan.web.limits import Limits
 from diwan.web.openapi import json_body, reference
@@ -77,19 +77,22 @@ async def _found(reading: Reads, actor: Actor, given: EntryQuery) -> EntriesView
     if given.version and not given.procedure:
         raise InvalidInput("ledger.version_alone", "A version is one of a procedure.", "Say the procedure, too.")
     person = await _Person.of(reading, actor.tenant, given)
+    keys = await reading.keys(actor.tenant) if person or any(getattr(given, name) for name in _TEXTS) else None
     await catch_up(deps.db, actor.tenant)
     async with deps.db.transaction(actor.tenant) as conn:
         if given.case:
             given = given.model_copy(update={"case": (await get_case(conn, actor.tenant, given.case)).id})
         wanted = await _wanted(conn, actor.tenant, given, person)
         page = await search(conn, actor.tenant, wanted, after=given.cursor, limit=given.limit)
-        await reading.record(conn, actor, reads.SEARCH, **_said(given, person, page))
+        told, hidden = _said(given, person, page)
+        sealed = SealedSaying(hidden, keys) if hidden and keys is not None else None
+        await reading.record_sealed(conn, actor, reads.SEARCH, told, sealed)
     return EntriesView(items=[_view(each) for each in page.entries], next=page.next or None, waiting=page.reach.waiting)
 
 
 class _Person:
-    """The keyed pseudonyms of who is searched; `told` stands on the ledger: under a key purpose of its own, so that no
-    row of a case is found by it."""
+    """The keyed pseudonyms of who is searched; `told` is what the search's entry commits to: under a key purpose of its
+    own, so that no row of a case is found by it."""
 
     def __init__(self, name: str, identity: str, told: str) -> None:
         self.name, self.identity, self.told = name, identity, told
@@ -119,16 +122,25 @@ async def _wanted(conn: Connection, tenant: str, given: EntryQuery, person: _Per
     return Wanted(cases=cases, procedures=procedures, **{name: getattr(given, name) for name in same})
 
 
-def _said(given: EntryQuery, person: _Person | None, page: EntryPage) -> dict[str, Scalar]:
-    """What was asked, and how much came of it. Under names of its own: a search for a tool is no entry of that tool."""
+_TEXTS = ("actor", "kind", "tool", "model", "procedure", "version")
+
+
+def _said(given: EntryQuery, person: _Person | None, page: EntryPage) -> tuple[dict[str, Scalar], dict[str, JsonValue]]:
+    """What was asked, and how much came of it: for the header, and to be sealed.
+
+    A header is for ever, so a text is told there only where entries were found by it, which say it themselves. By what
+    nothing is found may be anything, a citizen's name in the wrong field too. Names are of the search's own: a search
+    for a tool is no entry of that tool.
+    """
     asked = given.model_dump(exclude={"cursor", "limit", "name", "identity_number"}, exclude_defaults=True)
-    said: dict[str, Scalar] = {
+    hidden: dict[str, JsonValue] = {} if page.entries else {name: asked.pop(name) for name in _TEXTS if name in asked}
+    told: dict[str, Scalar] = {
         name if name == "case" else f"by_{name}": value.isoformat() if isinstance(value, datetime) else value
         for name, value in asked.items()
     }
     if person is not None:
-        said["by_person"] = person.told
-    return {**said, "found": len(page.entries), "later_page": bool(given.cursor)}
+        told["by_person"], hidden["person"] = True, person.told
+    return {**told, "found": len(page.entries), "later_page": bool(given.cursor)}, hidden
 
 
 def _view(found: FoundEntry) -> EntryView:

@@ -7,15 +7,18 @@ here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header
+from pydantic import JsonValue
 
 from diwan.domain.actor import Actor, Role
+from diwan.domain.ports import Cipher
 from diwan.ledger.entry import Scalar
 from diwan.store.connection import Connection
-from diwan.store.entries import append_entry
+from diwan.store.entries import EntryFields, append_entry, subject_chain
 from diwan.web.dependencies import Dependencies, Deps
 
 CASE = "audit:case:read"
@@ -40,7 +43,23 @@ Purpose = Annotated[
 
 def reads_chain(subject: str) -> str:
     """The chain of what one auditor read."""
-    return f"reads/{subject}"
+    return subject_chain("reads", subject)
+
+
+@dataclass(frozen=True, slots=True)
+class MonthsKeys:
+    """No case's: whom somebody searched for is of no case (docs/erasure.md). The entry's header names the scope."""
+
+    scope: str
+    cipher: Cipher
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSaying:
+    """What an entry of a read commits to, and a header may not hold."""
+
+    said: Mapping[str, JsonValue]
+    keys: MonthsKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +71,25 @@ class Reads:
 
     async def record(self, conn: Connection, actor: Actor, kind: str, **detail: Scalar) -> None:
         """The entry of a read, in the transaction `conn`. Whoever holds the auditor's role reads as an auditor."""
+        await self.record_sealed(conn, actor, kind, detail, None)
+
+    async def record_sealed(
+        self, conn: Connection, actor: Actor, kind: str, detail: Mapping[str, Scalar], sealed: SealedSaying | None
+    ) -> None:
+        """As `record`, and the entry commits to what is sealed beside it."""
         if not actor.has(Role.AUDITOR):
             return
         now, _ = await self.deps.watch.read(conn, actor.tenant)
-        chain = reads_chain(actor.subject)
-        await append_entry(conn, actor.tenant, chain, kind, actor, now=now, purpose=self.purpose, detail=detail)
+        said: EntryFields = {"purpose": self.purpose, "detail": detail}
+        if sealed is not None:
+            said |= {"body": sealed.said, "cipher": sealed.keys.cipher}
+            said["detail"] = {**detail, "keys": sealed.keys.scope}
+        await append_entry(conn, actor.tenant, reads_chain(actor.subject), kind, actor, now=now, **said)
+
+    async def keys(self, tenant: str) -> MonthsKeys:
+        """Those of this month for what searches seal. Asks the vault: not while anything is locked."""
+        scope = f"searches/{self.deps.clock():%Y-%m}"
+        return MonthsKeys(scope, await self.deps.keyring.cipher(tenant, scope))
 
     async def record_apart(self, actor: Actor, kind: str, **detail: Scalar) -> None:
         """As `record`, before what was read in a snapshot, where nothing is written, is given out."""
