@@ -47,7 +47,8 @@ class EntryFields(TypedDict, total=False):
 
     `body` is sealed and committed to field by field (ledger/fields.py). `commitments` are values (bytes) that the entry
     commits to without keeping them: only salt and SHA-256 of each are sealed with the body. Both need `cipher`, that of
-    the case. `step`, `visit` and `procedure_hash` are the case's own unless given.
+    the case. `step`, `visit` and `procedure_hash` are the case's own unless given. A `public` entry is shown to anybody
+    and names neither run nor trace, for both are the case's.
     """
 
     body: Mapping[str, JsonValue] | None
@@ -64,6 +65,7 @@ class EntryFields(TypedDict, total=False):
     legal_basis: str
     purpose: str
     trace_id: str
+    public: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class EntryDraft:
     legal_basis: str = ""
     purpose: str = ""
     trace_id: str = ""
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
         case_seq=place.seq if place.case else 0,
         step=place.step if draft.step is None else draft.step,
         visit=place.visit if draft.visit is None else draft.visit,
-        workflow_run=draft.workflow_run or origin(),
+        workflow_run="" if draft.public else draft.workflow_run or origin(),
         attempt=draft.attempt,
         code_version=diwan.__version__,
         procedure_hash=draft.procedure_hash or place.procedure_hash,
@@ -158,7 +161,7 @@ def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
         approval=draft.approval,
         legal_basis=draft.legal_basis,
         purpose=draft.purpose,
-        trace_id=trace_id_of(place.traceparent) or draft.trace_id or spans.trace_id(),
+        trace_id="" if draft.public else trace_id_of(place.traceparent) or draft.trace_id or spans.trace_id(),
         detail=dict(draft.detail),
     )
     encoded = encode(header)

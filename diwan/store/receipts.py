@@ -1,13 +1,15 @@
 """Receipts of letters: the chain that each letter has outside its case's, and what is disclosed by it.
 
 A letter's chain begins with its issue, in the transaction that stores the letter; what becomes of it follows. It says
-nothing of the case: the case's own entry names the chain, not the other way round. The facts and the salt that
-opens the commitment are sealed under the case's key, so that with it all goes that could be told of the letter.
+nothing of the case, nor of its trace or run: the case's own entry names the chain, not the other way round. The facts
+and the salt that opens the commitment are sealed under the case's key, so that with it all goes that could be told of
+the letter.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -63,14 +65,18 @@ def seal_receipt(cipher: Cipher, letter: str, facts: Facts, salt: bytes) -> Seal
 
 async def issue_receipt(change: Change, actor: Actor, receipt: SealedReceipt) -> None:
     """Begins the letter's chain; in the transaction that stores the letter."""
-    detail = {FACTS: receipt.commitment}
-    await append_entry(change.conn, change.case.tenant, receipt.chain, ISSUED, actor, now=change.now, detail=detail)
+    await _append(change, actor, receipt.chain, ISSUED, {FACTS: receipt.commitment})
 
 
 async def follow_receipt(change: Change, actor: Actor, chain: str, kind: str, by: str) -> None:
     """Says on a letter's chain what became of it: `kind` is of ledger/receipt_standing.py, `by` the chain of the letter
     that brought it about."""
-    await append_entry(change.conn, change.case.tenant, chain, kind, actor, now=change.now, detail={"by": by})
+    await _append(change, actor, chain, kind, {"by": by})
+
+
+async def _append(change: Change, actor: Actor, chain: str, kind: str, detail: Mapping[str, str]) -> None:
+    tenant = change.case.tenant
+    await append_entry(change.conn, tenant, chain, kind, actor, now=change.now, detail=detail, public=True)
 
 
 async def find_receipt(conn: Connection, chain: str) -> Place | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import json
+import secrets
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 import pypdfium2
 import pytest
@@ -18,8 +21,11 @@ from diwan.ledger.receipt_code import chain_of, code_of
 from diwan.ledger.receipt_standing import REPLACED, WITHDRAWN, Stands, check_standing
 from diwan.store.change import change_case
 from diwan.store.database import Database
+from diwan.store.entries import entries_of
 from diwan.store.letters import SealedLetter, seal_letter, store_letter
+from diwan.store.origin import written_by
 from diwan.store.receipts import follow_receipt, issue_receipt, seal_receipt
+from diwan.tracing import spans
 from tests.ledger.receipts import LETTER, SALT, facts
 from tests.support.databases import TestDatabase
 from tests.support.factories import CLERK, TENANT, person, sender
@@ -105,13 +111,46 @@ async def test_whoever_has_the_code_is_told_how_the_letter_stands(service: Servi
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_nothing_of_the_case_or_of_anybody_is_in_the_answer(service: Service, worker: Database, log: Grower):
-    letter = await issue(service, worker, "discreet")
+class Recorded:
+    """A span, of which only the place in its tree counts."""
+
+    def __init__(self, traceparent: str) -> None:
+        self.traceparent = traceparent
+
+    def end(self, name: str, attributes: Mapping[str, object], *, failed: bool) -> None:
+        return
+
+
+class Traced:
+    """A tracer whose spans go nowhere."""
+
+    def begin(self, kind: int, *, parent: str, inner: bool, link: str, began_ns: int) -> Recorded:
+        return Recorded(parent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01")
+
+    def flush(self) -> None:
+        return
+
+
+async def test_nothing_of_the_case_or_of_anybody_is_in_the_answer(
+    service: Service, worker: Database, log: Grower, monkeypatch: pytest.MonkeyPatch
+):
+    """Issued and followed as an activity does it: inside a run of the case's workflow, and inside the case's trace."""
+    monkeypatch.setattr(spans, "_tracer", Traced())
+    trace, run = secrets.token_hex(16), str(uuid.uuid4())
+    with spans.span("activity", of=f"00-{trace}-{secrets.token_hex(8)}-01"), written_by(run, "7"):
+        assert spans.trace_id() == trace
+        letter = await issue(service, worker, "discreet")
+        await follow(service, worker, letter, REPLACED)
     await log.grow(1)
+    case = letter.id.partition("/")[0]
+    async with worker.transaction(TENANT) as conn:
+        issued = next(e for e in await entries_of(conn, TENANT, case) if e.kind == "case:decision:issued")
+    own = json.loads(issued.header)
+    assert own["workflow_run"] == f"{run}/7", "the case's own entry says by which run"
     said = (await service.http.get(f"/ledger/receipts/{of('discreet')}")).json()
     receipt = unpack(said["receipt"])
     told = receipt.header + receipt.facts + parse_proof(said["proof"].encode()).extra
-    for hidden in (letter.id.partition("/")[0], "Exemplaire", "ZZ100001", "Zineb", "decide"):
+    for hidden in (case, "Exemplaire", "ZZ100001", "Zineb", "decide", trace, own["trace_id"], run, "workflow"):
         assert hidden.encode() not in told
 
 
