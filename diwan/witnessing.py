@@ -45,7 +45,8 @@ _REFUSALS = {
 
 def http_client() -> httpx.AsyncClient:
     """By no proxy, and never to another address than a witness's own."""
-    return httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False)
+    headers = {"accept-encoding": "identity"}
+    return httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False, headers=headers)
 
 
 class Witnessing:
@@ -174,8 +175,11 @@ class Witnessing:
             async with asyncio.timeout(2 * _TIMEOUT_S):
                 url = witness.url.rstrip("/") + "/add-checkpoint"
                 async with self._http.stream("POST", url, content=content) as answered:
+                    # Never unpacked: what is bounded would be in memory before it could be counted.
+                    if answered.headers.get("content-encoding", "identity") != "identity":
+                        raise Unavailable("witness.answer_packed", f"The witness {witness.name} packs its answers.", "")
                     found = bytearray()
-                    async for chunk in answered.aiter_bytes():
+                    async for chunk in answered.aiter_raw():
                         found += chunk
                         if len(found) > _MOST_BYTES:
                             break

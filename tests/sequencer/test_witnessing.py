@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ import psycopg
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from diwan import metrics
@@ -290,6 +292,31 @@ async def test_what_is_no_cosignature_of_its_key_is_not_kept(
         with pytest.raises(Unavailable):
             await ask("court")
     assert await served(connect) == before
+
+
+async def test_a_packed_answer_is_not_unpacked(outside: Outside, ask: Ask, grow: Grow) -> None:
+    """A few hundred bytes, packed twice, are as many megabytes as whoever packed them likes, in one piece."""
+    packed = gzip.compress(gzip.compress(bytes(32 * 1024 * 1024)))
+    asked: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        asked.append(request.headers["accept-encoding"])
+        return Response(packed, headers={"content-encoding": "gzip, gzip"})
+
+    await grow(1)
+    witnessing = await ask()
+    async with serving(Starlette(routes=[Route("/add-checkpoint", answer, methods=["POST"])])) as outside.urls["court"]:
+        tracemalloc.start()
+        try:
+            with pytest.raises(Unavailable) as error:
+                await ask("court", by=witnessing)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert len(packed) < 1000
+    assert most < 8 * 1024 * 1024
+    assert error.value.code == "witness.answer_packed"
+    assert asked == ["identity"]
 
 
 async def test_another_witnesss_line_is_not_taken_for_this_ones(
