@@ -66,8 +66,13 @@ class Client:
         self._pause = pause
         self._authorization: dict[str, str] | None = None
         self._http = httpx.Client(
-            base_url=url, timeout=_TIMEOUT, transport=transport, trust_env=not is_loopback(url)
-        )  # a proxy of the environment is for other hosts
+            base_url=url,
+            timeout=_TIMEOUT,
+            transport=transport,
+            trust_env=not is_loopback(url),  # a proxy of the environment is for other hosts
+            headers={"accept-encoding": "identity"},
+            event_hooks={"response": [_refuse_packed]},
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -153,6 +158,16 @@ def pages(client: Client, path: str, params: Mapping[str, str | int], *, limit: 
         cursor, left = str(page.get("next") or ""), left - len(items)
         if not cursor or not items:
             return
+
+
+def _refuse_packed(response: httpx.Response) -> None:
+    """Before its body is read: an auditor asks services that are not trusted, and a few bytes unpack to any number."""
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise Unavailable(
+            "cli.answer_packed",
+            "The answer is compressed, which was not asked for.",
+            "See that no proxy before the service compresses what asks for `identity`.",
+        )
 
 
 def _body(response: httpx.Response) -> object:

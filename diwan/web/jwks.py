@@ -38,7 +38,10 @@ def http_fetch(client: httpx.AsyncClient) -> Fetch:
     async def fetch(url: str) -> Mapping[str, Any]:
         content = bytearray()
         try:
-            async with client.stream("GET", url, headers={"accept": "application/json"}) as answer:
+            headers = {"accept": "application/json", "accept-encoding": "identity"}
+            async with client.stream("GET", url, headers=headers) as answer:
+                if answer.headers.get("content-encoding", "identity") != "identity":
+                    raise _unusable("its answer is packed")  # and unpacked it may be of any size
                 async for chunk in answer.aiter_bytes():
                     content += chunk
                     if len(content) > _MAX_DOCUMENT_BYTES:

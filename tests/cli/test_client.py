@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from email.parser import BytesParser
 from email.policy import HTTP
 
@@ -97,6 +98,29 @@ def test_an_act_is_sent_again_under_the_same_key_until_it_is_answered() -> None:
     keys = {request.headers["idempotency-key"] for request in script.requests}
     assert len(script.requests) == 3
     assert len(keys) == 1
+
+
+def test_a_packed_answer_is_not_unpacked() -> None:
+    """A service that an auditor asks is not trusted: a few bytes, packed twice, fill the memory of whoever unpacks."""
+
+    def answer() -> httpx.Response:
+        read: list[bytes] = []
+
+        def packed() -> Generator[bytes]:
+            read.append(b"")
+            yield gzip.compress(gzip.compress(bytes(100)))
+
+        answers.append(read)
+        return httpx.Response(200, headers={"content-encoding": "gzip, gzip"}, content=packed())
+
+    answers: list[list[bytes]] = []
+    script = Scripted(answer(), httpx.Response(200, headers={"content-encoding": "identity"}, content=b"plain"))
+    with pytest.raises(Unavailable) as error:
+        script.client().download("/ledger/checkpoint")
+    assert error.value.code == "cli.answer_packed"
+    assert answers == [[]], "nothing of it is read"
+    assert script.client().download("/ledger/checkpoint") == b"plain"
+    assert {request.headers["accept-encoding"] for request in script.requests} == {"identity"}
 
 
 def test_two_acts_have_two_keys() -> None:

@@ -33,10 +33,13 @@ class Receiver:
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
+        self.answers: list[httpx.Response] = []
         self.got: list[httpx.Request] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.got.append(request)
+        if self.answers:
+            return self.answers.pop(0)
         status = self.statuses.pop(0) if self.statuses else 204
         if status == 0:
             raise httpx.ConnectError("refused", request=request)
@@ -115,6 +118,26 @@ async def test_what_is_not_taken_is_sent_again_later_under_the_same_id(
     assert await delivery.pass_once() == 0
     assert [request.headers["webhook-id"] for request in receiver.got] == [id_] * 3
     assert len({request.content for request in receiver.got}) == 1
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "identity"])
+async def test_what_a_receiver_says_beside_its_status_is_not_unpacked_and_soon_not_read(
+    delivery: Delivery, receiver: Receiver, worker: Database, time: Time, encoding: str
+) -> None:
+    read: list[int] = []
+
+    async def endless() -> AsyncGenerator[bytes]:
+        for _ in range(1000):
+            read.append(4096)
+            yield bytes(4096)
+
+    await enqueue(worker, f"talkative-{encoding}", time.now)
+    receiver.answers = [httpx.Response(200, headers={"content-encoding": encoding}, content=endless())]
+    assert await delivery.pass_once() == 1
+    assert await delivery.pass_once() == 0
+    time.now += timedelta(days=1)
+    assert await delivery.pass_once() == 0, "it was taken, whatever else was said"
+    assert sum(read) <= 128 * 1024
 
 
 async def test_a_relay_that_died_in_the_middle_is_followed_by_another(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -164,6 +166,23 @@ async def test_answers_that_are_no_document_are_unavailable(status: int, content
     async with _answering(status, content) as client:
         with pytest.raises(Unavailable):
             await http_fetch(client)("https://login.example/jwks")
+
+
+async def test_a_packed_document_is_not_unpacked() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["accept-encoding"])
+
+        async def packed() -> AsyncIterator[bytes]:
+            yield gzip.compress(gzip.compress(b"{}"))
+
+        return httpx.Response(200, headers={"content-encoding": "gzip, gzip"}, content=packed())
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        with pytest.raises(Unavailable, match="packed"):
+            await http_fetch(client)("https://login.example/jwks")
+    assert asked == ["identity"]
 
 
 async def test_an_issuer_that_does_not_answer_is_unavailable() -> None:
