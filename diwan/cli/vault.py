@@ -123,19 +123,23 @@ def replay(
 def rotate(output: OutputOption = Output.TABLE) -> None:
     """Make a new key that wraps the cases' keys, and wrap all anew under it; the vault may serve meanwhile.
 
-    A rotation that was cut off is ended first. Back the key file up at once; then retire the key before.
+    A rotation that has not ended is ended first, and no key added then. Back the key file up at once; then retire the
+    key before.
     """
     from diwan.vault import rotation, setup
 
     files = _files(running.begin("vault"))
     keks = setup.open_keys(files)
     now = datetime.now(UTC)
-    current = rotation.rotate(files.database, keks, now=now, say=lambda done: say(f"{done} keys wrapped anew"))
-    left = sorted(keks.names() - {current})
+    done = rotation.rotate(files.database, keks, now=now, say=lambda done: say(f"{done} keys wrapped anew"))
+    left = sorted(keks.names() - {done.current})
     say(f"{setup.where_key_is(files)} is to be backed up now")
     for name in left:
         say(f"`diwan vault retire {name}` makes backups of the database from before useless, for good")
-    _tell({"current": current, "wraps_nothing": left}, output)
+    if not done.log_emptied:
+        say("all is wrapped anew, but something reads the database, whose log has keys as they were wrapped before:")
+        say("`diwan vault rotate` again empties it, and adds no key")
+    _tell({"current": done.current, "wraps_nothing": left, "log_emptied": done.log_emptied}, output)
 
 
 def retire(
@@ -164,6 +168,7 @@ def status(output: OutputOption = Output.TABLE) -> None:
         "retired": list(found.retired),
         "destroyed": found.destroyed,
         "backed_up_at": found.backed_up_at.isoformat() if found.backed_up_at else None,
+        "rotating_to": found.rotating_to,
     }
     _tell(data, output)
 

@@ -61,7 +61,7 @@ def restore(path: Path, copy: Path, *, now: datetime) -> Path | None:
 
 
 def _check(path: Path) -> None:
-    """Raises `NeedsPerson` unless it is a whole database of a vault, of this version or the one before."""
+    """Raises `NeedsPerson` unless it is a whole database of a vault, of this version or one before."""
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         whole = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)

@@ -15,7 +15,7 @@ from pathlib import Path
 from diwan.domain.errors import NeedsPerson, Unavailable
 from diwan.vault import secretfile
 
-VERSION = 2
+VERSION = 3
 _FIRST = """
 CREATE TABLE kek (id TEXT PRIMARY KEY, first_used_at TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE data_key (
@@ -36,21 +36,22 @@ CREATE TRIGGER tombstone_is_final BEFORE UPDATE ON data_key WHEN old.destroyed_a
     SELECT raise(ABORT, 'a destroyed key stays destroyed');
 END;
 """
-# What destroying and rotating need: by whose order; a number that grows with every destruction, by which callers see
-# that what they hold in memory may be stale; how far the journal was followed; keys that were retired.
+# What destroying needs: by whose order, and a number that grows with every destruction, by which callers see that
+# what they hold in memory may be stale.
 _SECOND = """
 ALTER TABLE data_key ADD COLUMN destroyed_by TEXT;
-ALTER TABLE kek ADD COLUMN retired_at TEXT;
-CREATE TABLE state (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    generation INTEGER NOT NULL,
-    journal_at INTEGER,
-    journal_mac TEXT,
-    backed_up_at TEXT
-) STRICT;
+CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL) STRICT;
 INSERT INTO state (one, generation) VALUES (1, 0);
-PRAGMA user_version = 2;
 """
+# What the journal, backups and rotations need: how far the journal was followed; keys that were retired; the key to
+# which a rotation goes that has not ended. Some databases of the second version have the first of these already.
+_THIRD = (
+    ("kek", "retired_at TEXT"),
+    ("state", "journal_at INTEGER"),
+    ("state", "journal_mac TEXT"),
+    ("state", "backed_up_at TEXT"),
+    ("state", "rotating_to TEXT"),
+)
 _RETIRED = "new.wrapped IS NOT NULL AND (SELECT retired_at FROM kek WHERE id = new.kek) IS NOT NULL"
 _TRIGGERS = tuple(
     f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {change} ON data_key WHEN {_RETIRED}"
@@ -67,11 +68,13 @@ def create(path: Path) -> None:
         contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as connection,
     ):
         connection.execute("PRAGMA synchronous = FULL")
-        connection.executescript(f"BEGIN IMMEDIATE; {_FIRST} {_SECOND} {'; '.join(_TRIGGERS)}; COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE; {_FIRST} PRAGMA user_version = 1; COMMIT;")
+        with transaction(connection):
+            _steps(connection)
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to an existing database of this version or the one before, which is brought to this one.
+    """A connection to an existing database of this version or one before, which is brought to this one.
 
     Raises `NeedsPerson` for another version or a damaged file, `Unavailable` for a file that does not answer.
     """
@@ -91,14 +94,18 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def _bring_to_this_version(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 1:
+    version = _version(connection)
+    if version == 1:  # it left copies of keys in the free parts of pages; first, so that a crash repeats it
+        connection.execute("VACUUM")
+        if not empty_log(connection):
+            raise Unavailable(
+                "vault.log_in_use",
+                "The database of an earlier version cannot be cleaned: something reads it.",
+                "Try again when whatever reads it has ended.",
+            )
+    if 1 <= version < VERSION:
         with transaction(connection):
-            if connection.execute("PRAGMA user_version").fetchone() == (1,):
-                for statement in (*filter(str.strip, _SECOND.split(";")), *_TRIGGERS):
-                    connection.execute(statement)
-        connection.execute("VACUUM")  # the first version left copies of keys in the free parts of pages
-        wipe_log(connection)
+            _steps(connection)
     elif version != VERSION:
         raise NeedsPerson(
             "vault.database_version",
@@ -107,13 +114,39 @@ def _bring_to_this_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def wipe_log(connection: sqlite3.Connection) -> None:
+def _steps(connection: sqlite3.Connection) -> None:
+    """From whatever version it is now, in the caller's transaction: another process may have done it meanwhile."""
+    if _version(connection) == 1:
+        for statement in filter(str.strip, _SECOND.split(";")):
+            connection.execute(statement)
+    for table, column in _THIRD:
+        there = connection.execute(
+            "SELECT 1 FROM pragma_table_info(?) WHERE name = ?", (table, column.partition(" ")[0])
+        ).fetchone()
+        if there is None:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+    for trigger in _TRIGGERS:
+        connection.execute(trigger)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return version
+
+
+def empty_log(connection: sqlite3.Connection) -> bool:
     """Bring the whole log into the file and cut it to nothing, so that no older page is left in it.
 
-    Raises `Unavailable` while another connection reads.
+    False while another connection reads.
     """
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    if busy:
+    return not busy
+
+
+def wipe_log(connection: sqlite3.Connection) -> None:
+    """As `empty_log`, after keys were destroyed. Raises `Unavailable` while another connection reads."""
+    if not empty_log(connection):
         raise Unavailable(
             "vault.log_in_use",
             "Keys are destroyed, but the database's log could not be emptied: something reads it.",

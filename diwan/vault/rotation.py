@@ -22,35 +22,52 @@ _Row = tuple[str, str, str, str, bytes]
 
 
 @dataclass(frozen=True)
+class Rotated:
+    """The key that wraps all now. The log may still have keys as they were wrapped before, where something reads it."""
+
+    current: str
+    log_emptied: bool
+
+
+@dataclass(frozen=True)
 class Status:
-    """How many keys each key-encryption key wraps, how many are destroyed, when the database was last backed up."""
+    """How many keys each key-encryption key wraps, how many are destroyed, when the database was last backed up.
+
+    `rotating_to` is the key of a rotation that has not ended.
+    """
 
     current: str
     wrapped: Mapping[str, int]
     retired: tuple[str, ...]
     destroyed: int
     backed_up_at: datetime | None
+    rotating_to: str | None
 
 
-def rotate(path: Path, keks: KeyEncryptionKeys, *, now: datetime, say: Callable[[int], None]) -> str:
-    """Add a key and wrap all anew under it; a rotation that was cut off is ended first, and no key added then.
+def rotate(path: Path, keks: KeyEncryptionKeys, *, now: datetime, say: Callable[[int], None]) -> Rotated:
+    """Add a key and wrap all anew under it; a rotation that has not ended is ended first, and no key added then.
 
-    Answers the key that wraps all now; `say` hears how many keys were done. A vault may serve meanwhile. Raises
-    `Conflict` while another rotates, else as the store and the keys do.
+    A vault may serve meanwhile; `say` hears how many keys were done. Raises `Conflict` while another rotates, else as
+    the store and the keys do.
     """
     with alone.rotating(path), contextlib.closing(database.connect(path)) as connection, database.explained():
-        if not _stale(connection, keks.current):
+        if not _stale(connection, keks.current) and _rotating_to(connection) != keks.current:
             keks.add()
-        connection.execute(
-            "INSERT INTO kek (id, first_used_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (keks.current, now.isoformat())
-        )
+        with database.transaction(connection):
+            connection.execute(
+                "INSERT INTO kek (id, first_used_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (keks.current, now.isoformat()),
+            )
+            connection.execute("UPDATE state SET rotating_to = ?", (keks.current,))
         done = 0
         while _stale(connection, keks.current):  # again where a vault just made keys under the one before
             for rewrapped in _passing(connection, keks):
                 done += rewrapped
                 say(done)
-        database.wipe_log(connection)
-    return keks.current
+        emptied = database.empty_log(connection)
+        if emptied:
+            connection.execute("UPDATE state SET rotating_to = NULL")
+    return Rotated(keks.current, emptied)
 
 
 def retire(path: Path, keks: KeyEncryptionKeys, name: str, *, now: datetime) -> None:
@@ -74,6 +91,8 @@ def retire(path: Path, keks: KeyEncryptionKeys, name: str, *, now: datetime) -> 
             connection.execute(
                 "UPDATE kek SET retired_at = ? WHERE id = ? AND retired_at IS NULL", (now.isoformat(), name)
             )
+            if keks.names() <= {name, keks.current}:  # what the log may have of before opens no more
+                connection.execute("UPDATE state SET rotating_to = NULL")
         keks.remove(name)  # after the mark: a vault that starts in between does not ask for it
 
 
@@ -85,14 +104,20 @@ def status(path: Path, keks: KeyEncryptionKeys) -> Status:
         )
         retired = connection.execute("SELECT id FROM kek WHERE retired_at IS NOT NULL ORDER BY retired_at").fetchall()
         (destroyed,) = connection.execute("SELECT count(*) FROM data_key WHERE wrapped IS NULL").fetchone()
-        (at,) = connection.execute("SELECT backed_up_at FROM state").fetchone()
+        at, rotating_to = connection.execute("SELECT backed_up_at, rotating_to FROM state").fetchone()
     return Status(
         current=keks.current,
         wrapped=wrapped,
         retired=tuple(name for (name,) in retired),
         destroyed=destroyed,
         backed_up_at=datetime.fromisoformat(at) if at else None,
+        rotating_to=rotating_to,
     )
+
+
+def _rotating_to(connection: sqlite3.Connection) -> str | None:
+    (name,) = connection.execute("SELECT rotating_to FROM state").fetchone()
+    return name
 
 
 def _stale(connection: sqlite3.Connection, current: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import sqlite3
@@ -14,7 +15,7 @@ import pytest
 
 from diwan.domain.errors import NotFound, Unavailable
 from diwan.domain.ports import RetentionClass
-from diwan.vault import callers, database, keyfile
+from diwan.vault import callers, database, keyfile, rotation
 from diwan.vault.callers import Caller
 from diwan.vault.client import VaultKeyring
 from diwan.vault.keystore import KeyStore
@@ -110,7 +111,7 @@ def test_while_something_reads_the_log_it_says_try_again(store: KeyStore, folder
     assert key not in on_disk(folder)
 
 
-def test_a_database_of_the_first_version_is_brought_to_this_one(folder: Path) -> None:
+def test_a_database_of_the_first_version_is_brought_to_this_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And cleaned: what it left of moved and destroyed keys in the free parts of pages goes."""
     path = folder / "vault.sqlite"
     old = sqlite3.connect(path, isolation_level=None)
@@ -129,11 +130,69 @@ def test_a_database_of_the_first_version_is_brought_to_this_one(folder: Path) ->
     old.close()
     assert [key for key in lost.values() if key[-16:] in path.read_bytes()]
     path.chmod(0o600)
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "empty_log", lambda _: False)  # pyright: ignore[reportUnknownLambdaType]
+        with pytest.raises(Unavailable, match="earlier version"):
+            KeyStore.open(path, keks)
+    with contextlib.closing(sqlite3.connect(path)) as unchanged:
+        assert unchanged.execute("PRAGMA user_version").fetchone() == (1,)  # so that whoever opens it next cleans it
     store = KeyStore.open(path, keks)
     assert store.keys("demo", "case-1", create=False, now=NOW).by_class == {RetentionClass.EXCHANGE: b"k" * 32}
     assert not [key for key in lost.values() if key[-16:] in on_disk(folder)]
     assert store.destroy("demo", "case-1", EXCHANGE, ORDER, now=NOW) == {RetentionClass.EXCHANGE: NOW}
     store.close()
+
+
+# As database.py made it while the second version was being made: nothing of the journal, of backups and rotations.
+SECOND_EARLY = (
+    database._FIRST
+    + """
+ALTER TABLE data_key ADD COLUMN destroyed_by TEXT;
+CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), generation INTEGER NOT NULL) STRICT;
+INSERT INTO state (one, generation) VALUES (1, 0);
+PRAGMA user_version = 2;
+"""
+)
+SECOND = (
+    SECOND_EARLY
+    + """
+ALTER TABLE kek ADD COLUMN retired_at TEXT;
+ALTER TABLE state ADD COLUMN journal_at INTEGER;
+ALTER TABLE state ADD COLUMN journal_mac TEXT;
+ALTER TABLE state ADD COLUMN backed_up_at TEXT;
+"""
+)
+
+
+@pytest.mark.parametrize("made", [SECOND_EARLY, SECOND])
+def test_either_database_of_the_second_version_is_brought_to_this_one(made: str, folder: Path) -> None:
+    path = folder / "vault.sqlite"
+    keyfile.create(folder / "kek.json")
+    keks = keyfile.load(folder / "kek.json")
+    old_key, wrapped = keks.wrap(b"k" * 32, "demo", "case-1", "exchange")
+    old = sqlite3.connect(path, isolation_level=None)
+    old.executescript(made)
+    old.execute("INSERT INTO kek (id, first_used_at) VALUES (?, '2026-11-23')", (old_key,))
+    old.execute(
+        "INSERT INTO data_key (tenant, scope, class, kek, wrapped, created_at)"
+        " VALUES ('demo', 'case-1', 'exchange', ?, ?, '2026-11-23')",
+        (old_key, wrapped),
+    )
+    old.execute("UPDATE state SET generation = 7")
+    old.close()
+    path.chmod(0o600)
+    store = KeyStore.open(path, keks)
+    assert store.generation() == 7
+    assert store.keys("demo", "case-1", create=False, now=NOW).by_class == {RetentionClass.EXCHANGE: b"k" * 32}
+    assert store.destroy("demo", "case-1", EXCHANGE, ORDER, now=NOW) == {RetentionClass.EXCHANGE: NOW}
+    rotation.rotate(path, keks, now=NOW, say=lambda _: None)
+    rotation.retire(path, keks, old_key, now=NOW)
+    with pytest.raises(sqlite3.IntegrityError, match="retired"):
+        store._connection.execute(
+            "UPDATE data_key SET wrapped = ?, kek = ? WHERE class = 'journal'", (wrapped, old_key)
+        )
+    store.close()
+    KeyStore.open(path, keks).close()
 
 
 # --- over HTTP ------------------------------------------------------------------------------------------------------

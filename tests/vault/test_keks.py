@@ -98,7 +98,7 @@ def test_a_rotation_beside_a_vault_that_serves(
             store.destroy("demo", "case-5", {RetentionClass.EXCHANGE}, ORDER, now=NOW)
         seen.append(done)
 
-    new = rotation.rotate(folder / "vault.sqlite", keeping.opened(place), now=NOW, say=meanwhile)
+    new = rotation.rotate(folder / "vault.sqlite", keeping.opened(place), now=NOW, say=meanwhile).current
     assert seen == sorted(seen)
     assert len(seen) > 3
     found = rotation.status(folder / "vault.sqlite", keeping.opened(place))
@@ -145,11 +145,67 @@ def test_a_rotation_that_was_cut_off_is_ended_by_the_next(
     with pytest.raises(Conflict) as raised:
         rotation.retire(folder / "vault.sqlite", keks, old, now=NOW)
     assert raised.value.code == "vault.kek_in_use"
-    assert rotation.rotate(folder / "vault.sqlite", keks, now=NOW, say=lambda _: None) == new
+    assert rotation.rotate(folder / "vault.sqlite", keks, now=NOW, say=lambda _: None).current == new
     assert keks.names() == {old, new}
     assert rotation.status(folder / "vault.sqlite", keks).wrapped[old] == 0
     assert all_keys(store, 3) == before
     store.close()
+
+
+def test_a_rotation_beside_a_reader_has_worked_and_its_repeat_adds_no_key(
+    store: KeyStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is wrapped anew; that the log has nothing of before is known only once the reader has gone."""
+    store.keys("demo", "case-1", create=True, now=NOW)
+    keks = keyfile.load(folder / "kek.json")
+    (before,) = keks.names()
+    path = folder / "vault.sqlite"
+    connect = database.connect
+
+    def impatient(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
+        connection.execute("PRAGMA busy_timeout = 0")
+        return connection
+
+    monkeypatch.setattr(database, "connect", impatient)
+    (old,) = store._connection.execute("SELECT wrapped FROM data_key WHERE class = 'exchange'").fetchone()
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM data_key").fetchone()
+    first = rotation.rotate(path, keks, now=NOW, say=lambda _: None)
+    assert (first.log_emptied, first.current != before) == (False, True)
+    assert rotation.status(path, keks).wrapped[before] == 0
+    assert rotation.status(path, keks).rotating_to == first.current
+    assert old in log_and_file(path)
+    reader.execute("COMMIT")
+    reader.close()
+    again = rotation.rotate(path, keks, now=NOW, say=lambda _: None)
+    assert again == rotation.Rotated(first.current, log_emptied=True)
+    assert keks.names() == {before, first.current}
+    assert old not in log_and_file(path)
+    assert rotation.status(path, keks).rotating_to is None
+    assert rotation.rotate(path, keks, now=NOW, say=lambda _: None).current != first.current
+
+
+def log_and_file(path: Path) -> bytes:
+    return path.read_bytes() + path.with_name(f"{path.name}-wal").read_bytes()
+
+
+def test_a_rotation_that_was_retired_has_ended(store: KeyStore, folder: Path) -> None:
+    """Killed between the last key and the log, then the key before retired: the next rotation is a new one."""
+    store.keys("demo", "case-1", create=True, now=NOW)
+    keks = keyfile.load(folder / "kek.json")
+    path, old = folder / "vault.sqlite", keks.current
+
+    def killed(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rotation.rotate(path, keks, now=NOW, say=killed)
+    new = rotation.status(path, keks).rotating_to
+    rotation.retire(path, keks, old, now=NOW)
+    assert rotation.status(path, keks).rotating_to is None
+    assert rotation.rotate(path, keks, now=NOW, say=lambda _: None).current != new
 
 
 def test_what_may_not_be_retired(kept: tuple[Place, KeyEncryptionKeys], folder: Path) -> None:

@@ -192,8 +192,9 @@ def test_a_damaged_page_is_named(store: KeyStore, folder: Path) -> None:
 
 def test_a_database_of_another_version_is_named(store: KeyStore, folder: Path) -> None:
     store.close()
-    with_sql(folder, "PRAGMA user_version = 3")
-    assert code_of_opening(folder) == "vault.database_version"
+    for version in (0, database.VERSION + 1):
+        with_sql(folder, f"PRAGMA user_version = {version}")
+        assert code_of_opening(folder) == "vault.database_version"
 
 
 def test_a_full_disk_creates_nothing_and_passes(store: KeyStore) -> None:
