@@ -37,7 +37,10 @@ class Standing(BaseModel):
 
 
 class Bound:
-    """So many questions a minute and process: anybody may ask, and each costs the vault and the database something."""
+    """So many questions a minute and process: anybody may ask, and each costs the vault and the database something.
+
+    It shields those, not one client from another: which address asks, only the proxy knows (docs/operations.md).
+    """
 
     def __init__(self, clock: Callable[[], datetime], per_minute: int) -> None:
         self._clock = clock
@@ -61,9 +64,12 @@ async def standing(request: Request, response: Response, deps: Deps, code: str) 
     # The page that anybody may keep asks from wherever it lies.
     response.headers["access-control-allow-origin"] = "*"
     response.headers["cross-origin-resource-policy"] = "cross-origin"
+    spelled = read_code(code)
+    if not spelled:
+        return Standing()  # what cannot be a code takes nobody's turn
     bound: Bound = request.app.state.receipts
     bound.take()
-    chain = chain_of(read_code(code) or code)
+    chain = chain_of(spelled)
     async with deps.db.transaction(None) as conn:
         place = await find_receipt(conn, chain)
     if place is None:

@@ -26,6 +26,7 @@ from diwan.store.letters import SealedLetter, seal_letter, store_letter
 from diwan.store.origin import written_by
 from diwan.store.receipts import follow_receipt, issue_receipt, seal_receipt
 from diwan.tracing import spans
+from diwan.web.receipts import Bound
 from tests.ledger.receipts import LETTER, SALT, facts
 from tests.support.databases import TestDatabase
 from tests.support.factories import CLERK, TENANT, person, sender
@@ -173,14 +174,25 @@ async def test_all_that_names_nothing_is_answered_alike(service: Service, worker
 
 
 async def test_so_many_are_answered_in_a_minute(service: Service):
-    most = service.app.state.dependencies.limits.receipts_per_minute
-    for _ in range(most):
-        assert (await service.http.get("/ledger/receipts/x")).status_code == 200
-    answer = await service.http.get("/ledger/receipts/x")
+    service.app.state.receipts = Bound(service.clock, 3)
+    code = f"/ledger/receipts/{of('so-many')}"
+    for _ in range(3):
+        assert (await service.http.get(code)).status_code == 200
+    answer = await service.http.get(code)
     assert (answer.status_code, answer.json()["code"]) == (503, "receipt.too_many")
     assert answer.headers["retry-after"]
     service.clock.pass_(minutes=1)
-    assert (await service.http.get("/ledger/receipts/x")).status_code == 200
+    assert (await service.http.get(code)).status_code == 200
+
+
+async def test_what_cannot_be_a_code_costs_nobody_a_question(service: Service, monkeypatch: pytest.MonkeyPatch):
+    service.app.state.receipts = Bound(service.clock, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(service.app.state.dependencies.db, "transaction", None)
+        for slip in ("x", of("slip")[:-1], of("slip")[:-1] + ("0" if of("slip")[-1] != "0" else "1"), "A" * 900):
+            answer = await service.http.get(f"/ledger/receipts/{slip}")
+            assert (answer.status_code, answer.json()["status"]) == (200, "unknown")
+    assert (await service.http.get(f"/ledger/receipts/{of('slip')}")).status_code == 200, "the question that is left"
 
 
 async def test_a_letters_sheet_carries_its_receipt_once_the_tree_is_signed(
