@@ -15,9 +15,11 @@ import pytest
 
 from diwan.documents.receipt_page import PARTS, receipt_page
 from diwan.domain.case import Result
-from diwan.domain.errors import Tampered
+from diwan.domain.errors import InvalidInput, Tampered
 from diwan.domain.text import Language
+from diwan.ledger.note import ED25519, VerifierKey
 from diwan.ledger.policy import parse_policy
+from diwan.ledger.proof import parse_proof
 from diwan.ledger.receipt import PREFIX, Receipt, check_receipt, pack, unpack
 from diwan.ledger.receipt_code import read_code
 from diwan.ledger.receipt_standing import REPLACED
@@ -127,25 +129,29 @@ def test_what_lies_consistently_is_refused_for_what_it_is(made: Issued) -> None:
     assert said == [{"refused": why} for *_, why in lies]
 
 
-@pytest.mark.parametrize(
-    "policy",
-    [
-        *(
-            "",
-            "quorum none\n",
-            "log x\nquorum none\n",
-            "log {log}\n",
-            "log {log}\nquorum w\n",
-            "log {witness}\nquorum none\n",
-        ),
-        *("witness w {log}\nlog {log}\nquorum w\n", "log {log}\nquorum none\nquorum none\n", "log {log}\nnothing\n"),
-        "log {log}\nwitness w {witness}\ngroup g 2 w\nquorum g\n",
-    ],
+NO_POLICIES = (
+    *("", "quorum none\n", "log x\nquorum none\n", "log {log}\n", "log {log}\nquorum w\n"),
+    *("log {one}\nquorum none\n", "witness w {log}\nlog {log}\nquorum w\n", "log {log}\nnothing\n"),
+    *("log {log}\nquorum none\nquorum none\n", "log {log}\nwitness w {one}\ngroup g 2 w\nquorum g\n"),
+    # What counts as two must be two: else one key counts twice.
+    "log {log}\nlog {log}\nquorum none\n",
+    "log {log}\nwitness a {one}\nwitness b {one}\ngroup g all a b\nquorum g\n",
+    "log {log}\nwitness a {one}\nwitness b {two}\ngroup f any a\ngroup g all a f\nquorum g\n",
+    *(f"log {{log}}\nwitness a {{one}}\ngroup g {of} a\nquorum g\n" for of in ("any a", "01", "0", "constructor")),
+    *("log {log}\r\nquorum none\n", "# a\x0b\nlog {log}\nquorum none\n", "log {log}\nquorum none\x7f\n"),
+    *("log {spaced}\nquorum none\n", "log {log}\nquorum none\n#" + "x" * 100_000),
 )
-def test_a_policy_that_is_none_is_refused(made: Issued, policy: str) -> None:
-    text = policy.format(log=made.log.key.verifier, witness=ONE.verifier)
-    (said,) = ask([("checkReceipt", pack(made.receipt), text)])
-    assert said == {"refused": "policy"}
+
+
+def test_a_policy_that_is_none_is_refused(made: Issued) -> None:
+    log = made.log.key.verifier
+    spaced = VerifierKey("a\u00a0log", ED25519, log.public)
+    texts = [each.format(log=log, one=ONE.verifier, two=TWO.verifier, spaced=spaced) for each in NO_POLICIES]
+    for text in texts:
+        with pytest.raises((InvalidInput, Tampered)):
+            check_receipt(made.receipt, parse_policy(text.encode()))
+    said = ask([("checkReceipt", pack(made.receipt), text) for text in texts])
+    assert [text for text, each in zip(texts, said, strict=True) if each != {"refused": "policy"}] == []
 
 
 def test_policies_count_witnesses_as_ours_do(made: Issued) -> None:
@@ -196,6 +202,34 @@ def test_an_answer_counts_as_far_as_the_log_shows_it(made: Issued) -> None:
     assert [each.get("refused") for each in bad] == [
         *("other_entry", "other_entry", "other_log", "not_included", "malformed")
     ]
+
+
+def test_an_answer_is_spelled_as_ours_must_be(made: Issued) -> None:
+    log, text = made.log, pack(made.receipt)
+    proof = bytes(log.proof(made.receipt.index, log.checkpoint(), made.receipt.header)).decode()
+    first, line = proof.split("\n")[3], proof.split("\n")[-2]
+    longer = base64.b64encode(base64.b64decode(first) + b"\0").decode()
+    spoilt = [
+        proof.replace(first, longer),
+        proof.replace(first, ""),
+        proof.replace(first, f"{first}\n" * 60 + first),
+        proof + line + "\n",
+        proof[:-1],
+        proof + "\n",
+        proof.replace("\n\n", "\n"),
+        proof.replace("\nindex", "\r\nindex"),
+        proof.partition("\n\n")[0],
+        proof.rpartition("\n\n")[0],
+        "",
+    ]
+    policy = f"log {log.key.verifier}\nquorum none\n"
+    answers = [{"status": "in_force", "receipt": text, "proof": each} for each in (proof, *spoilt)]
+    good, *bad = ask([("checkAnswer", answer, CODE, policy) for answer in answers])
+    assert good["is"]["status"] == "in_force"
+    for each in spoilt:
+        with pytest.raises(Tampered):
+            parse_proof(each.encode())
+    assert bad == [{"refused": "malformed"}] * len(spoilt)
 
 
 def test_codes_are_read_as_ours_are() -> None:

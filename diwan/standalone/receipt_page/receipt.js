@@ -7,6 +7,9 @@ const PREFIX = "DR1:";
 const ED25519 = 1;
 const COSIGNATURE = 4;
 const MOST_TEXT = 16384;
+const MOST_POLICY = 100000;
+const MOST_HASHES = 63;
+const MOST_SIGNATURES = 32;
 const KINDS = {
   "letter:receipt:issued": "in_force",
   "letter:receipt:replaced": "replaced",
@@ -147,29 +150,36 @@ async function unpack(given) {
 async function keyOf(vkey, type) {
   const [name, id, ...rest] = vkey.split("+");
   const material = unbase64(rest.join("+"));
-  if (material.length !== 33 || material[0] !== type || !name) refuse("policy");
+  if (material.length !== 33 || material[0] !== type || !/^[^\s+\0-\x1f\x7f\x85]{1,200}$/u.test(name)) refuse("policy");
   const expected = (await sha256(joined(utf8(`${name}\n`), material))).slice(0, 4);
   return hex(expected) === id ? { name, id, key: material.slice(1) } : refuse("policy");
 }
 
 async function policyOf(text) {
   const policy = { logs: [], witnesses: Object.create(null), groups: Object.create(null), quorum: null };
-  const taken = new Set(["none"]);
-  const free = (name) => (taken.has(name) ? refuse("policy") : taken.add(name) && name);
+  // What counts as two must be two: no name, no key and no member of a group stands there twice.
+  const [taken, keys, members] = [new Set(["none"]), new Set(), new Set()];
+  const once = (among, each) => (among.has(each) ? refuse("policy") : among.add(each) && each);
+  const free = (name) => once(taken, name);
+  const keyed = async (vkey, type) => {
+    const key = await keyOf(vkey, type);
+    once(keys, `${type} ${hex(key.key)}`);
+    return key;
+  };
   const known = (name) => (name in policy.witnesses || name in policy.groups ? name : refuse("policy"));
+  if (utf8(text).length > MOST_POLICY || /[\0-\x08\x0b-\x1f\x7f]/.test(text)) refuse("policy");
   try {
     for (const line of text.split("\n")) {
       const words = line.replace(/\t/g, " ").split(" ").filter((word) => word);
       if (!words.length || words[0].startsWith("#")) continue;
       const [what, name, third, ...more] = words;
-      if (what === "log" && name && more.length === 0) policy.logs.push(await keyOf(name, ED25519));
+      if (what === "log" && name && more.length === 0) policy.logs.push(await keyed(name, ED25519));
       else if (what === "witness" && third && more.length < 2) {
-        policy.witnesses[free(name)] = await keyOf(third, COSIGNATURE);
+        policy.witnesses[free(name)] = await keyed(third, COSIGNATURE);
       } else if (what === "group" && more.length) {
-        const needed = { any: 1, all: more.length }[third] ?? (/^[1-9]\d*$/.test(third) ? Number(third) : 0);
-        if (needed < 1 || needed > more.length || new Set(more).size < more.length) refuse("policy");
-        const members = more.map(known);
-        policy.groups[free(name)] = { needed, members };
+        const needed = third === "any" ? 1 : third === "all" ? more.length : /^[1-9]\d*$/.test(third) ? Number(third) : 0;
+        if (needed < 1 || needed > more.length) refuse("policy");
+        policy.groups[free(name)] = { needed, members: more.map((member) => once(members, known(member))) };
       } else if (what === "quorum" && name && !third && policy.quorum === null) {
         policy.quorum = name === "none" ? name : known(name);
       } else refuse("policy");
@@ -274,24 +284,26 @@ function readCode(text) {
 async function checkAnswer(answer, code, policyText) {
   if (answer.status === "unknown") return { status: "unknown" };
   const policy = await policyOf(policyText);
-  const [head, ...rest] = String(answer.proof).split("\n\n");
+  const proof = String(answer.proof);
+  const [head, body, signed, ...more] = proof.split("\n\n");
+  if (more.length || !signed?.endsWith("\n") || /[\0-\x09\x0b-\x1f]/.test(proof)) refuse("malformed");
   const lines = head.split("\n");
   if (lines[0] !== "c2sp.org/tlog-proof@v1" || !lines[1]?.startsWith("extra ")) refuse("malformed");
   const header = unbase64(lines[1].slice(6));
   const index = Number(/^index (0|[1-9]\d{0,15})$/.exec(lines[2])?.[1] ?? refuse("malformed"));
   const hashes = lines.slice(3).map(unbase64);
-  const [origin, size, root] = rest[0].split("\n");
+  if (hashes.length > MOST_HASHES || hashes.some((each) => each.length !== 32)) refuse("malformed");
+  const [origin, size, root, ...extended] = body.split("\n");
   const note = await noteOver(origin, Number(size), index, header, hashes);
-  if (note !== `${origin}\n${size}\n${root}\n`) refuse("not_included");
-  const signatures = rest[1]
-    .split("\n")
-    .filter((line) => line)
-    .map((line) => {
-      const [dash, name, content, ...more] = line.split(" ");
-      if (dash !== "—" || !content || more.length) refuse("malformed");
-      const bytes = unbase64(content);
-      return { name, id: hex(bytes.slice(0, 4)), content: bytes.slice(4) };
-    });
+  if (extended.length || note !== `${origin}\n${size}\n${root}\n`) refuse("not_included");
+  const signatures = signed.slice(0, -1).split("\n").map((line) => {
+    const [dash, name, content, ...others] = line.split(" ");
+    if (dash !== "—" || !name || !content || others.length) refuse("malformed");
+    const bytes = unbase64(content);
+    return bytes.length > 4 ? { name, id: hex(bytes.slice(0, 4)), content: bytes.slice(4) } : refuse("malformed");
+  });
+  const names = new Set(signatures.map((line) => `${line.id} ${line.name}`));
+  if (signatures.length > MOST_SIGNATURES || names.size < signatures.length) refuse("malformed");
   await checkSigned(note, signatures, policy);
   const said = json(header);
   if (said.chain !== (await chainOf(code)) || KINDS[said.kind] !== answer.status) refuse("other_entry");
