@@ -87,7 +87,8 @@ def restore(
     with contextlib.closing(setup.open_store(files)):
         say(f"what {files.journal} has is destroyed in it")
     if kept:
-        say(f"the database before is {kept}: it has keys of newer cases; remove it when this one serves")
+        say(f"the database before is {kept}: it has keys of newer cases, and no destruction reaches it;")
+        say("remove it, and what belongs to it, as soon as this one serves: `diwan vault status` names them")
     _tell({"database": str(files.database), "from": str(file), "before": str(kept) if kept else None}, output)
 
 
@@ -152,11 +153,12 @@ def retire(
     files = _files(running.begin("vault"))
     rotation.retire(files.database, setup.open_keys(files), name, now=datetime.now(UTC))
     say("destroy its backups too, and make a new one of the database")
+    _say_left(files)
     _tell({"retired": name}, output)
 
 
 def status(output: OutputOption = Output.TABLE) -> None:
-    """Say which key wraps how many, how many are destroyed, when the database was backed up."""
+    """Say which key wraps how many, how many are destroyed, when it was backed up, which copies are to be removed."""
     from diwan.vault import rotation, setup
 
     files = _files(running.begin("vault"))
@@ -169,8 +171,17 @@ def status(output: OutputOption = Output.TABLE) -> None:
         "destroyed": found.destroyed,
         "backed_up_at": found.backed_up_at.isoformat() if found.backed_up_at else None,
         "rotating_to": found.rotating_to,
+        "left_behind": [str(path) for path in setup.left_behind(files)],
     }
+    _say_left(files)
     _tell(data, output)
+
+
+def _say_left(files: VaultFiles) -> None:
+    from diwan.vault.setup import left_behind
+
+    for path in left_behind(files):
+        say(f"{path} may hold keys that are destroyed since: remove it")
 
 
 def _tell(data: dict[str, object], output: Output) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
+import structlog
+
 from diwan.local import listen
 from diwan.vault import alone, setup
 from diwan.vault.server import create_app
 from diwan.vault.setup import VaultFiles
+
+log = structlog.get_logger()
 
 
 def serve(files: VaultFiles, location: str, *, mode: int = 0o600) -> None:
@@ -16,4 +20,6 @@ def serve(files: VaultFiles, location: str, *, mode: int = 0o600) -> None:
         stack.enter_context(alone.serving(files.database))
         store, hashes = setup.open_vault(files)
         stack.callback(store.close)
+        if left := setup.left_behind(files):
+            log.warning("vault.copies.left_behind", files=[path.name for path in left])
         listen.run(create_app(store, hashes), listener, "vault")

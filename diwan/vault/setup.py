@@ -55,6 +55,21 @@ def where_key_is(files: VaultFiles) -> str:
     return f"a key in the token {files.key.label}" if isinstance(files.key, TokenPlace) else str(files.key)
 
 
+def left_behind(files: VaultFiles) -> list[Path]:
+    """Copies beside the database and the key file that no destruction and no retirement reaches.
+
+    What `restore` put aside, what a process that was killed left half-way, a backup in the same folder.
+    """
+    places = [files.database, *([files.key] if isinstance(files.key, Path) else [])]
+    return sorted(
+        each
+        for place in places
+        if place.parent.is_dir()
+        for each in place.parent.iterdir()
+        if each.name.lstrip(".").startswith(f"{place.name}.")
+    )
+
+
 def initialise(files: VaultFiles, tokens: Mapping[Caller, Path]) -> None:
     """Make an empty database, a token file for each caller and the key file, in folders that exist.
 

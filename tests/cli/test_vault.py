@@ -75,6 +75,9 @@ async def test_from_a_backup_no_destroyed_key_comes_back(start: Start, folder: P
     assert "begun anew" in said(start("replay", str(listed)))
 
     vault = serving(start)
+    (aside,) = data_of(start("status", "--output", "json"))["left_behind"]
+    left = folder / "vault" / Path(aside).name
+    assert left.name.startswith("vault.sqlite.replaced-")
     after = await worker.cipher("demo", "case-1")
     assert after.open(RetentionClass.DECISION, "c", kept) == b"value"
     (old,) = data_of(start("rotate", "--output", "json"))["wraps_nothing"]
@@ -91,6 +94,8 @@ async def test_from_a_backup_no_destroyed_key_comes_back(start: Start, folder: P
         await each.aclose()
     vault.send_signal(signal.SIGTERM)
     assert ended(vault)[0] == 0
+    left.unlink()
+    assert data_of(start("status", "--output", "json"))["left_behind"] == []
     code, output = ended(start("restore", str(copy)))
     assert (code, "vault.wrong_key_file" in output) == (1, True)  # the key that wrapped it is retired
 

@@ -207,3 +207,26 @@ def test_a_role_of_a_later_version_gets_its_token(folder: Path) -> None:
     }
     assert stat.S_IMODE(files.callers.stat().st_mode) == 0o600
     assert setup.add_callers(files, tokens) == frozenset()
+
+
+def test_what_lies_beside_it_and_no_destruction_reaches_is_named(folder: Path) -> None:
+    """Copies that a restore put aside, or that a process left half-way when it was killed."""
+    files = initialised(folder)
+    left = {
+        "vault.sqlite.replaced-20261127T093000Z",
+        ".vault.sqlite.restored",
+        ".kek.json.0123",
+        "..kek.json.0123.4567",
+    }
+    with running(folder) as vault:
+        assert setup.left_behind(files) == []
+        vault.kill()
+        assert "vault.copies.left_behind" not in vault.output
+    assert (folder / "vault.sqlite-wal").exists()
+    for name in left:
+        (folder / name).touch(0o600)
+    assert {path.name for path in setup.left_behind(files)} == left
+    with running(folder) as vault:
+        assert vault.stop() == 0
+    (warning,) = [line for line in vault.output.splitlines() if "vault.copies.left_behind" in line]
+    assert all(name in warning for name in left)
