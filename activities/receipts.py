@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from diwan.documents.content import Decision, Letter
 from diwan.domain.actor import Actor
 from diwan.ledger.receipt import ISSUED, OFFICE, Facts
-from diwan.ledger.receipt_standing import REPLACED, WITHDRAWN
-from diwan.procedures.steps import LetterKind
+from diwan.ledger.receipt_standing import ENDS
 from diwan.store import letters, receipts
 from diwan.store.change import Change
-
-# What a letter of the first kind makes of those of its case that went before it. A receipt stays true: it says that an
-# application was filed. A reminder repeats its request, and ends nothing.
-_ENDED: Mapping[str, Mapping[str, str]] = {
-    LetterKind.REQUEST_FOR_PIECES: {"request_for_pieces": REPLACED, "reminder": REPLACED},
-    LetterKind.DECISION: {"request_for_pieces": REPLACED, "reminder": REPLACED, "decision": REPLACED},
-    LetterKind.WITHDRAWAL: {"request_for_pieces": WITHDRAWN, "reminder": WITHDRAWN, "decision": WITHDRAWN},
-}
 
 
 def facts_of(letter: Letter, pdf: bytes) -> Facts:
@@ -40,7 +31,7 @@ def facts_of(letter: Letter, pdf: bytes) -> Facts:
 async def follow(change: Change, actor: Actor, kind: str, chain: str, written: Sequence[letters.LetterRow]) -> None:
     """Says on the chains of earlier letters that the letter of `chain`, of this kind, has ended them."""
     for row in written:
-        became = _ENDED.get(kind, {}).get(row.kind)
+        became = ENDS.get(kind, {}).get(row.kind)
         if became is None or row.receipt_chain is None:
             continue
         standing = await receipts.standing_of(change.conn, change.case.tenant, row.receipt_chain)

@@ -19,16 +19,21 @@ from temporalio.service import RPCError, RPCStatusCode
 from diwan.domain.errors import NotFound, Tampered
 from diwan.domain.ports import Cipher, Keyring
 from diwan.ledger.history import read_history
+from diwan.ledger.receipt_twins import compare_receipts
 from diwan.ledger.retrace import Retraced, retrace
 from diwan.ledger.twins import Finding, Found, compare
 from diwan.store.cases import get_case
 from diwan.store.database import Database
 from diwan.store.histories import RunRow, runs_of
-from diwan.store.reconcile import cases_of, kept_histories, orphans, read_case
+from diwan.store.reconcile import cases_of, kept_histories, open_receipts, orphans, read_case
 
 # A run that has just begun has done nothing yet, and is not known; one that has just ended is still to be kept.
 _JUST_BEGUN, _KEPT_WITHIN = timedelta(minutes=2), timedelta(days=1)
 _MOST_TOLD = 10_000
+# What is said of entries and rows that belong to nothing (store/reconcile.py `orphans`), by the table that lacks a row,
+# or has one too many.
+_ORPHANS = {"task": "task.entry_missing", "letter": "receipt.row_missing"}
+_ORPHAN_TEXT = {"task": "a task without an entry", "letter": "the receipt of a letter that there is not"}
 
 
 @dataclass
@@ -74,8 +79,9 @@ class Reconciliation:
         found = Found("")
         async with self.db.transaction(tenant, snapshot=True) as conn:
             async for chain, table in orphans(conn, tenant):
-                name = "task.entry_missing" if table == "task" else "case.row_missing"
-                found.find(name, chain, "entries of nothing" if table != "task" else "a task without an entry")
+                found.find(
+                    _ORPHANS.get(table, "case.row_missing"), chain, _ORPHAN_TEXT.get(table, "entries of nothing")
+                )
         told.add(found)
         return told
 
@@ -101,6 +107,8 @@ class Reconciliation:
         async with self.db.transaction(tenant, snapshot=True) as conn:
             data = await read_case(conn, tenant, case_id)
             found = compare(data)
+            compare_receipts(data, found)
+            await open_receipts(conn, tenant, data, cipher, found)
             kept = await kept_histories(conn, tenant, case_id, cipher, found)
         by_now = {row["run_id"] for row in data.rows["workflow_run"]}
         for run_id in unknown - by_now:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +16,14 @@ from diwan.ledger.receipt_code import chain_of
 
 REPLACED = "letter:receipt:replaced"
 WITHDRAWN = "letter:receipt:withdrawn"
+# What a letter of the first kind makes of those of its case that went before it. A receipt stays true: it says that an
+# application was filed. A reminder repeats its request, and ends nothing. What stood here once holds for the chains of
+# its time (receipt_twins.py compares by it): add to it, and change nothing.
+ENDS: Mapping[str, Mapping[str, str]] = {
+    "request_for_pieces": {"request_for_pieces": REPLACED, "reminder": REPLACED},
+    "decision": {"request_for_pieces": REPLACED, "reminder": REPLACED, "decision": REPLACED},
+    "withdrawal": {"request_for_pieces": WITHDRAWN, "reminder": WITHDRAWN, "decision": WITHDRAWN},
+}
 
 
 class Stands(StrEnum):

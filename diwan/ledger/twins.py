@@ -51,12 +51,14 @@ class Said:
 
 @dataclass(frozen=True)
 class CaseData:
-    """All of a case that is compared. `rows`: by table; `task_steps`: those at which a person is asked."""
+    """All of a case that is compared. `rows`: by table; `task_steps`: those at which a person is asked; `receipts`: the
+    entries of its letters' own chains."""
 
     case: Row
     entries: Sequence[Said]
     rows: Mapping[str, Sequence[Row]]
     task_steps: frozenset[str] = frozenset()
+    receipts: Mapping[str, Sequence[Said]] = field(default_factory=dict[str, Sequence["Said"]])
 
     @property
     def id(self) -> str:

@@ -16,7 +16,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from diwan.domain.actor import Actor
-from diwan.domain.errors import NotFound
+from diwan.domain.errors import NotFound, Tampered
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.ledger.entry import commit
 from diwan.ledger.receipt import FACTS, ISSUED, Facts, Receipt, receipt_of
@@ -97,10 +97,20 @@ async def read_receipt(conn: Connection, tenant: str, letter: str, cipher: Ciphe
     row = (await conn.execute(_OF_LETTER, {"tenant": tenant, "letter": letter})).one_or_none()
     if row is None or row.receipt_chain is None:
         raise NotFound("receipt.no_code", "This letter has no code to check it by.", "Ask the office for a new copy.")
-    kept = open_json(cipher, RetentionClass.DECISION, _context(letter), row.receipt_sealed)
+    facts, salt = open_receipt(cipher, letter, row.receipt_sealed)
     proof = await prove_entry(conn, tenant, row.receipt_chain, 1)
-    salt = base64.b64decode(kept["salt"])
-    return receipt_of(proof.extra, kept["facts"].encode(), salt, proof.index, proof.hashes, proof.checkpoint)
+    return receipt_of(proof.extra, facts, salt, proof.index, proof.hashes, proof.checkpoint)
+
+
+def open_receipt(cipher: Cipher, letter: str, sealed: bytes) -> tuple[bytes, bytes]:
+    """The facts that a letter's chain commits to, and the salt. Raises `NotFound` where it is erased, `Tampered`."""
+    kept = open_json(cipher, RetentionClass.DECISION, _context(letter), sealed)
+    try:
+        return kept["facts"].encode(), base64.b64decode(kept["salt"], validate=True)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Tampered(
+            "receipt.unreadable", "What is sealed of a letter cannot be read.", "Tell the operator."
+        ) from None
 
 
 _OF_LETTER = text("SELECT receipt_chain, receipt_sealed FROM letter WHERE tenant = :tenant AND id = :letter")

@@ -6,20 +6,27 @@ For the auditor's role, in a snapshot, a case at a time: of a ministry's cases n
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from hashlib import sha256
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 from sqlalchemy import text
 
-from diwan.domain.errors import NotFound, Tampered
-from diwan.domain.ports import Cipher
+from diwan.domain.errors import Final, NotFound, Tampered
+from diwan.domain.ports import Cipher, RetentionClass
+from diwan.ledger.entry import commit
 from diwan.ledger.history import History, read_history, whole
+from diwan.ledger.receipt import FACTS, Facts
+from diwan.ledger.receipt_code import chain_of
 from diwan.ledger.retrace import Retraced
 from diwan.ledger.twins import CaseData, Found, Said
 from diwan.procedures.steps import TaskStep
 from diwan.store.connection import Connection
+from diwan.store.documents import read_blob
 from diwan.store.histories import open_history, runs_of, sealed_history
 from diwan.store.procedures import published_by_hash
+from diwan.store.receipts import open_receipt
 
 _PAGE = 200
 
@@ -45,7 +52,10 @@ async def read_case(conn: Connection, tenant: str, case_id: str) -> CaseData:
     rows: dict[str, Sequence[Any]] = {}
     for table, statement in _ROWS.items():
         rows[table] = (await conn.execute(statement, parameters)).mappings().all()
-    return CaseData({**case}, entries, rows, await _task_steps(conn, tenant, case["procedure_hash"]))
+    receipts: dict[str, list[Said]] = {}
+    for row in await conn.execute(_RECEIPTS, parameters):
+        receipts.setdefault(row.chain, []).append(Said(row.seq, bytes(row.hash), orjson.loads(row.header)))
+    return CaseData({**case}, entries, rows, await _task_steps(conn, tenant, case["procedure_hash"]), receipts)
 
 
 async def _task_steps(conn: Connection, tenant: str, digest: str) -> frozenset[str]:
@@ -58,6 +68,41 @@ async def orphans(conn: Connection, tenant: str) -> AsyncGenerator[tuple[str, st
     for table, statement in _ORPHANS.items():
         for chain in (await conn.execute(statement, {"tenant": tenant})).scalars():
             yield chain, table
+
+
+async def open_receipts(conn: Connection, tenant: str, data: CaseData, cipher: Cipher | None, found: Found) -> None:
+    """What the chains of a case's letters commit to is of the letters that are stored. No `cipher`: only counted."""
+    for row in data.rows["letter"]:
+        chain = row["receipt_chain"]
+        if chain is None:
+            continue
+        if cipher is None:
+            found.counts["receipts not opened"] += 1
+            continue
+        try:
+            facts, salt = open_receipt(cipher, row["id"], row["receipt_sealed"])
+            pdf = await read_blob(conn, tenant, row["blob"], row["id"], RetentionClass.DECISION, cipher)
+        except NotFound as error:
+            if error.code == "blob.missing":
+                found.find("letter.bytes_missing", row["id"], "its row is there, and its bytes are gone")
+            else:
+                found.counts["receipts erased"] += 1
+            continue
+        except Tampered as error:
+            found.find(error.code, row["id"], error.message)
+            continue
+        found.counts["receipts opened"] += 1
+        told = next((each.detail.get(FACTS) for each in data.receipts.get(chain, ())), None)
+        if not _same(told, chain, facts, salt, pdf):
+            found.find("receipt.facts_differ", chain, "its entry commits to other facts than this letter's")
+
+
+def _same(told: object, chain: str, facts: bytes, salt: bytes, pdf: bytes) -> bool:
+    try:
+        said = Facts.model_validate_json(facts)
+        return (told, chain) == (commit(salt, facts), chain_of(said.code)) and said.pdf == sha256(pdf).hexdigest()
+    except (ValidationError, Final):  # no facts, or a salt that binds nothing
+        return False
 
 
 async def kept_histories(
@@ -95,6 +140,11 @@ _CASE = text(
 )
 _ENTRIES = text("SELECT seq, hash, header FROM entry WHERE tenant = :tenant AND chain = :case ORDER BY seq")
 
+_RECEIPTS = text(
+    "SELECT e.chain, e.seq, e.hash, e.header FROM letter l JOIN entry e ON e.tenant = l.tenant "
+    "AND e.chain = l.receipt_chain WHERE l.tenant = :tenant AND l.case_id = :case ORDER BY e.chain, e.seq"
+)
+
 
 def _rows(columns: str, table: str) -> Any:
     return text(f"SELECT {columns} FROM {table} WHERE tenant = :tenant AND case_id = :case")  # noqa: S608 - ours
@@ -117,7 +167,7 @@ _ROWS = {
     "task": _rows("id, kind, step, visit, status", "task"),
     "task_act": _rows("task_id, act", "task_act"),
     "decision": _rows("id, result, signed_by", "decision"),
-    "letter": _rows("id, number", "letter"),
+    "letter": _rows("id, number, blob, receipt_chain, receipt_sealed", "letter"),
     "notification": _rows("letter_id, channel", "notification"),
     "outbox": _rows("id, type, payload->>'id' AS event", "outbox"),
     "workflow_run": _rows("run_id, workflow_id, state, digest, entry_seq, closed_at, missing_since", "workflow_run"),
@@ -130,6 +180,10 @@ _ORPHANS = {
     "task": text(
         "SELECT id FROM task t WHERE tenant = :tenant AND case_id IS NULL AND NOT EXISTS "
         "(SELECT FROM entry e WHERE e.tenant = t.tenant AND e.chain = 'stray/' || t.id)"
+    ),
+    "letter": text(
+        "SELECT DISTINCT chain FROM entry e WHERE tenant = :tenant AND chain LIKE 'receipts/%' AND NOT EXISTS "
+        "(SELECT FROM letter l WHERE l.tenant = e.tenant AND l.receipt_chain = e.chain)"
     ),
     "stray": text(
         "SELECT DISTINCT chain FROM entry e WHERE tenant = :tenant AND chain LIKE 'stray/%' AND NOT EXISTS "
