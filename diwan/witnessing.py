@@ -34,8 +34,8 @@ _MOST_BYTES = 64 * 1024  # of an answer
 _SIZE = re.compile(rb"(0|[1-9]\d{0,15})\n")
 # What a witness's refusal means: machine name, and what a person is told.
 _REFUSALS = {
-    403: ("witness.does_not_trust", "it does not count our key: tell it the log's keys (`diwan ledger vkey`)"),
-    404: ("witness.does_not_follow", "it does not follow this log: its operator adds it by the log's keys"),
+    403: ("witness.does_not_trust", "it does not count our key: tell it the one that signs now (`diwan ledger vkey`)"),
+    404: ("witness.does_not_follow", "it does not follow this log: its operator adds it by the log's key"),
     422: (
         "witness.split_view",
         "what it cosigned before is not how this log begins: somebody shows two histories",

@@ -91,7 +91,9 @@ async def _kept_there(chosen: Settings, note: Note) -> dict[str, Any]:
 
     db, signer = database(chosen, "sequencer"), signer_client(chosen)
     try:
-        keys = tuple(map(parse_vkey, await signer.keys()))
+        said = await signer.keys()
+        # What an exchanged key signed counts here: that it is of this very tree is looked up.
+        keys = tuple(map(parse_vkey, (*said.retired, *said.keys)))
         trusted = Policy(keys, witnesses_of(chosen).witnesses)
         async with db.transaction(None) as conn:
             checkpoint = await keep_brought(conn, note, trusted)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diwan.ledger.policy import Policy
     from diwan.ledger.proof import EntryProof
     from diwan.settings import Settings
+    from diwan.signer.protocol import KeysAnswer
 
 Json = dict[str, Any]
 PolicyOption = Annotated[
@@ -101,15 +102,24 @@ def checkpoint(
     emit(output, told, lambda width: record([]))
 
 
-def vkey(output: OutputOption = Output.TABLE) -> None:
-    """Print the log's verifier keys, one for each year, as the signer has them: publish them, on paper too."""
+def vkey(
+    retired: Annotated[
+        bool, typer.Option("--retired", help="Those too that were exchanged, marked: for proofs from before alone.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Print the verifier keys that sign now, one for each year's log, as the signer has them: publish them.
+
+    On paper too. A key that was exchanged may be in a thief's hands: never give one to a witness.
+    """
     from diwan import settings
 
-    keys = asyncio.run(_keys(settings.load()))
+    said = asyncio.run(_keys(settings.load()))
     if output is Output.JSON:
-        emit(output, {"keys": list(keys)}, lambda width: record([]))
+        emit(output, {"keys": list(said.keys), "retired": list(said.retired)}, lambda width: record([]))
         return
-    sys.stdout.write("".join(f"{key}\n" for key in keys))
+    before = [f"{key} retired\n" for key in said.retired] if retired else []
+    sys.stdout.write("".join([*before, *(f"{key}\n" for key in said.keys)]))
 
 
 def checkpoint_of(path: Path, policy: Policy | None) -> Checkpoint:
@@ -137,7 +147,7 @@ def bytes_of(path: Path) -> bytes:
         raise InvalidInput("file.unreadable", f"{path}: {error.strerror}.", "Check the path.") from None
 
 
-async def _keys(chosen: Settings) -> tuple[str, ...]:
+async def _keys(chosen: Settings) -> KeysAnswer:
     from diwan.cli.connections import signer_client
 
     client = signer_client(chosen)

@@ -51,23 +51,27 @@ def init(
 
 
 def follow(
-    keys: Annotated[list[str], typer.Argument(metavar="VKEY", help="The log's keys that count now: all of them.")],
+    keys: Annotated[list[str], typer.Argument(metavar="VKEY", help="The log's key that signs now, alone.")],
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Follow a log: cosign it from now on where one of these keys signed. Keys given before for that log are dropped.
+    """Follow a log: cosign it from now on where this key signed. The key given before for that log is dropped.
 
-    Get them from the log's operator by a way that you trust; each year's log has its own. A witness that serves takes
-    them at once.
+    Get it from the log's operator by a way that you trust; each year's log has its own. A witness that serves takes
+    it at once.
     """
     from diwan.domain.errors import InvalidInput
     from diwan.ledger.note import parse_vkey
 
-    parsed = [parse_vkey(key) for key in keys]
-    if len({key.name for key in parsed}) > 1:
-        raise InvalidInput("witness.several_logs", "These keys are of several logs.", "Give those of one at a time.")
+    key, *others = map(parse_vkey, keys)
+    if others:
+        raise InvalidInput(
+            "witness.several_keys",
+            "A log signs with one key, and one that it has exchanged may be a thief's.",
+            "Give one key at a time: of each log the one that signs now (`diwan ledger vkey`).",
+        )
     with _memory(_settings(), cosigning=False) as memory:
-        memory.follow(parsed)
-    emit(output, {"follows": parsed[0].name}, lambda width: record([("follows", parsed[0].name)]))
+        memory.follow(key)
+    emit(output, {"follows": key.name}, lambda width: record([("follows", key.name)]))
 
 
 def show(output: OutputOption = Output.TABLE) -> None:

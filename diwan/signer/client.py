@@ -33,10 +33,10 @@ class SignerClient:
         )
         return ((await self._post("/v1/checkpoints", asked)).note or "").encode()
 
-    async def keys(self) -> tuple[str, ...]:
+    async def keys(self) -> KeysAnswer:
         """The verifier keys of all logs, the oldest first."""
         answered = await exchange.exchange(self._http, "GET", "/v1/keys", b"", service="signer")
-        return exchange.read(answered, KeysAnswer, service="signer").keys
+        return exchange.read(answered, KeysAnswer, service="signer")
 
     async def ready(self) -> None:
         """Raises unless the signer answers and can read what it keeps."""

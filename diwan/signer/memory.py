@@ -51,9 +51,12 @@ class Memory:
             self._last(origin)
 
     def keys(self) -> list[str]:
-        """The verifier keys of all logs, the oldest first; those that were exchanged come before what took their
-        place."""
-        return [each for origin in self._origins() for each in (*self._before(origin), str(self._key(origin).verifier))]
+        """The verifier keys that sign now, one for each log, the oldest log first."""
+        return [str(self._key(origin).verifier) for origin in self._origins()]
+
+    def retired(self) -> list[str]:
+        """Those that were exchanged, the oldest first: perhaps they were stolen, and nobody is to trust them anew."""
+        return [each for origin in self._origins() for each in self._before(origin)]
 
     def last(self, origin: str) -> Note | None:
         """What was signed last for a log; None where it was never begun."""

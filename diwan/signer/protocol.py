@@ -2,7 +2,7 @@
 
     POST /v1/checkpoints  {"origin", "size", "root", "proof"}  -> {"note": "<the signed checkpoint>"}
     POST /v1/last         {"origin"}                           -> {"note": "…" | null}
-    GET  /v1/keys                                              -> {"keys": ["<vkey>", …]}, the oldest first
+    GET  /v1/keys             -> {"keys": ["<vkey>", …], "retired": ["<vkey>", …]}, the oldest first
     GET  /healthz, /readyz                                     -> {"status": "ok"}
 
 Hashes are hex. All but /healthz and /readyz want the bearer token. Errors are those of diwan/local/exchange.py.
@@ -45,4 +45,7 @@ class NoteAnswer(_Message):
 
 
 class KeysAnswer(_Message):
+    """`keys` sign now, one for each log; `retired` signed before and were exchanged."""
+
     keys: tuple[str, ...]
+    retired: tuple[str, ...]

@@ -65,7 +65,8 @@ class _Signer:
     async def keys(self, request: Request) -> Response:
         self._authenticate(request)
         async with self._turn:
-            return exchange.answer(KeysAnswer(keys=tuple(await asyncio.to_thread(self._memory.keys))))
+            keys, retired = await asyncio.to_thread(lambda: (self._memory.keys(), self._memory.retired()))
+        return exchange.answer(KeysAnswer(keys=tuple(keys), retired=tuple(retired)))
 
     async def ready(self, request: Request) -> Response:
         async with self._turn:

@@ -1,7 +1,7 @@
 """What a witness keeps on its own disk: its key, whom it follows, and the checkpoint that it cosigned last of each log.
 
     key              secret, in the form of Go's note package
-    logs/<log>.keys  the log's verifier keys, one a line: whose signatures count now
+    logs/<log>.keys  the log's verifier key: whose signature counts now
     seen/<log>.note  what was cosigned last, under the log's signatures and this witness's: on disk before the answer
 
 A log is begun when somebody says that it is followed, with a note of the empty tree. So a log without its note is one
@@ -11,7 +11,7 @@ whose memory was lost, and nothing of it is cosigned until somebody finds out wh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -96,13 +96,13 @@ class Memory:
     def verifier(self) -> VerifierKey:
         return self._key.verifier
 
-    def follow(self, keys: Sequence[VerifierKey]) -> None:
-        """From now on these keys, which are all of one log, and no others count for it; what was seen of it stays.
+    def follow(self, key: VerifierKey) -> None:
+        """From now on this key and no other counts for its log; what was seen of the log stays.
 
-        Note first, then keys: a crash between leaves a note of a log that is not followed, and it is found again.
+        Note first, then key: a crash between leaves a note of a log that is not followed, and it is found again.
         """
-        (origin,) = {key.name for key in keys}
-        if any(key.type != ED25519 for key in keys):
+        origin = key.name
+        if key.type != ED25519:
             raise InvalidInput("witness.not_a_log", "That is a witness's key, not a log's.", "See `diwan ledger vkey`.")
         if kept_notes.file_of(self._seen, origin, "note").exists():
             self._last(origin)
@@ -110,7 +110,7 @@ class Memory:
             raise _memory_lost(origin)
         else:
             self._keep(origin, Note(Checkpoint(origin, 0, EMPTY_ROOT).text, ()), 0)
-        kept_notes.replace(kept_notes.file_of(self._logs, origin, "keys"), "".join(f"{key}\n" for key in keys).encode())
+        kept_notes.replace(kept_notes.file_of(self._logs, origin, "keys"), f"{key}\n".encode())
 
     def followed(self) -> list[Followed]:
         """By name. Raises where what was seen of one cannot be read."""
@@ -146,7 +146,7 @@ class Memory:
             raise Refused(
                 "witness.not_signed",
                 "No key that counts for this log signed the checkpoint.",
-                "Tell the witness's operator the log's keys: `diwan ledger vkey`.",
+                "Tell the witness's operator the key that signs now, alone: `diwan ledger vkey`.",
             )
         if growth.old > checkpoint.size:
             raise InvalidInput("witness.old_beyond", "The log grew from more entries than it has.", "")

@@ -124,7 +124,7 @@ async def test_keys_are_the_signers(diwan_process: DiwanProcess, log: Grower) ->
         done = await asyncio.to_thread(diwan_process, "ledger", "vkey", **signer)
         assert (done.returncode, done.stdout.splitlines()) == (0, log.memory.keys())
         done = await asyncio.to_thread(diwan_process, "ledger", "vkey", "--output", "json", **signer)
-        assert json.loads(done.stdout) == {"keys": log.memory.keys()}
+        assert json.loads(done.stdout) == {"keys": log.memory.keys(), "retired": []}
         done = await asyncio.to_thread(diwan_process, "ledger", "vkey", **signer | {"DIWAN_SIGNER_TOKEN": "another"})
         assert done.returncode == 75, "the operator sets the right token, then it works"
 

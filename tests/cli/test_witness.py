@@ -5,23 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from diwan.domain.errors import DiwanError
-from diwan.ledger.checkpoint import parse_checkpoint
+from diwan.domain.errors import DiwanError, Refused
+from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
 from diwan.ledger.note import Note, SigningKey, new_key, parse_note, parse_signing_key, parse_vkey
 from diwan.ledger.policy import Policy, Witness
+from diwan.ledger.tree import EMPTY_ROOT
+from diwan.ledger.witnessed import Growth
 from diwan.signer.server import create_app
+from diwan.witness.memory import Memory
 from tests.cli.conftest import Diwan, DiwanProcess
 from tests.cli.fake_service import Answer, FakeService
 from tests.ledger.logs import MemoryLog, cosigned, witness
 from tests.pool.serving import serving
 from tests.support.databases import TestDatabase
-from tests.support.growing import Grower, growing
+from tests.support.growing import ORIGIN, Grower, OwnSigner, growing
 
 YEAR = str(datetime.now(UTC).year)
 
@@ -177,6 +181,34 @@ def test_growth_since_what_was_kept_is_proved_and_checked(
     assert diwan("ledger", "grown", str(kept), "-o", str(proof)).exit_code == 1
     kept.write_bytes(bytes(MemoryLog(new_key("other.example/2026")).checkpoint(0)))
     assert diwan("ledger", "verify-grown", str(kept), str(proof), "--policy", str(policy)).exit_code == 1
+
+
+async def test_what_an_operator_is_told_after_a_theft_leaves_the_thief_no_witness(
+    diwan: Diwan, diwan_process: DiwanProcess, court: str, tmp_path: Path
+) -> None:
+    """`diwan ledger vkey`, given whole to `diwan witness follow`: only the key that signs from now on counts then."""
+    signer = OwnSigner(tmp_path / "signer")
+    origin = f"{ORIGIN}/{YEAR}"
+    signer.memory.sign(Checkpoint(origin, 0, EMPTY_ROOT), [])
+    (secret,) = (tmp_path / "signer" / "keys").glob("*.key")
+    thief = MemoryLog(parse_signing_key(secret.read_text().strip()))
+    thief.add(b"forged")
+    _, new = signer.memory.rotate(origin)
+    async with serving(create_app(signer.memory, "a-token")) as url:
+        where = {"DIWAN_SIGNER_ADDRESS": url, "DIWAN_SIGNER_TOKEN": "a-token"}
+        printed = (await asyncio.to_thread(diwan_process, "ledger", "vkey", **where)).stdout.split()
+        everything = await asyncio.to_thread(diwan_process, "ledger", "vkey", "--retired", **where)
+        told = await asyncio.to_thread(diwan_process, "ledger", "vkey", "--output", "json", **where)
+    signer.memory.close()
+    assert diwan("witness", "follow", *printed).exit_code == 0
+    with closing(Memory(tmp_path / "court", lambda: datetime.now(UTC))) as memory, pytest.raises(Refused):
+        memory.add(Growth(0, (), thief.checkpoint()))
+    assert printed == [new]
+    assert json.loads(told.stdout) == {"keys": [new], "retired": [str(thief.key.verifier)]}
+    assert everything.stdout.splitlines() == [f"{thief.key.verifier} retired", new]
+    both = diwan("witness", "follow", str(thief.key.verifier), new)
+    assert both.exit_code == 2
+    assert "one key" in both.output
 
 
 def test_a_checkpoint_says_who_has_cosigned_it(diwan: Diwan, fake: FakeService, public: Note, court: str) -> None:

@@ -59,7 +59,7 @@ class Outside:
         self.memories[name] = memory = Memory(folder, lambda: datetime.now(UTC))
         self.stack.callback(memory.close)
         for vkey in follows:
-            memory.follow([parse_vkey(vkey)])
+            memory.follow(parse_vkey(vkey))
         self.urls[name] = await self.stack.enter_async_context(serving(create_app(memory)))
 
     @property
@@ -256,11 +256,11 @@ async def test_a_witness_that_does_not_know_us_says_so_and_is_believed_later(
         await ask("stranger")
     assert error.value.code == "witness.does_not_follow"
     log = parse_vkey(signer.memory.keys()[0])
-    outside.memories["stranger"].follow([new_key(log.name).verifier])
+    outside.memories["stranger"].follow(new_key(log.name).verifier)
     with pytest.raises(NeedsPerson) as error:
         await ask("stranger")
     assert error.value.code == "witness.does_not_trust"
-    outside.memories["stranger"].follow([log])
+    outside.memories["stranger"].follow(log)
     witnessing = await ask("stranger")
     assert witnessing._why["stranger", log.name[-4:]] == ""
 

@@ -54,7 +54,7 @@ async def test_what_was_signed_last_and_the_next(client: SignerClient) -> None:
     assert await client.last(ORIGIN) is None
     note = await client.sign(at(299), between(0, 299))
     assert await client.last(ORIGIN) == note
-    (vkey,) = await client.keys()
+    (vkey,) = (await client.keys()).keys
     assert open_checkpoint(parse_note(note), parse_vkey(vkey)) == at(299)
     assert await client.sign(at(300), between(299, 300)) != note
 

@@ -158,7 +158,7 @@ async def test_it_is_made_against_what_the_auditor_trusts_and_kept(
     initialise(tmp_path / "witness", "court.example/1")
     witness = Memory(tmp_path / "witness", lambda: datetime.now(UTC))
     keys = list(map(parse_vkey, log.memory.keys()))
-    witness.follow(keys)
+    witness.follow(*keys)
     kept = (await service.http.get("/ledger/checkpoint")).text
     cosigned = witness.add(Growth(0, (), parse_note(kept.encode())))
     witness.close()

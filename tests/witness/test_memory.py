@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def memory(folder: Path) -> Iterator[Memory]:
     made = Memory(folder, lambda: NOW)
-    made.follow([LOG.key.verifier])
+    made.follow(LOG.key.verifier)
     yield made
     made.close()
 
@@ -143,7 +143,7 @@ def test_a_memory_that_is_lost_or_changed_cosigns_nothing(memory: Memory, folder
         lambda: after.last(ORIGIN),
         lambda: after.add(growth(0, 18)),
         lambda: after.add(growth(17, 18)),
-        lambda: after.follow([LOG.key.verifier]),
+        lambda: after.follow(LOG.key.verifier),
     )
     for act in acts:
         with pytest.raises(NeedsPerson) as error:
@@ -168,11 +168,11 @@ def test_a_crash_while_a_log_is_begun_leaves_nothing_that_stands(
     with monkeypatch.context() as broken:
         broken.setattr(Path, "replace", once)
         with pytest.raises(KeyboardInterrupt):
-            memory.follow([other.key.verifier])
+            memory.follow(other.key.verifier)
     after = again(memory, folder)
     with pytest.raises(NotFound):
         after.add(growth(0, 1, other))
-    after.follow([other.key.verifier])
+    after.follow(other.key.verifier)
     after.add(growth(0, 1, other))
     after.close()
 
@@ -197,7 +197,7 @@ def test_what_is_cosigned_is_on_disk_before_anybody_has_it(
 def test_time_in_what_is_cosigned_never_goes_back(folder: Path) -> None:
     now = [NOW]
     memory = Memory(folder, lambda: now[0])
-    memory.follow([LOG.key.verifier])
+    memory.follow(LOG.key.verifier)
     memory.add(growth(0, 5))
     now[0] = NOW - timedelta(days=3)
     assert cosigned_at(memory.add(growth(5, 6)), memory.verifier) == int(NOW.timestamp())
@@ -208,7 +208,7 @@ def test_keys_that_count_can_be_exchanged_and_what_was_seen_stays(memory: Memory
     """As after the log's key was exposed: its thief's word does not count any more."""
     memory.add(growth(0, 17))
     new: SigningKey = new_key(ORIGIN)
-    memory.follow([new.verifier])
+    memory.follow(new.verifier)
     with pytest.raises(Refused):
         memory.add(growth(17, 18))
     checkpoint = Checkpoint(ORIGIN, 18, root_at(18, LOG.node(18).node))

@@ -26,7 +26,7 @@ from tests.witness.test_memory import LOG, OTHER, growth
 def memory(tmp_path: Path) -> Iterator[Memory]:
     initialise(tmp_path, "witness.example/1")
     made = Memory(tmp_path, lambda: datetime.now(UTC))
-    made.follow([LOG.key.verifier])
+    made.follow(LOG.key.verifier)
     yield made
     made.close()
 
