@@ -10,7 +10,7 @@ import typer
 
 from diwan.cli.ledger_proofs import PolicyOption, bytes_of, policy_of
 from diwan.cli.output import Output, OutputOption, emit, record, say
-from diwan.domain.errors import InvalidInput, Tampered
+from diwan.domain.errors import InvalidInput, Tampered, Unavailable
 from diwan.domain.text import Language
 
 if TYPE_CHECKING:
@@ -44,11 +44,17 @@ def verify_receipt(
 
     The policy (c2sp.org/tlog-policy) is yours: `log` with the key that `diwan ledger vkey` printed, on paper or by
     another way than the letter's own; witnesses; and a `quorum`. Only with --online is anybody asked, by the letter's
-    short code; then 1 is also the exit of a letter that no longer stands.
+    short code; then 1 is also the exit of a letter that no longer stands. A specimen is no letter.
     """
     trusted = policy_of(policy)
     content = _content(receipt)
     if content.startswith(_TLOG_PROOF):
+        if letter is not None or online:
+            raise InvalidInput(
+                "receipt.only_an_entry",
+                "A proof shows an entry of the log, no letter: --letter and --online have nothing to go by.",
+                "Give the letter's sheet, the text of its code, or its short code.",
+            )
         emit_told(output, _proof(content, trusted))
         return
     told: Json = {"holds": True}
@@ -66,7 +72,12 @@ def verify_receipt(
             told["letter"] = "the file that was issued"
     if online:
         told |= _standing(online, code, trusted, letter)
+    # Of a bare code that nobody's log showed anything of, nothing holds.
+    told["holds"] = "sha256" in told and not told["sample"]
     emit_told(output, told)
+    if told.get("sample"):
+        say("This is a specimen and no real letter: do not rely on it.")
+        raise typer.Exit(1)
     if told.get("stands", "in_force") != "in_force":
         say("This letter does not stand, or not any more: do not rely on it.")
         raise typer.Exit(1)
@@ -122,11 +133,12 @@ def _code(text: str) -> str:
 def _proof(content: bytes, trusted: Policy) -> Json:
     from diwan.ledger.entry import check_header
     from diwan.ledger.proof import check_proof, parse_proof
+    from diwan.ledger.receipt_standing import BY_KIND
 
     proof = parse_proof(content)
     checkpoint = check_proof(proof, proof.extra, trusted)
     header = check_header(proof.extra)
-    return {
+    told: Json = {
         "holds": True,
         "log": checkpoint.origin,
         "size": checkpoint.size,
@@ -138,6 +150,9 @@ def _proof(content: bytes, trusted: Policy) -> Json:
         "at": header.at.isoformat(),
         "actor": header.actor.subject,
     }
+    if header.kind in BY_KIND:
+        told["not_shown"] = "what the letter says, and whether it still stands: its sheet and --online do"
+    return told
 
 
 def _checked(content: bytes, trusted: Policy) -> Checked:
@@ -171,10 +186,20 @@ def _standing(url: str, code: str, trusted: Policy, letter: Path | None) -> Json
 
     with Client(url.rstrip("/"), lambda: "") as client:
         answer = client.get(f"/ledger/receipts/{segment(code)}")
-    if answer.get("status") == Stands.UNKNOWN:
-        return {"code": code, "stands": Stands.UNKNOWN.value}
-    shown = check_standing(str(answer.get("proof", "")).encode(), code, trusted)
-    if shown.stands != answer.get("status"):
+    status, proof = str(answer.get("status")), str(answer.get("proof") or "")
+    if status == Stands.UNKNOWN:
+        return {"code": code, "stands": status}
+    if not proof and status in (Stands.REPLACED, Stands.WITHDRAWN):
+        # That a letter fell is worth hearing a second before the log shows it.
+        return {"code": code, "stands": status, "proved": False}
+    if not proof and status == Stands.IN_FORCE:
+        raise Unavailable(
+            "receipt.not_yet",
+            "The service says that the letter stands, and its log does not show it yet.",
+            "Ask again in a moment: a letter of just now is in the log within seconds.",
+        )
+    shown = check_standing(proof.encode(), code, trusted)
+    if shown.stands != status:
         raise Tampered("receipt.answer_differs", "The service says otherwise than its own log.")
     checked = _checked(str(answer.get("receipt", "")).encode(), trusted)
     if checked.facts.code != code:

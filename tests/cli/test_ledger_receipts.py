@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from diwan.documents.check_sheet import sheet_of
 from diwan.documents.typeset import typeset_sheet
 from diwan.ledger.receipt import pack
 from diwan.ledger.receipt_standing import REPLACED
-from tests.cli.conftest import DiwanProcess
+from tests.cli.conftest import Diwan, DiwanProcess
 from tests.cli.fake_service import Answer, FakeService
 from tests.ledger import receipts
 from tests.ledger.logs import MemoryLog
@@ -25,10 +26,20 @@ def made() -> Issued:
 
 
 @pytest.fixture
-def policy(made: Issued, tmp_path: Path) -> Path:
-    path = tmp_path / "policy"
-    path.write_text(made.policy_text)
-    return path
+def policy_of(tmp_path: Path) -> Callable[[Issued], Path]:
+    """The file of whoever trusts the log of a letter."""
+
+    def written(of: Issued) -> Path:
+        path = tmp_path / "policy"
+        path.write_text(of.policy_text)
+        return path
+
+    return written
+
+
+@pytest.fixture
+def policy(made: Issued, policy_of: Callable[[Issued], Path]) -> Path:
+    return policy_of(made)
 
 
 def proof_of(made: Issued, header: bytes) -> str:
@@ -99,6 +110,64 @@ def test_online_a_letter_stands_as_far_as_the_log_shows_it(
         assert says in done.stdout + done.stderr
     assert {asked.path for asked in fake.asked} == {f"/ledger/receipts/{CODE}"}
     assert all("authorization" not in {name.lower() for name in asked.headers} for asked in fake.asked)
+
+
+def test_a_specimen_is_no_letter_offline_or_online(
+    diwan: Diwan, fake: FakeService, tmp_path: Path, policy_of: Callable[[Issued], Path]
+) -> None:
+    specimen = issued(receipts.facts(sample=True))
+    packed, letter = pack(specimen.receipt), tmp_path / "letter.pdf"
+    letter.write_bytes(LETTER)
+    proof = proof_of(specimen, specimen.receipt.header)
+    answer = {"status": "in_force", "since": None, "receipt": packed, "proof": proof}
+    fake.answers[f"GET /ledger/receipts/{CODE}"] = Answer(200, answer)
+    policy = str(policy_of(specimen))
+    for given in (
+        (packed,),
+        (packed, "--letter", str(letter)),
+        (packed, "--online", fake.url),
+        (CODE, "--online", fake.url),
+    ):
+        done = diwan("ledger", "verify-receipt", *given, "--policy", policy, "--output", "json")
+        assert done.exit_code == 1, given
+        assert {"holds": False, "sample": True}.items() <= json.loads(done.stdout).items()
+        assert "specimen" in done.stderr
+
+
+def test_an_answer_that_the_log_does_not_show_yet_is_called_so(
+    diwan: Diwan, fake: FakeService, made: Issued, policy: Path
+) -> None:
+    for given in (pack(made.receipt), CODE):
+        for status, code in (("in_force", 75), ("replaced", 1), ("withdrawn", 1), ("other", 1)):
+            answer = {"status": status, "since": "2026-11-27T06:00:00Z", "receipt": "", "proof": ""}
+            fake.answers[f"GET /ledger/receipts/{CODE}"] = Answer(200, answer)
+            done = diwan(
+                *("ledger", "verify-receipt", given, "--policy", str(policy), "--online", fake.url, "--output", "json")
+            )
+            assert done.exit_code == code, (status, done.stderr)
+            if status in ("replaced", "withdrawn"):
+                expected = {"holds": given != CODE, "code": CODE, "stands": status, "proved": False}
+                assert expected.items() <= json.loads(done.stdout).items()
+                assert "do not rely on it" in done.stderr
+            else:
+                assert done.stdout == ""
+    done = diwan("ledger", "verify-receipt", CODE, "--policy", str(policy), "--online", fake.url)
+    assert "not a proof of an entry" in done.stderr, "what is no status has no excuse"
+
+
+def test_a_proof_is_taken_for_no_letter(diwan: Diwan, fake: FakeService, made: Issued, policy: Path, tmp_path: Path):
+    proof, letter = tmp_path / "entry.tlog-proof", tmp_path / "letter.pdf"
+    proof.write_text(proof_of(made, made.receipt.header))
+    letter.write_bytes(LETTER)
+    for option in (("--letter", str(letter)), ("--online", fake.url)):
+        done = diwan("ledger", "verify-receipt", str(proof), "--policy", str(policy), *option)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert option[0] in done.stderr
+    assert fake.asked == []
+    done = diwan("ledger", "verify-receipt", str(proof), "--policy", str(policy), "--output", "json")
+    said = json.loads(done.stdout)
+    assert (done.exit_code, said["kind"]) == (0, "letter:receipt:issued")
+    assert "whether it still stands" in said["not_shown"]
 
 
 def test_an_answer_about_another_letter_counts_for_nothing(
