@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +22,10 @@ from diwan.embedded import accounts, binaries, ports, probes, temporal_program
 from diwan.embedded.home import NEEDED_BYTES, Home, check_space
 from diwan.embedded.parts import Options
 from diwan.embedded.supervisor import STACK_FILE
+from diwan.vault.copies import backed_up_at
+from diwan.vault.setup import VaultFiles, left_behind
 
+_BACKUP_IS_OLD = timedelta(days=2)
 _NOT_BEFORE = 1_767_225_600  # 2026-01-01T00:00:00Z: a clock behind this code's own making is wrong
 
 
@@ -52,6 +56,7 @@ async def examine(options: Options) -> list[Finding]:
         _guarded("database user", _database_user),
         _guarded("home", lambda: _home(options.home, running)),
         _guarded("disk", lambda: _disk(options.home)),
+        _guarded("vault keys", lambda: _vault_keys(options.home, datetime.now(UTC))),
         _clock(options.home),
         _time_zones(),
         _scans(),
@@ -142,6 +147,22 @@ def _disk(path: Path) -> Finding:
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     return Finding("disk", State.OK, f"{free // 2**20} MB free, {NEEDED_BYTES // 2**20} MB needed")
+
+
+def _vault_keys(home: Path, now: datetime) -> Finding:
+    """What wraps the keys of cases, how old their last backup is, what lies beside them that nothing erases."""
+    files = VaultFiles.in_folder(home / "vault")
+    if not files.database.exists():
+        return Finding("vault keys", State.OK, "made at the first start")
+    wrapped = f"wrapped by a key in a file, {files.key}"
+    if left := left_behind(files):
+        names = ", ".join(path.name for path in left)
+        return Finding("vault keys", State.NOTE, f"{wrapped}; copies beside: {names}", "Remove them: docs/vault.md")
+    at = backed_up_at(files.database)
+    if at is not None and now - at <= _BACKUP_IS_OLD:
+        return Finding("vault keys", State.OK, f"{wrapped}; backed up {at:%Y-%m-%d %H:%M}Z")
+    said = "never backed up" if at is None else f"last backed up {(now - at).days} days ago"
+    return Finding("vault keys", State.NOTE, f"{wrapped}; {said}", "Type: diwan vault backup -o FILE")
 
 
 def _clock(home: Path) -> Finding:

@@ -33,6 +33,18 @@ def backup(path: Path, target: Path, *, now: datetime) -> None:
         source.execute("UPDATE state SET backed_up_at = ?", (now.isoformat(),))
 
 
+def backed_up_at(path: Path) -> datetime | None:
+    """When the database was last copied; it is only read, whatever its version and whoever serves it.
+
+    None where it never was, or where it is of an earlier version. Raises as the database does.
+    """
+    with database.explained(), contextlib.closing(sqlite3.connect(_read_only(path), uri=True, timeout=5)) as connection:
+        if connection.execute("PRAGMA user_version").fetchone() != (database.VERSION,):
+            return None
+        (at,) = connection.execute("SELECT backed_up_at FROM state").fetchone()
+    return datetime.fromisoformat(at) if at else None
+
+
 def restore(path: Path, copy: Path, *, now: datetime) -> Path | None:
     """Put a copy in the database's place, which is kept beside it under the name that this answers.
 
@@ -62,12 +74,16 @@ def restore(path: Path, copy: Path, *, now: datetime) -> Path | None:
 
 def _check(path: Path) -> None:
     """Raises `NeedsPerson` unless it is a whole database of a vault, of this version or one before."""
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    with contextlib.closing(sqlite3.connect(_read_only(path), uri=True)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         whole = connection.execute("PRAGMA quick_check").fetchone() == ("ok",)
         table = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'data_key'").fetchone()
     if not whole or not table or not 1 <= version <= database.VERSION:
         raise NeedsPerson("vault.copy_unusable", "That file is no whole copy of a vault.", "Use another backup.")
+
+
+def _read_only(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro"
 
 
 def _sync(path: Path) -> None:

@@ -176,3 +176,15 @@ def test_the_image_is_built_from_files_that_exist() -> None:
     sources = [source for line in copied for source in line.split()[:-1]]
     assert sources
     assert all((ROOT / source).exists() for source in sources)
+
+
+def test_the_image_of_a_vault_with_an_hsm_has_all_that_every_other_has() -> None:
+    text = (ROOT / "deploy" / "Containerfile").read_text()
+    assert "requirements/${LOCK}.txt" in text
+    assert re.findall(r"^ARG LOCK=(.+)$|--build-arg LOCK=(\w+)", text, re.MULTILINE) == [("", "hsm"), ("run", "")]
+    usual, with_hsm = (
+        set(re.findall(r"^\S+==\S+", (ROOT / "requirements" / f"{lock}.txt").read_text(), re.MULTILINE))
+        for lock in ("run", "hsm")
+    )
+    assert usual < with_hsm
+    assert any(pin.startswith("python-pkcs11==") for pin in with_hsm - usual)
