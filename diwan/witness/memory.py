@@ -10,6 +10,7 @@ whose memory was lost, and nothing of it is cosigned until somebody finds out wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,18 +100,19 @@ class Memory:
     def follow(self, key: VerifierKey) -> None:
         """From now on this key and no other counts for its log; what was seen of the log stays.
 
-        Note first, then key: a crash between leaves a note of a log that is not followed, and it is found again.
+        Note first, then key: a crash between leaves a note of a log that is not followed, and it is found again. A note
+        of the empty tree never takes another's place: two may say at once whom to follow, while a third cosigns.
         """
         origin = key.name
         if key.type != ED25519:
             raise InvalidInput("witness.not_a_log", "That is a witness's key, not a log's.", "See `diwan ledger vkey`.")
-        if kept_notes.file_of(self._seen, origin, "note").exists():
-            self._last(origin)
-        elif kept_notes.file_of(self._logs, origin, "keys").exists():
-            raise _memory_lost(origin)
-        else:
-            self._keep(origin, Note(Checkpoint(origin, 0, EMPTY_ROOT).text, ()), 0)
-        kept_notes.replace(kept_notes.file_of(self._logs, origin, "keys"), f"{key}\n".encode())
+        note, keys = kept_notes.file_of(self._seen, origin, "note"), kept_notes.file_of(self._logs, origin, "keys")
+        if not keys.exists() and not note.exists():
+            empty = self._cosigned(Note(Checkpoint(origin, 0, EMPTY_ROOT).text, ()), 0)
+            with contextlib.suppress(Conflict):
+                secretfile.create(note, bytes(empty))
+        self._last(origin)
+        kept_notes.replace(keys, f"{key}\n".encode())
 
     def followed(self) -> list[Followed]:
         """By name. Raises where what was seen of one cannot be read."""
@@ -156,14 +158,13 @@ class Memory:
             raise AnotherSize(known.size)
         growth.check_from(known.root)
         signed = tuple(line for key in lines if (line := growth.note.by(key)) is not None)
-        return self._keep(checkpoint.origin, Note(growth.note.text, signed), cosigned_at(before, self.verifier) or 0)
-
-    def _keep(self, origin: str, note: Note, not_before: int) -> Note:
-        """Time never goes back in what is cosigned, whatever the clock does: the largest tree is the latest."""
-        seconds = max(int(self._clock().timestamp()), not_before)
-        cosigned = note.with_lines([cosign(note, self._key, seconds)])
-        kept_notes.replace(kept_notes.file_of(self._seen, origin, "note"), bytes(cosigned))
+        cosigned = self._cosigned(Note(growth.note.text, signed), cosigned_at(before, self.verifier) or 0)
+        kept_notes.replace(kept_notes.file_of(self._seen, checkpoint.origin, "note"), bytes(cosigned))
         return cosigned
+
+    def _cosigned(self, note: Note, not_before: int) -> Note:
+        """Time never goes back in what is cosigned, whatever the clock does: the largest tree is the latest."""
+        return note.with_lines([cosign(note, self._key, max(int(self._clock().timestamp()), not_before))])
 
     def _last(self, origin: str) -> Note:
         """Its own signature says that what it reads is what it wrote."""

@@ -157,24 +157,46 @@ def test_a_crash_while_a_log_is_begun_leaves_nothing_that_stands(
 ) -> None:
     other = MemoryLog(new_key("other.example/2026"))
     other.add(b"one")
-    replaced, done = Path.replace, list[Path]()
 
-    def once(self: Path, target: Path) -> Path:
-        if done:
-            raise KeyboardInterrupt
-        done.append(target)
-        return replaced(self, target)
+    def dies(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(Path, "replace", once)
+        broken.setattr(Path, "replace", dies)
         with pytest.raises(KeyboardInterrupt):
             memory.follow(other.key.verifier)
+    assert len(list((folder / "seen").glob("*.note"))) == 2
     after = again(memory, folder)
     with pytest.raises(NotFound):
         after.add(growth(0, 1, other))
     after.follow(other.key.verifier)
     after.add(growth(0, 1, other))
     after.close()
+
+
+@pytest.mark.parametrize("file", [".keys", ".note"])
+def test_a_log_that_is_begun_twice_at_once_keeps_what_was_seen_of_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """Of two that say whom to follow the second finds nothing there, and before it goes on the log has grown."""
+    cosigning = Memory(folder, lambda: NOW)
+    second = Memory(folder, lambda: NOW, cosigning=False)
+    exists = Path.exists
+
+    def and_then(self: Path) -> bool:
+        found = exists(self)
+        if self.suffix == file and not found:
+            monkeypatch.undo()
+            cosigning.follow(LOG.key.verifier)
+            cosigning.add(growth(0, 17))
+        return found
+
+    monkeypatch.setattr(Path, "exists", and_then)
+    second.follow(LOG.key.verifier)
+    with pytest.raises(AnotherSize):
+        cosigning.add(growth(0, 30, OTHER))
+    assert parse_checkpoint(cosigning.last(ORIGIN).text).size == 17
+    cosigning.close()
 
 
 def test_what_is_cosigned_is_on_disk_before_anybody_has_it(
