@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli.ledger_proofs import PolicyOption, bytes_of, policy_of
+from diwan.cli.ledger_proofs import PolicyOption, bytes_of, policy_of, write
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import InvalidInput, NotFound, Retry, Tampered
 
@@ -38,7 +38,7 @@ def grown(
     growth = growth_since(before.size, shard)
     growth.check_from(before.root)
     if to is not None:
-        to.write_bytes(bytes(growth))
+        write(to, bytes(growth))
         say(f"wrote {to}")
     if output is Output.JSON:
         told = {"old": growth.old, "proof": [each.hex() for each in growth.proof], "note": bytes(growth.note).decode()}

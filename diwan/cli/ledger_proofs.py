@@ -53,7 +53,7 @@ def prove(
     wanted = None if policy is None else policy_of(policy)
     proof = asyncio.run(_proof(settings.load(), tenant, chain, int(number), wanted))
     if to is not None:
-        to.write_bytes(bytes(proof))
+        write(to, bytes(proof))
         say(f"wrote {to}")
     if output is Output.JSON:
         emit(output, _told(proof), lambda width: record([]))
@@ -140,11 +140,18 @@ def policy_of(path: Path) -> Policy:
 
 def bytes_of(path: Path) -> bytes:
     """Raises `InvalidInput` that says why there are none."""
-    """Raises `InvalidInput` where the file cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise InvalidInput("file.unreadable", f"{path}: {error.strerror}.", "Check the path.") from None
+
+
+def write(path: Path, content: bytes) -> None:
+    """Raises `InvalidInput` that says why it cannot be written."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise InvalidInput("file.unwritable", f"{path}: {error.strerror}.", "Name another file, try again.") from None
 
 
 async def _keys(chosen: Settings) -> KeysAnswer:

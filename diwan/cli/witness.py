@@ -19,7 +19,7 @@ import typer
 
 from diwan.cli.lazy import command_group
 from diwan.cli.ledger_growth import ShardOption, growth_since
-from diwan.cli.ledger_proofs import bytes_of
+from diwan.cli.ledger_proofs import bytes_of, write
 from diwan.cli.output import Output, OutputOption, emit, record
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def request(
 ) -> None:
     """Fetch what a witness without a network needs to cosign the newest checkpoint: carry it there, and `sign` it."""
     growth = growth_since(after, shard)
-    to.write_bytes(bytes(growth))
+    write(to, bytes(growth))
     emit(output, {"file": str(to), "after": after}, lambda width: record([("wrote", str(to))]))
 
 
@@ -118,15 +118,16 @@ def sign(
 ) -> None:
     """Cosign a checkpoint without a network, if the log has only grown since the last one; carry the answer back.
 
-    `diwan ledger cosign` stores it with the log; keep a copy yourself.
+    `diwan ledger cosign` stores it with the log; keep a copy yourself. What was cosigned last is given again for the
+    same request.
     """
     from diwan.ledger.checkpoint import parse_checkpoint
     from diwan.ledger.witnessed import parse_growth
 
     growth = parse_growth(bytes_of(file))
     with _memory(_settings()) as memory:
-        note = memory.add(growth)
-    to.write_bytes(bytes(note))
+        note = memory.add_or_repeat(growth)
+    write(to, bytes(note))
     said = parse_checkpoint(note.text)
     told = {"file": str(to), "log": said.origin, "size": said.size}
     emit(output, told, lambda width: record(list(told.items())))

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from diwan.domain.errors import DiwanError, Refused
-from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
+from diwan.ledger.checkpoint import Checkpoint, cosigned_at, parse_checkpoint
 from diwan.ledger.note import Note, SigningKey, new_key, parse_note, parse_signing_key, parse_vkey
 from diwan.ledger.policy import Policy, Witness
 from diwan.ledger.tree import EMPTY_ROOT
@@ -219,8 +219,31 @@ def test_a_checkpoint_says_who_has_cosigned_it(diwan: Diwan, fake: FakeService, 
     assert "cosigned by court.example/1" in diwan("ledger", "checkpoint", "--witnessed").output
 
 
-def test_a_wrong_size_is_said_with_the_right_one(diwan: Diwan, public: Note, court: str, tmp_path: Path) -> None:
+def test_a_cosignature_that_found_no_place_can_be_had_again(
+    diwan: Diwan, public: Note, court: str, tmp_path: Path
+) -> None:
+    """The witness remembers first, and writes the file afterwards: the path may be mistyped, or the stick full."""
+    request, there = str(tmp_path / "request"), tmp_path / "there"
+    assert diwan("witness", "request", "-o", request).exit_code == 0
+    lost = diwan("witness", "sign", request, "-o", str(tmp_path / "missing" / "cosigned"))
+    assert lost.exit_code == 2
+    assert "missing" in lost.output
+    done = diwan("witness", "sign", request, "-o", str(there))
+    assert done.exit_code == 0, done.output
+    note = parse_note(there.read_bytes())
+    assert note.text == public.text
+    assert cosigned_at(note, parse_vkey(court)) is not None
+    assert diwan("witness", "sign", request, "-o", str(tmp_path / "again")).exit_code == 0
+    assert (tmp_path / "again").read_bytes() == there.read_bytes()
+
+
+def test_a_wrong_size_is_said_with_the_right_one(
+    diwan: Diwan, log: Grower, public: Note, court: str, tmp_path: Path
+) -> None:
     brought(diwan, tmp_path)
+    longer = MemoryLog(key_of(log))
+    longer.add(*(b"more" for _ in range(400)))
+    (tmp_path / "request").write_bytes(bytes(Growth(0, (), longer.checkpoint())))
     again = diwan("witness", "sign", str(tmp_path / "request"), "-o", str(tmp_path / "again"))
     assert again.exit_code == 5
     assert "cosigned 300 entries" in again.output
