@@ -17,7 +17,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.domain.errors import NotFound, Tampered
-from diwan.domain.ports import Cipher, Keyring
+from diwan.domain.ports import Cipher, Keyring, RetentionClass
 from diwan.ledger.history import read_history
 from diwan.ledger.receipt_twins import compare_receipts
 from diwan.ledger.retrace import Retraced, retrace
@@ -50,6 +50,16 @@ class Reconciled:
         self.counts.update(found.counts)
         self.by_name.update(each.name for each in found.findings)
         self.findings += found.findings[: max(_MOST_TOLD - len(self.findings), 0)]
+
+
+class _NoKeys:
+    """The cipher of a case that the vault does not know: everything of it is as erased, and an entry has to say so."""
+
+    def seal(self, retention: RetentionClass, context: str, plaintext: bytes) -> bytes:
+        return self.open(retention, context, plaintext)
+
+    def open(self, retention: RetentionClass, context: str, ciphertext: bytes) -> bytes:
+        raise NotFound("vault.key_not_found", "There are no keys of this case.", "")
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class Reconciliation:
             found = compare(data)
             compare_receipts(data, found)
             await open_receipts(conn, tenant, data, cipher, found)
-            kept = await kept_histories(conn, tenant, case_id, cipher, found)
+            kept = await kept_histories(conn, tenant, data, cipher, found)
         by_now = {row["run_id"] for row in data.rows["workflow_run"]}
         for run_id in unknown - by_now:
             found.find("workflow_run.row_missing", run_id, "Temporal has this run, and it did something")
@@ -120,11 +130,11 @@ class Reconciliation:
         return found
 
     async def _cipher(self, tenant: str, case_id: str) -> Cipher | None:
-        """None where the vault is not at hand, or does not know the case: `ledger verify` says so of its entries."""
+        """None where the vault is not at hand."""
         try:
             return None if self.keyring is None else await self.keyring.cipher(tenant, case_id)
         except NotFound:
-            return None
+            return _NoKeys()
 
     async def _going_on(self, runs: Sequence[RunRow], upto: int, found: Found) -> list[Retraced]:
         """Histories of runs that are not kept yet, as Temporal has them."""

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from diwan.domain.ports import RetentionClass
+
 Row = Mapping[str, Any]
 Key = tuple[Any, ...]
 
 _TASK = "task"  # the source of what people did
 _LATE = "late_event"
-_LIVE = ("open", "claimed")
+# From the first on keys are being destroyed, and nothing stops it.
+_ERASED = ("case:erasure:started", "case:keys:destroyed")
 # What an event that went out tells of; the entry that closes a case says so itself.
 _TOLD_BY = {
     "diwan.decision.issued": ("case:decision:issued",),
@@ -63,6 +66,12 @@ class CaseData:
     @property
     def id(self) -> str:
         return str(self.case["id"])
+
+    @property
+    def erased(self) -> bool:
+        """Whether the ledger says that the key is destroyed, or being destroyed, that seals why things were decided."""
+        told = (str(each.detail.get("classes", "")).split(",") for each in self.of(*_ERASED))
+        return any(RetentionClass.DECISION in classes for classes in told)
 
     def of(self, *kinds: str) -> Iterable[Said]:
         return (each for each in self.entries if each.kind in kinds)
@@ -311,11 +320,14 @@ def _tells(type_: str, entry: Said) -> bool:
 
 
 def _kept(data: CaseData, found: Found) -> None:
-    """Each history that is kept, or lost, has its entry."""
+    """Each history that is kept, lost or erased has its entry."""
     rows = data.rows["workflow_run"]
     kept = ((row["run_id"], row["digest"], row["entry_seq"]) for row in rows if row["state"] == "kept")
     told = ((each.detail.get("run"), each.detail.get("digest"), each.seq) for each in data.of("case:history:kept"))
     found.match("history", kept, told)
+    for row in rows:
+        if row["state"] == "erased" and not data.erased:
+            found.find("history.erased_untold", row["run_id"], "marked as erased, and no entry tells of an erasure")
     lost = ((row["run_id"], row["entry_seq"]) for row in rows if row["state"] == "lost")
     told = ((each.detail.get("run"), each.seq) for each in data.of("case:history:lost"))
     found.match("lost_history", lost, told)

@@ -86,7 +86,7 @@ async def open_receipts(conn: Connection, tenant: str, data: CaseData, cipher: C
             if error.code == "blob.missing":
                 found.find("letter.bytes_missing", row["id"], "its row is there, and its bytes are gone")
             else:
-                found.counts["receipts erased"] += 1
+                _erased(data, "receipt", row["id"], found)
             continue
         except Tampered as error:
             found.find(error.code, row["id"], error.message)
@@ -105,12 +105,23 @@ def _same(told: object, chain: str, facts: bytes, salt: bytes, pdf: bytes) -> bo
         return False
 
 
+def _erased(data: CaseData, what: str, where: str, found: Found) -> None:
+    """Its key is gone: with an erasure that the ledger tells of, or without one."""
+    if data.erased:
+        found.counts[_ERASED[what]] += 1
+    else:
+        found.find(f"{what}.erased_untold", where, "its key is gone, and no entry tells of an erasure")
+
+
+_ERASED = {"receipt": "receipts erased", "history": "histories erased"}
+
+
 async def kept_histories(
-    conn: Connection, tenant: str, case_id: str, cipher: Cipher | None, found: Found
+    conn: Connection, tenant: str, data: CaseData, cipher: Cipher | None, found: Found
 ) -> list[Retraced]:
     """Those that are kept, opened and read; what does not open or is not whole is found. No `cipher`: only counted."""
     read: list[Retraced] = []
-    for row in await runs_of(conn, tenant, case_id):
+    for row in await runs_of(conn, tenant, data.id):
         found.counts["workflow runs"] += 1
         if row.state == "erased":
             found.counts["histories erased"] += 1
@@ -126,7 +137,7 @@ async def kept_histories(
             if error.code == "blob.missing":
                 found.find("history.bytes_missing", row.run_id, "kept, by its row, and its bytes are gone")
             else:
-                found.counts["histories erased"] += 1
+                _erased(data, "history", row.run_id, found)
         except Tampered as error:
             found.find(error.code, row.run_id, error.message)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +10,29 @@ from typing import Any
 import pytest
 
 from diwan.domain.actor import system
+from diwan.domain.errors import NotFound
 from diwan.domain.event import APPLICATION_WITHDRAWN
+from diwan.domain.ports import Keyring, RetentionClass
 from diwan.domain.task import TaskAct
 from diwan.ledger.receipt import ISSUED, Facts
 from diwan.ledger.receipt_code import chain_of, code_of
 from diwan.ledger.receipt_standing import REPLACED
 from diwan.reconcile import Reconciled, Reconciliation
+from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.entries import append_entry
+from diwan.store.histories import Run, keep_history, know_runs, seal_history
 from diwan.store.receipts import open_receipt, seal_receipt
 from tests.activities.office import PIECES, Office
 from tests.support.factories import CLERK, TENANT
+from tests.support.keyring import MemoryCipher, MemoryKeyring
+
+STARTED = {
+    "eventId": "1",
+    "eventType": "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED",
+    "workflowExecutionStartedEventAttributes": {"workflowType": {"name": "Case"}},
+}
+ENDED = {"eventId": "2", "eventType": "EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED"}
 
 
 @dataclass
@@ -27,14 +40,14 @@ class Auditor:
     office: Office
     db: Database
 
-    def work(self, client: Any = None) -> Reconciliation:
-        return Reconciliation(self.db, self.office.keyring, client, self.office.clock.now)
+    def work(self, client: Any = None, keyring: Keyring | None = None) -> Reconciliation:
+        return Reconciliation(self.db, keyring or self.office.keyring, client, self.office.clock.now)
 
     async def case(self, case: str, client: Any = None) -> Reconciled:
         return await self.work(client).of_case(TENANT, case)
 
-    async def names(self, case: str, client: Any = None) -> set[str]:
-        return set((await self.case(case, client)).by_name)
+    async def names(self, case: str) -> set[str]:
+        return set((await self.case(case)).by_name)
 
 
 @pytest.fixture
@@ -56,6 +69,25 @@ async def withdrawn(office: Office, reference: str) -> dict[str, str]:
     await office.drain(case)
     await office.perform(await office.here(case))
     return {"case": case, **{row.kind: row.receipt_chain or "" for row in await office.letters(case)}}
+
+
+class Forgetful(MemoryKeyring):
+    async def cipher(self, tenant: str, scope: str) -> MemoryCipher:
+        raise NotFound("vault.keys_unknown", "There are no keys of this scope.", "")
+
+
+async def keeps(office: Office, case: str, run_id: str) -> None:
+    """The history of a run that did nothing."""
+    run = Run(TENANT, run_id, f"{TENANT}/{case}", case)
+    content = json.dumps({"events": [STARTED, ENDED]}).encode()
+    cipher = await office.keyring.cipher(TENANT, case)
+    async with (
+        office.worker.transaction(TENANT) as conn,
+        change_case(conn, TENANT, case, now=office.clock.now) as change,
+    ):
+        await know_runs(conn, [run], now=office.clock.now)
+        sealed = seal_history(cipher, run_id, content)
+        assert await keep_history(change, cipher, run, sealed, workflow="Case", events=1, ended="completed")
 
 
 async def adds(office: Office, chain: str, kind: str, **detail: str) -> None:
@@ -101,3 +133,23 @@ async def test_a_receipt_that_was_made_for_another_file_is_named(auditor: Audito
             [kept, row.id, row.id],
         )
     assert await auditor.names(there["case"]) == {"cipher.does_not_open"}
+
+
+async def test_a_key_that_is_gone_and_no_erasure_told_of_it_is_named(auditor: Auditor, office: Office) -> None:
+    case = await office.open("key-gone")
+    await office.perform(await office.here(case))
+    await keeps(office, case, "run-gone")
+    whole = await auditor.case(case)
+    assert (whole.findings, whole.counts["histories compared"]) == ([], 1)
+    await office.keyring.destroy(TENANT, case, [RetentionClass.DECISION], "order")
+    gone = {"history.erased_untold", "receipt.erased_untold"}
+    assert await auditor.names(case) == gone
+    told = await auditor.work(keyring=Forgetful()).of_case(TENANT, case)
+    assert set(told.by_name) == gone, "nor where the vault has never heard of the case"
+    async with (
+        office.worker.transaction(TENANT) as conn,
+        change_case(conn, TENANT, case, now=office.clock.now) as change,
+    ):
+        change.record("case:keys:destroyed", system(TENANT, "worker"), detail={"classes": "decision,evidence"})
+    told = await auditor.case(case)
+    assert (told.findings, told.counts["histories erased"], told.counts["receipts erased"]) == ([], 1, 1)

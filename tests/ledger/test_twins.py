@@ -220,6 +220,25 @@ def test_a_case_is_closed_once(made: Made) -> None:
     assert "case.closing_differs" in made.names()
 
 
+@pytest.mark.parametrize(
+    ("kind", "classes", "names"),
+    [
+        ("", "", {"history.erased_untold"}),
+        ("case:keys:destroyed", "account,evidence", {"history.erased_untold"}),
+        ("case:erasure:approved", "decision", {"history.erased_untold"}),
+        ("case:erasure:started", "account,decision,evidence", set[str]()),
+        ("case:keys:destroyed", "decision", set[str]()),
+    ],
+)
+def test_a_history_is_erased_only_where_the_ledger_says_so(
+    made: Made, kind: str, classes: str, names: set[str]
+) -> None:
+    made.rows["workflow_run"][1]["state"] = "erased"
+    if kind:
+        made.entries.append(entry(kind, classes=classes))
+    assert made.names() == names
+
+
 # --- histories --------------------------------------------------------------------------------------------------------
 
 
