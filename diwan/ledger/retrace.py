@@ -58,14 +58,16 @@ def retrace(data: CaseData, runs: Sequence[Retraced], found: Found) -> None:
 
 
 def _named(data: CaseData, known: set[Any], there: Mapping[str, Retraced], found: Found) -> None:
-    """Each entry that names a run is found in its history; of code that names runs, all that a workflow writes do."""
-    naming = {_written_by(entry) for entry in data.entries if entry.header.get("workflow_run")}
+    """Each entry that names a run is found in its history; once entries of a case name runs, all that a workflow writes
+    do. What an entry says of its version counts for nothing: whoever writes it chooses that, but not its place."""
+    naming: dict[bool, int] = {}  # since which entry, of what is written beside an engine and of the rest
     for entry in data.entries:
         run_id, _, activity = str(entry.header.get("workflow_run", "")).partition("/")
         if not run_id:
-            if entry.kind in WRITTEN_BY and _written_by(entry) in naming:
-                found.find("entry.run_unnamed", entry.seq, f"{entry.kind}, and no run that wrote it")
+            if entry.kind in WRITTEN_BY:
+                _unnamed(entry, naming.get(_beside_an_engine(entry)), found)
             continue
+        naming.setdefault(_beside_an_engine(entry), entry.seq)
         found.counts["entries that name a run"] += 1
         if run_id not in known:
             found.find("workflow_run.row_missing", run_id, f"entry {entry.seq} names it")
@@ -75,9 +77,18 @@ def _named(data: CaseData, known: set[Any], there: Mapping[str, Retraced], found
             found.counts["entries whose history is not at hand"] += 1
 
 
-def _written_by(entry: Said) -> tuple[str, bool]:
-    """The version of the code, and whether beside an engine: those hosts are upgraded apart."""
-    return str(entry.header.get("code_version", "")), entry.kind.startswith("agent:model:")
+def _unnamed(entry: Said, since: int | None, found: Found) -> None:
+    version = str(entry.header.get("code_version", "")) or "unknown"
+    if since is None:
+        found.counts[f"entries that name no run, of version {version}"] += 1
+    else:
+        text = f"{entry.kind} of version {version}, and no run that wrote it; entry {since} named one"
+        found.find("entry.run_unnamed", entry.seq, text)
+
+
+def _beside_an_engine(entry: Said) -> bool:
+    """Those hosts are upgraded apart."""
+    return entry.kind.startswith("agent:model:") or entry.kind == "call:rerun:ended"
 
 
 def _one(entry: Said, activity: str, run: Retraced, found: Found) -> None:

@@ -104,7 +104,7 @@ def made() -> Made:
     last = len(entries)
     entries.append(entry("case:history:kept", run=RUN, digest="d"))
     entries.append(entry("call:rerun:asked", rerun="r1"))
-    entries.append(entry("call:rerun:ended", rerun="r1", outcome="identical") | {"code_version": "older"})
+    entries.append(entry("call:rerun:ended", rerun="r1", outcome="identical") | {"workflow_run": f"{OTHER}/8"})
     rows |= {
         "inbox": [
             {"case_id": case, "source": "s", "event_id": "e1", "inbox_seq": 1, "type": "t", "consumed_at": 1},
@@ -264,6 +264,12 @@ def _unnamed(made: Made) -> None:
     del made.entries[6]["workflow_run"]
 
 
+def _unnamed_of_another_version(made: Made) -> None:
+    """Whoever writes it chooses the version that it says, too."""
+    _unnamed(made)
+    made.entries[6]["code_version"] = "older"
+
+
 def _cut(made: Made) -> None:
     """The end of the ledger is cut off, cleanly, with the case's row and all rows of what was done: history tells."""
     del made.entries[14:]
@@ -295,6 +301,7 @@ FORGED: dict[str, tuple[Callable[[Made], None], str]] = {
     "an activity of another type": (_other_type, "history.activity_differs"),
     "an entry of another call": (_other_call, "history.activity_differs"),
     "an entry that names no run": (_unnamed, "entry.run_unnamed"),
+    "one that says it is of another version": (_unnamed_of_another_version, "entry.run_unnamed"),
     "the ledger is cut at its end": (_cut, "history.ahead"),
     "a call is cut out": (_call_cut, "history.effect_missing"),
     "a run that has ended runs": (_run_cut, "history.effect_missing"),
@@ -316,6 +323,13 @@ def test_a_run_that_goes_on_may_be_behind_its_entries(made: Made) -> None:
     assert made.findings(upto=6) == []
     names = {each.name for each in made.findings(upto=len(made.entries))}
     assert names == {"history.activity_missing"}, "what was there before it was read"
+
+
+def test_entries_of_before_runs_were_named_are_no_finding(made: Made) -> None:
+    """The case began under a version that named none; hosts of engines came to name them later than the others."""
+    for each in (*made.entries[1:3], made.entries[4]):
+        each.pop("workflow_run")
+    assert made.findings() == []
 
 
 def test_what_was_done_before_a_worker_died_may_be_marked_otherwise(made: Made) -> None:
