@@ -89,7 +89,9 @@ def test_simulate_takes_pieces_outcomes_and_a_dossier(diwan: Diwan, tmp_path: Pa
     steps = [step["step"] for step in json.loads(diwan(*arguments, "--output", "json").stdout)]
     assert steps[2:7] == ["request_review", "request_letter", "await_pieces", "examine", "review"]
     assert steps.count("review") == 2
-    assert "granted" in diwan(*arguments).stdout.splitlines()[-1]
+    *_, last, kept = diwan(*arguments).stdout.splitlines()
+    assert "granted" in last
+    assert kept.startswith("Kept until: decision ")
 
 
 @pytest.mark.parametrize(
