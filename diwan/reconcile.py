@@ -30,6 +30,7 @@ from diwan.store.reconcile import cases_of, kept_histories, open_receipts, orpha
 # A run that has just begun has done nothing yet, and is not known; one that has just ended is still to be kept.
 _JUST_BEGUN, _KEPT_WITHIN = timedelta(minutes=2), timedelta(days=1)
 _MOST_TOLD = 10_000
+_NOT_LOOKED_FOR = "cases whose unknown runs were not looked for, or not all"
 # What is said of entries and rows that belong to nothing (store/reconcile.py `orphans`), by the table that lacks a row,
 # or has one too many.
 _ORPHANS = {"task": "task.entry_missing", "letter": "receipt.row_missing"}
@@ -113,7 +114,7 @@ class Reconciliation:
             runs = await runs_of(conn, tenant, case_id)
         of_temporal = Found(case_id)
         going_on = await self._going_on(runs, upto, of_temporal)
-        unknown = await self._unknown(tenant, case_id, runs)
+        unknown = await self._unknown(tenant, case_id, runs, of_temporal)
         async with self.db.transaction(tenant, snapshot=True) as conn:
             data = await read_case(conn, tenant, case_id)
             found = compare(data)
@@ -165,20 +166,33 @@ class Reconciliation:
                 found.find(error.code, run.run_id, error.message)
         return read
 
-    async def _unknown(self, tenant: str, case_id: str, runs: Sequence[RunRow]) -> set[str]:
+    async def _unknown(self, tenant: str, case_id: str, runs: Sequence[RunRow], found: Found) -> set[str]:
         """Runs of the case that Temporal has and Postgres does not know, and that did something."""
+        unknown: set[str] = set()
         if self.client is None:
-            return set()
+            found.counts[_NOT_LOOKED_FOR] += 1
+            return unknown
         known, of_case = {run.run_id for run in runs}, f"{tenant}/{case_id}"
         query = f"WorkflowId = '{of_case}' OR WorkflowId STARTS_WITH '{of_case}/'"
-        unknown: set[str] = set()
         try:
             async for run in self.client.list_workflows(query):
                 if run.run_id in known or self.now - run.start_time < _JUST_BEGUN:
                     continue
-                fetched = await self.client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
-                if read_history(json.dumps(fetched.to_json_dict()).encode(), run.id).activities:
+                if await self._did_something(self.client, run.id, run.run_id, found):
                     unknown.add(run.run_id)
         except RPCError:
-            return set()  # what is known of its runs could not be compared either, and is counted
+            found.counts[_NOT_LOOKED_FOR] += 1
         return unknown
+
+    async def _did_something(self, client: Client, workflow_id: str, run_id: str, found: Found) -> bool:
+        """False also where its history cannot be read, which is found. Raises `RPCError` where Temporal is silent."""
+        try:
+            fetched = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+            return bool(read_history(json.dumps(fetched.to_json_dict()).encode(), workflow_id).activities)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            found.counts["unknown runs that were deleted meanwhile"] += 1
+        except Tampered as error:
+            found.find(error.code, run_id, error.message)
+        return False

@@ -104,8 +104,8 @@ async def read_receipt(conn: Connection, tenant: str, letter: str, cipher: Ciphe
 
 def open_receipt(cipher: Cipher, letter: str, sealed: bytes) -> tuple[bytes, bytes]:
     """The facts that a letter's chain commits to, and the salt. Raises `NotFound` where it is erased, `Tampered`."""
-    kept = open_json(cipher, RetentionClass.DECISION, _context(letter), sealed)
     try:
+        kept = open_json(cipher, RetentionClass.DECISION, _context(letter), sealed)
         return kept["facts"].encode(), base64.b64decode(kept["salt"], validate=True)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Tampered(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.domain.actor import system
 from diwan.domain.errors import NotFound
@@ -23,6 +26,7 @@ from diwan.store.database import Database
 from diwan.store.entries import append_entry
 from diwan.store.histories import Run, keep_history, know_runs, seal_history
 from diwan.store.receipts import open_receipt, seal_receipt
+from tests.activities.conftest import NOW
 from tests.activities.office import PIECES, Office
 from tests.support.factories import CLERK, TENANT
 from tests.support.keyring import MemoryCipher, MemoryKeyring
@@ -153,3 +157,60 @@ async def test_a_key_that_is_gone_and_no_erasure_told_of_it_is_named(auditor: Au
         change.record("case:keys:destroyed", system(TENANT, "worker"), detail={"classes": "decision,evidence"})
     told = await auditor.case(case)
     assert (told.findings, told.counts["histories erased"], told.counts["receipts erased"]) == ([], 1, 1)
+
+
+@dataclass
+class Listed:
+    """What Temporal lists of a case: a run of each name, with its history or what is raised where it is fetched."""
+
+    has: dict[str, bytes | RPCStatusCode]
+    cut: bool = False  # the list itself breaks off, after what is in it
+
+    async def list_workflows(self, query: str) -> AsyncGenerator[Any]:
+        for run_id in self.has:
+            yield SimpleNamespace(id="w", run_id=run_id, start_time=NOW - timedelta(days=1))
+        if self.cut:
+            raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+
+    def get_workflow_handle(self, workflow_id: str, *, run_id: str) -> Any:
+        async def fetch_history() -> Any:
+            there = self.has[run_id]
+            if isinstance(there, RPCStatusCode):
+                raise RPCError("no", there, b"")
+            return SimpleNamespace(to_json_dict=lambda: json.loads(there))
+
+        return SimpleNamespace(fetch_history=fetch_history)
+
+
+DID_SOMETHING = json.dumps(
+    {
+        "events": [
+            STARTED,
+            {
+                "eventId": "2",
+                "eventType": "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED",
+                "activityTaskScheduledEventAttributes": {"activityType": {"name": "block_case"}, "activityId": "1"},
+            },
+        ]
+    }
+).encode()
+NOT_LOOKED_FOR = "cases whose unknown runs were not looked for, or not all"
+
+
+async def test_what_temporal_lacks_of_one_run_hides_no_other(auditor: Auditor, office: Office) -> None:
+    case = await office.open("unknown-runs")
+    deleted = {"gone": RPCStatusCode.NOT_FOUND, "cut": b'{"events": [{}]}', "did": DID_SOMETHING}
+    told = await auditor.case(case, Listed(deleted))
+    assert [(each.name, each.where) for each in told.findings] == [
+        *(("workflow_run.row_missing", "did"), ("history.unreadable", "cut"))
+    ]
+    assert (told.counts["unknown runs that were deleted meanwhile"], told.counts[NOT_LOOKED_FOR]) == (1, 0)
+    for away in (
+        Listed({"did": DID_SOMETHING, "silent": RPCStatusCode.UNAVAILABLE}),
+        Listed({"did": DID_SOMETHING}, cut=True),
+    ):
+        told = await auditor.case(case, away)
+        assert [each.name for each in told.findings] == ["workflow_run.row_missing"]
+        assert told.counts[NOT_LOOKED_FOR] == 1
+    told = await auditor.case(case)
+    assert (told.findings, told.counts[NOT_LOOKED_FOR]) == ([], 1)
