@@ -6,7 +6,7 @@ import gzip
 import shutil
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from diwan import metrics
 from diwan.domain.errors import DiwanError, InvalidInput, NeedsPerson, Unavailable
@@ -32,7 +32,7 @@ from diwan.store.ledger_tree import Published
 from diwan.witness.memory import Memory, initialise
 from diwan.witness.server import create_app
 from diwan.witnessing import Witnessing, http_client
-from tests.ledger.logs import MemoryLog
+from tests.ledger.logs import MemoryLog, witness
 from tests.pool.serving import serving
 from tests.sequencer.conftest import Write
 from tests.support.databases import TestDatabase
@@ -44,15 +44,36 @@ Ask = Callable[..., Awaitable[Witnessing]]
 
 
 @dataclass
+class Site:
+    """One server for whoever answers in this module's tests, each under a path: a server takes its time to end."""
+
+    app: Starlette
+    url: str
+
+    def put(self, name: str, app: Starlette) -> str:
+        """The address; what answered there before answers no more."""
+        self.app.router.routes.insert(0, Mount(f"/{name}", app))  # the first that fits answers
+        return f"{self.url}/{name}"
+
+
+@pytest.fixture(scope="module")
+async def site() -> AsyncIterator[Site]:
+    app = Starlette()
+    async with serving(app) as url:
+        yield Site(app, url)
+
+
+@dataclass
 class Outside:
     """Two witnesses on machines of their own, and the sequencer's way to them."""
 
     folder: Path
-    stack: AsyncExitStack
+    stack: ExitStack
+    site: Site
     memories: dict[str, Memory] = field(default_factory=dict[str, Memory])
     urls: dict[str, str] = field(default_factory=dict[str, str])
 
-    async def start(self, name: str, *, follows: list[str]) -> None:
+    def start(self, name: str, *, follows: list[str]) -> None:
         folder = self.folder / name
         if not folder.exists():
             initialise(folder, f"{name}.example/1")
@@ -60,7 +81,12 @@ class Outside:
         self.stack.callback(memory.close)
         for vkey in follows:
             memory.follow(parse_vkey(vkey))
-        self.urls[name] = await self.stack.enter_async_context(serving(create_app(memory)))
+        self.urls[name] = self.site.put(name, create_app(memory))
+
+    def answer(self, name: str, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        """In that witness's place."""
+        app = Starlette(routes=[Route("/add-checkpoint", answer, methods=["POST"])])
+        self.urls[name] = self.site.put(f"not-{name}", app)
 
     @property
     def policy(self) -> Policy:
@@ -96,11 +122,11 @@ async def grow(sequencer: Sequencer, write: Write) -> Grow:
 
 
 @pytest.fixture
-async def outside(tmp_path: Path, signer: OwnSigner, grow: Grow) -> AsyncIterator[Outside]:
-    async with AsyncExitStack() as stack:
-        made = Outside(tmp_path, stack)
+def outside(tmp_path: Path, signer: OwnSigner, site: Site, grow: Grow) -> Iterator[Outside]:
+    with ExitStack() as stack:
+        made = Outside(tmp_path, stack, site)
         for name in NAMES:
-            await made.start(name, follows=signer.memory.keys())
+            made.start(name, follows=signer.memory.keys())
         yield made
 
 
@@ -149,9 +175,9 @@ async def test_cosignatures_join_the_checkpoint_that_is_served(
     assert metrics.LEDGER_WITNESSED.values[checkpoint.origin[-4:], "court"] == checkpoint.size
     again = await ask(*NAMES)
     assert parse_note((await served(connect)).note) == note
-    await grow(300)
+    await grow(4)
     await ask(*NAMES, by=again)
-    assert policy.checkpoint(parse_note((await served(connect)).note)).size == checkpoint.size + 300
+    assert policy.checkpoint(parse_note((await served(connect)).note)).size == checkpoint.size + 4
 
 
 async def test_a_witness_that_is_away_delays_its_own_cosignature_and_is_caught_up(
@@ -251,7 +277,7 @@ async def test_a_witness_that_forgot_is_noticed_though_it_is_told_again(
 async def test_a_witness_that_does_not_know_us_says_so_and_is_believed_later(
     outside: Outside, ask: Ask, grow: Grow, signer: OwnSigner
 ) -> None:
-    await outside.start("stranger", follows=[])
+    outside.start("stranger", follows=[])
     with pytest.raises(NeedsPerson) as error:
         await ask("stranger")
     assert error.value.code == "witness.does_not_follow"
@@ -285,12 +311,11 @@ async def test_what_is_no_cosignature_of_its_key_is_not_kept(
     async def answer(_: Request) -> PlainTextResponse:
         return PlainTextResponse(content, status, headers={"location": "http://127.0.0.1:9/"})
 
-    app = Starlette(routes=[Route("/add-checkpoint", answer, methods=["POST"])])
+    outside.answer("court", answer)
     await grow(1)
     before = await served(connect)
-    async with serving(app) as outside.urls["court"]:
-        with pytest.raises(Unavailable):
-            await ask("court")
+    with pytest.raises(Unavailable):
+        await ask("court")
     assert await served(connect) == before
 
 
@@ -303,16 +328,15 @@ async def test_a_packed_answer_is_not_unpacked(outside: Outside, ask: Ask, grow:
         asked.append(request.headers["accept-encoding"])
         return Response(packed, headers={"content-encoding": "gzip, gzip"})
 
+    outside.answer("court", answer)
     await grow(1)
-    witnessing = await ask()
-    async with serving(Starlette(routes=[Route("/add-checkpoint", answer, methods=["POST"])])) as outside.urls["court"]:
-        tracemalloc.start()
-        try:
-            with pytest.raises(Unavailable) as error:
-                await ask("court", by=witnessing)
-            most = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unavailable) as error:
+            await ask("court")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
     assert len(packed) < 1000
     assert most < 8 * 1024 * 1024
     assert error.value.code == "witness.answer_packed"
@@ -371,8 +395,8 @@ async def test_a_cosignature_is_not_lost_by_its_owner_either(
 
 
 @pytest.mark.parametrize("url", ["ftp://witness.example", "witness.example", "https://"])
-def test_an_address_that_is_none_is_said_at_the_start(outside: Outside, url: str) -> None:
-    outside.urls["court"] = url
+def test_an_address_that_is_none_is_said_at_the_start(url: str) -> None:
+    policy = parse_policy(f"witness court {witness('court.example/1').verifier} {url}\nquorum none\n".encode())
     nothing: Database = None  # type: ignore[assignment]
     with pytest.raises(InvalidInput, match="court"):
-        Witnessing(nothing, httpx.AsyncClient(), outside.policy, ORIGIN, lambda: 0.0)
+        Witnessing(nothing, httpx.AsyncClient(), policy, ORIGIN, lambda: 0.0)
