@@ -127,7 +127,11 @@ ONLY_READ = {
 }
 OUTSIDE = {
     *("tenant._apply", "bootstrap.bootstrap", "clock.confirm", "ledger_growth._kept_there"),  # what an operator does
-    *("rotation._rewrap", "rotation.retire"),  # the same, on the vault's own database: tests/vault/test_crashes.py
+    *(
+        "rotation.rotate",
+        "rotation._rewrap",
+        "rotation.retire",
+    ),  # the same, on the vault's own database: tests/vault/test_crashes.py
     "witnessing.Witnessing._ask",  # no case waits for a witness; a death here is in tests/sequencer/test_witnessing.py
 }
 # The clock is written down by whoever comes by when the last look at it is old, hosts of the pool say every few seconds
