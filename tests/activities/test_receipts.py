@@ -13,7 +13,9 @@ from activities.correspondence import Correspondence
 from activities.letters import Letter
 from activities.receipts import facts_of
 from diwan.documents.typeset import render_letter
-from diwan.domain.event import APPLICATION_WITHDRAWN
+from diwan.domain.actor import Role
+from diwan.domain.errors import Conflict
+from diwan.domain.event import APPLICATION_WITHDRAWN, PIECES_SUPPLIED
 from diwan.domain.ports import RetentionClass
 from diwan.domain.task import TaskAct
 from diwan.domain.text import Language
@@ -21,12 +23,15 @@ from diwan.ledger.entry import commit
 from diwan.ledger.receipt import ISSUED
 from diwan.ledger.receipt_code import chain_of, read_code
 from diwan.ledger.receipt_standing import REPLACED, WITHDRAWN
+from diwan.procedures.examples import example_text
 from diwan.store import letters
+from diwan.store.database import Database
 from diwan.store.entries import EntryRow, entries_of
+from diwan.store.procedures import publish
 from diwan.store.sealing import context, open_json
 from tests.activities.office import PIECES, Office
 from tests.documents.letters import letter
-from tests.support.factories import CLERK, TENANT
+from tests.support.factories import AUTHORITY, CLERK, PROCEDURE, TENANT, person
 
 
 async def chain(office: Office, name: str) -> Sequence[EntryRow]:
@@ -103,6 +108,61 @@ async def test_a_withdrawn_application_withdraws_what_was_asked_and_leaves_its_r
     (_, ended) = await chain(office, chains["request_for_pieces"])
     assert json.loads(ended.header)["detail"] == {"by": chains["withdrawal"]}
     assert REPLACED not in await kinds_of(office, chains["request_for_pieces"])
+
+
+# After the decision somebody looks at it again, and it may be signed anew.
+CORRECTING = """      - {to: correction}
+  correction:
+    kind: task
+    task: review
+    roles: [clerk, supervisor]
+    label: {ar: تصحيح القرار, fr: Correction de la décision, en: Correct the decision}
+    next:
+      - {on: approved, to: sign}
+      - {to: closed, result: granted}
+"""
+
+
+async def test_a_decision_replaces_the_request_before_it_and_nothing_replaces_a_decision(office: Office) -> None:
+    """A case has one decision: a procedure that would issue another fails there, and the first stands."""
+    text = example_text(PROCEDURE).replace('version: "1.2"', 'version: "1.3"')
+    text = text.replace("      - {to: closed}\n", CORRECTING)
+    owner = Database.connect(office.database.url("diwan_owner"), role="diwan_owner", pool_size=1)
+    async with owner.transaction(TENANT) as conn:
+        await publish(conn, TENANT, text, person("analyst-1", Role.ANALYST), now=office.clock.now)
+    await owner.dispose()
+    missing = {piece: content for piece, content in PIECES.items() if piece != "sale_promise"}
+    case = await office.open("decided-twice", missing)
+    await office.perform(await office.here(case))
+    await office.examine(await office.here(case))
+    await office.act(CLERK, case, TaskAct.APPROVE)
+    await office.drain(case)
+    assert (await office.perform(await office.here(case))).step == "await_pieces"
+    await office.tell(case, PIECES_SUPPLIED, {"sale_promise": PIECES["sale_promise"]})
+    await office.drain(case)
+    assert (await office.examine(await office.here(case))).step == "review"
+    await _signed(office, case)
+    assert (await office.perform(await office.here(case))).step == "correction"
+    await _signed(office, case)
+    with pytest.raises(Conflict) as refused:
+        await office.perform(await office.here(case))
+    assert refused.value.code == "decision.exists"
+    chains = {row.kind: row.receipt_chain or "" for row in await office.letters(case)}
+    assert {kind: await kinds_of(office, name) for kind, name in chains.items()} == {
+        "receipt": [ISSUED],
+        "request_for_pieces": [ISSUED, REPLACED],
+        "decision": [ISSUED],
+    }
+    (_, ended) = await chain(office, chains["request_for_pieces"])
+    assert json.loads(ended.header)["detail"] == {"by": chains["decision"]}
+
+
+async def _signed(office: Office, case: str) -> None:
+    """From a review to the step that issues the decision."""
+    await office.act(CLERK, case, TaskAct.APPROVE)
+    assert (await office.drain(case)).step == "sign"
+    await office.act(AUTHORITY, case, TaskAct.APPROVE)
+    assert (await office.drain(case)).step == "decide"
 
 
 def test_facts_have_what_a_stranger_may_know_and_no_more() -> None:
