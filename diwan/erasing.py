@@ -18,17 +18,8 @@ from diwan.store import retention
 from diwan.store.change import change_case
 from diwan.store.clock_watch import ClockWatch
 from diwan.store.database import Database
-from diwan.store.erasures import (
-    BY_SCHEDULE,
-    ErasureRow,
-    Wanted,
-    ask_erasure,
-    finish_erasure,
-    order_of,
-    scopes_of,
-    start_erasure,
-    to_carry_out,
-)
+from diwan.store.destroying import finish_erasure, order_of, scopes_of, start_erasure
+from diwan.store.erasures import BY_SCHEDULE, ErasureRow, Wanted, ask_erasure, to_carry_out
 from diwan.store.procedures import procedure_of
 from diwan.store.tenants import calendar_for, tenants
 

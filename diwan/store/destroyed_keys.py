@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy import text
 
 from diwan.store.connection import Connection
-from diwan.store.erasures import scopes_of
+from diwan.store.destroying import scopes_of
 
 _AT_ONCE = 500
 

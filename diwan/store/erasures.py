@@ -1,7 +1,6 @@
-"""Erasing a case's data: asked for, approved by another person, carried out; each step an entry of the case's.
+"""Erasing a case's data: asked for, approved by another person; each step an entry of the case's, under its lock.
 
-What is destroyed are keys, in the vault, between two commits: `start` is on the ledger before, `finish` after. Whoever
-finds an erasure started goes on with it (diwan/housekeeping.py). Everything here happens under the case's lock.
+What is approved is carried out by store/destroying.py.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping, insert, select, text, update
 
-from diwan.domain.actor import Actor, system
+from diwan.domain.actor import Actor
 from diwan.domain.case import CaseStatus
 from diwan.domain.erasure import WORDS, ErasureStatus, Ground, Hindrance
 from diwan.domain.errors import Conflict, Erased, InvalidInput, NotFound, Refused
@@ -123,31 +122,6 @@ async def erased_of(conn: Connection, case: CaseRow) -> set[RetentionClass]:
     return erased_classes(await erasures_of(conn, case.tenant, case.id))
 
 
-@dataclass(frozen=True, slots=True)
-class KeptCipher:
-    """A case's cipher that opens nothing of erased classes, also while this process still has their keys in memory."""
-
-    cipher: Cipher
-    erased: Collection[RetentionClass]
-
-    def seal(self, retention: RetentionClass, context: str, plaintext: bytes) -> bytes:
-        self._refuse(retention)
-        return self.cipher.seal(retention, context, plaintext)
-
-    def open(self, retention: RetentionClass, context: str, ciphertext: bytes) -> bytes:
-        self._refuse(retention)
-        return self.cipher.open(retention, context, ciphertext)
-
-    def _refuse(self, retention: RetentionClass) -> None:
-        if retention in self.erased:
-            raise Erased("vault.key_destroyed", "This is erased.", "It cannot be had back.")
-
-
-async def kept_cipher(conn: Connection, tenant: str, scope: str, cipher: Cipher) -> Cipher:
-    """`cipher`, of a case, as it may still be used: half a minute before this process hears it of the vault."""
-    return KeptCipher(cipher, erased_classes(await erasures_of(conn, tenant, scope)))
-
-
 async def refuse_erased(conn: Connection, case: CaseRow, *classes: RetentionClass) -> None:
     """Under the case's lock: raises `Erased` where nothing more can be sealed under one of these classes.
 
@@ -215,7 +189,7 @@ async def ask_erasure(change: Change, cipher: Cipher, actor: Actor, wanted: Want
     }
     await change.conn.execute(insert(erasure).values(values))
     row = await get_erasure(change.conn, change.case.tenant, id_)
-    change.record("case:erasure:asked", actor, **_said(row, cipher, wanted.reason))
+    change.record("case:erasure:asked", actor, **said_of(row, cipher, wanted.reason))
     return row
 
 
@@ -288,9 +262,9 @@ async def decline_erasure(change: Change, cipher: Cipher, actor: Actor, id_: str
 async def _decide(
     change: Change, cipher: Cipher, actor: Actor, row: ErasureRow, status: ErasureStatus, reason: str
 ) -> ErasureRow:
-    await _set(change, row.id, status=status.value, decided_by=actor.subject, decided_at=change.now)
+    await set_erasure(change, row.id, status=status.value, decided_by=actor.subject, decided_at=change.now)
     kind = "case:erasure:approved" if status is ErasureStatus.APPROVED else "case:erasure:declined"
-    change.record(kind, actor, **_said(row, cipher, reason))
+    change.record(kind, actor, **said_of(row, cipher, reason))
     return await get_erasure(change.conn, change.case.tenant, row.id)
 
 
@@ -312,73 +286,13 @@ async def withdraw_approvals(change: Change) -> int:
     return done.rowcount
 
 
-# --- carried out ------------------------------------------------------------------------------------------------------
-
-
-async def start_erasure(change: Change, id_: str) -> bool:
-    """Approved, and nothing hinders it now: it begins, and is on the ledger. Whether its keys are to be destroyed."""
-    row = await get_erasure(change.conn, change.case.tenant, id_)
-    if row.status is not ErasureStatus.APPROVED or await hindrances(change):
-        change.unchanged()
-        return row.status is ErasureStatus.STARTED
-    await _set(change, id_, status=ErasureStatus.STARTED.value, started_at=change.now)
-    change.record("case:erasure:started", system(change.case.tenant, "worker"), **_said(row))
-    return True
-
-
-async def order_of(conn: Connection, tenant: str, row: ErasureRow) -> str:
-    """The hash of the entry that says that this erasure begins: the vault keeps it with what it destroys."""
-    found = await conn.execute(_STARTED, {"tenant": tenant, "case": row.case_id, "id": row.id})
-    return bytes(found.scalar_one()).hex()
-
-
-_STARTED = text(
-    "SELECT hash FROM entry WHERE tenant = :tenant AND chain = :case AND kind = 'case:erasure:started' "
-    "AND convert_from(header, 'UTF8')::jsonb -> 'detail' ->> 'erasure' = :id"
-)
-
-
-async def scopes_of(conn: Connection, tenant: str, case_id: str) -> list[str]:
-    """Every scope of keys that sealed something of this case: its own, and those of what came before it was known."""
-    staged = await conn.execute(_STAGED, {"tenant": tenant, "case": case_id})
-    strays = await conn.execute(_STRAYS, {"tenant": tenant, "case": case_id})
-    return [case_id, *staged.scalars(), *strays.scalars()]
-
-
-# A document that was uploaded before its event was sealed under keys of its own; that ciphertext stays.
-_STAGED = text("SELECT 'staged/' || id FROM document WHERE tenant = :tenant AND case_id = :case ORDER BY id")
-# An event that a person filed here has the id of its task in this case's inbox (stray_events.py).
-_STRAYS = text(
-    "SELECT 'stray/' || i.event_id FROM inbox i JOIN task t ON t.tenant = i.tenant AND t.id = i.event_id "
-    "WHERE i.tenant = :tenant AND i.case_id = :case AND i.source = 'task' AND t.case_id IS NULL ORDER BY 1"
-)
-
-
-async def finish_erasure(change: Change, id_: str, scopes: int) -> None:
-    """The keys are destroyed: by what the people were found goes, too, with the last of them. Once."""
-    tenant, case = change.case.tenant, change.case.id
-    row = await get_erasure(change.conn, tenant, id_)
-    if row.status is not ErasureStatus.STARTED:
-        change.unchanged()
-        return
-    if RetentionClass.DECISION in row.classes:
-        await change.conn.execute(_FORGET, {"tenant": tenant, "case": case})
-    await _set(change, id_, status=ErasureStatus.DONE.value, done_at=change.now)
-    said = _said(row)
-    said["detail"] = {**said.get("detail", {}), "scopes": scopes}
-    change.record("case:keys:destroyed", system(tenant, "worker"), **said)
-
-
-_FORGET = text("SELECT diwan_forget_parties(:tenant, :case)")
-
-
-async def _set(change: Change, id_: str, **values: object) -> None:
+async def set_erasure(change: Change, id_: str, **values: object) -> None:
     await change.conn.execute(
         update(erasure).where(erasure.c.tenant == change.case.tenant, erasure.c.id == id_).values(**values)
     )
 
 
-def _said(row: ErasureRow, cipher: Cipher | None = None, reason: str = "") -> EntryFields:
+def said_of(row: ErasureRow, cipher: Cipher | None = None, reason: str = "") -> EntryFields:
     """What its entries say. Without a cipher they commit to nothing: its key may be one of those that go."""
     detail: dict[str, str | int | bool] = {
         "erasure": row.id,

@@ -26,6 +26,7 @@ from diwan.store.decisions import DecisionRow, decision_of
 from diwan.store.documents import DocumentRow, documents_of
 from diwan.store.entries import open_entry
 from diwan.store.facts import open_fact
+from diwan.store.kept import unless_erased
 from diwan.store.letters import LetterRow, letters_of
 from diwan.store.notifications import NotificationRow, notifications_of
 from diwan.store.parties import PartyRow, parties_of
@@ -71,8 +72,8 @@ async def case_then(
 ) -> CaseThen:
     """The case as known at the instant `at`, or when its entry `entry` was written.
 
-    Raises `NotFound` where nothing was known of it then or what was known was not kept yet, `Tampered` where it is not
-    what the ledger committed to.
+    What is erased since is left out. Raises `NotFound` where nothing was known of it then or what was known was not
+    kept yet, `Tampered` where it is not what the ledger committed to.
     """
     version, then = await _version(conn, case, at, entry)
     known = await _known(conn, case, version)
@@ -91,22 +92,26 @@ async def case_then(
         return {key: each for (of, key), each in known.items() if of == relation}
 
     documents, tasks, notified, letters = keys("document"), keys("task"), keys("notification"), keys("letter")
-    proposals = sorted(keys("proposal"), key=lambda key: known["proposal", key].since)
+    last = max(keys("proposal"), key=lambda key: known["proposal", key].since, default=None)
     return CaseThen(
         case=past,
         version=version,
         at=then,
         known=known,
-        parties=[row for row in await parties_of(conn, *of_case, cipher) if ("party", row.id) in known],
+        parties=[
+            row
+            for row in await unless_erased(parties_of(conn, *of_case, cipher), list[PartyRow]())
+            if ("party", row.id) in known
+        ],
         documents=[
             _as_it_was(row, documents[row.id].was)
             for row in await documents_of(conn, *of_case, cipher)
             if row.id in documents
         ],
-        facts=await _facts(conn, case, list(keys("fact")), cipher),
-        proposal=await get_proposal(conn, case.tenant, proposals[-1], cipher) if proposals else None,
+        facts=await unless_erased(_facts(conn, case, list(keys("fact")), cipher), list[Fact]()),
+        proposal=await unless_erased(get_proposal(conn, case.tenant, last, cipher), None) if last else None,
         tasks=[_task(row, tasks[row.id].was) for row in await tasks_of(conn, *of_case) if row.id in tasks],
-        decision=await decision_of(conn, *of_case, cipher) if keys("decision") else None,
+        decision=await unless_erased(decision_of(conn, *of_case, cipher), None) if keys("decision") else None,
         letters=[row for row in await letters_of(conn, *of_case, cipher) if row.id in letters],
         notifications=[
             _as_it_was(row, notified[row.id].was)

@@ -13,6 +13,7 @@ from diwan.documents.readers import Readers
 from diwan.domain.ports import Keyring
 from diwan.store.clock_watch import ClockWatch
 from diwan.store.database import Database
+from diwan.store.kept import KeptCipher, kept_cipher
 from diwan.web.api.bodies import BodyBudget
 from diwan.web.auth import TokenVerifier
 from diwan.web.limits import Limits
@@ -39,6 +40,12 @@ class Dependencies:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "budget", BodyBudget(self.limits.in_flight_bytes))
+
+    async def cipher(self, tenant: str, scope: str) -> KeptCipher:
+        """The only way by which a route has a scope's keys: what is erased does not open from this process's memory."""
+        cipher = await self.keyring.cipher(tenant, scope)
+        async with self.db.transaction(tenant) as conn:
+            return await kept_cipher(conn, tenant, scope, cipher)
 
     async def stamp(self, tenant: str) -> datetime:
         """The instant of what a tenant's caller does now; a clock that jumped has been noticed when it is given."""

@@ -75,7 +75,7 @@ async def standing(request: Request, response: Response, deps: Deps, code: str) 
     if place is None:
         return Standing()
     try:
-        return await _told(deps, place, chain, await deps.keyring.cipher(place.tenant, place.case_id))
+        return await _told(deps, place, chain, await deps.cipher(place.tenant, place.case_id))
     except NotFound:
         return Standing()  # erased with its case
 

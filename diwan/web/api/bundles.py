@@ -72,7 +72,7 @@ async def give(
         found = await visible_case(conn, actor, case)
     if found.version > _MOST_ENTRIES:
         raise Refused("ledger.case_too_long", f"A bundle holds at most {_MOST_ENTRIES} entries.", "Ask the operator.")
-    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    cipher = await deps.cipher(actor.tenant, found.id)
     async with deps.db.transaction(actor.tenant, snapshot=True) as conn:
         file = await case_file(conn, found, policy=policy, since=since)
     told = {"language": language.value, "made_by": actor.subject, "made_at": deps.clock().isoformat()}

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from diwan.documents.reasons import MESSAGES, Reason
 from diwan.domain.actor import Actor
 from diwan.domain.decision import Proposal
-from diwan.domain.errors import NotFound
 from diwan.domain.facts import Fact
 from diwan.domain.ports import RetentionClass
 from diwan.domain.text import Language
 from diwan.store.change import CaseRow
 from diwan.store.decisions import DecisionRow, decision_of
 from diwan.store.documents import DocumentRow, documents_of
-from diwan.store.erasures import ErasureRow, KeptCipher, erased_classes, erasures_of
+from diwan.store.erasures import ErasureRow, erasures_of
 from diwan.store.facts import current_facts
 from diwan.store.holds import HoldRow, holds_of
+from diwan.store.kept import unless_erased
 from diwan.store.letters import LetterRow, letters_of
 from diwan.store.notifications import NotificationRow, notifications_of
 from diwan.store.parties import PartyRow, parties_of
@@ -37,9 +36,6 @@ from diwan.web.api.views import (
     LetterView,
     TaskSummary,
 )
-
-Read = TypeVar("Read")
-Missing = TypeVar("Missing")
 
 
 def case_address(case_id: str) -> str:
@@ -74,39 +70,30 @@ def fields_of(case: CaseRow, *, staff: bool) -> dict[str, Any]:
 
 async def read_case(reading: Reads, actor: Actor, case: CaseRow, language: Language) -> CaseView:
     deps = reading.deps
-    cipher = await deps.keyring.cipher(actor.tenant, case.id)
+    cipher = await deps.cipher(actor.tenant, case.id)
     of_case = (actor.tenant, case.id)
     staff = is_staff(actor)
     async with deps.db.transaction(actor.tenant) as conn:
         await reading.record(conn, actor, reads.CASE, case=case.id, part="file")
         erasures = await erasures_of(conn, *of_case)
-        cipher = KeptCipher(cipher, erased_classes(erasures))
         view = CaseView(
             **fields_of(case, staff=staff),
             periods=case.state.periods,
-            parties=[row.party for row in await _kept(parties_of(conn, *of_case, cipher), list[PartyRow]())],
+            parties=[row.party for row in await unless_erased(parties_of(conn, *of_case, cipher), list[PartyRow]())],
             documents=[document_view(row, language) for row in await documents_of(conn, *of_case, cipher)],
             letters=letter_views(await letters_of(conn, *of_case, cipher), await notifications_of(conn, *of_case)),
-            erased=[each for each in RetentionClass if each in erased_classes(erasures)],
+            erased=[each for each in RetentionClass if each in cipher.erased],
         )
         if not staff:
             return view
-        view.facts = await _kept(current_facts(conn, *of_case, cipher), list[Fact]())
+        view.facts = await unless_erased(current_facts(conn, *of_case, cipher), list[Fact]())
         view.tasks = [task_summary(row, case.number) for row in await tasks_of(conn, *of_case)]
-        view.decision = decision_view(await _kept(decision_of(conn, *of_case, cipher), None))
-        latest = await _kept(latest_proposal(conn, *of_case, cipher), None)
+        view.decision = decision_view(await unless_erased(decision_of(conn, *of_case, cipher), None))
+        latest = await unless_erased(latest_proposal(conn, *of_case, cipher), None)
         view.proposal = latest.proposal if latest else None
         view.erasures = [erasure_view(row, case.number) for row in erasures]
         view.holds = [hold_view(row) for row in await holds_of(conn, *of_case)]
     return view
-
-
-async def _kept(reading: Awaitable[Read], otherwise: Missing) -> Read | Missing:
-    """What is read; `otherwise` where there is none, or where its key is destroyed."""
-    try:
-        return await reading
-    except NotFound:
-        return otherwise
 
 
 def erasure_view(row: ErasureRow, number: str) -> ErasureView:

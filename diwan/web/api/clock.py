@@ -29,7 +29,7 @@ async def show(deps: Deps, actor: StaffOrOperator) -> ClockView:
 )
 async def confirm(request: Request, deps: Deps, actor: Supervisor) -> ClockView:
     given = await read_model(request, ClockBody, deps.limits)
-    cipher = await deps.keyring.cipher(actor.tenant, CHAIN)
+    cipher = await deps.cipher(actor.tenant, CHAIN)
     async with deps.db.transaction(actor.tenant) as conn:
         await deps.watch.confirm(conn, actor, given.finding, given.since, given.reason, cipher)
     return await _view(deps, actor)

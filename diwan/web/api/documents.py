@@ -17,7 +17,6 @@ from diwan.store.documents import (
     documents_of,
     read_document,
 )
-from diwan.store.erasures import kept_cipher
 from diwan.store.intake import upload_document
 from diwan.store.tasks import get_task, shown_of
 from diwan.web.api import reads
@@ -90,9 +89,8 @@ async def of_case(
 ) -> Page[DocumentView]:
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, case)
-    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    cipher = await deps.cipher(actor.tenant, found.id)
     async with deps.db.transaction(actor.tenant) as conn:
-        cipher = await kept_cipher(conn, actor.tenant, found.id, cipher)
         rows = await documents_of(conn, actor.tenant, found.id, cipher)
         await reading.record(conn, actor, reads.CASE, case=found.id, part="documents")
     return Page(items=[document_view(row, language) for row in rows])
@@ -123,7 +121,7 @@ async def content(deps: Deps, actor: StaffOrSender, reading: Reading, case: str,
 async def of_task(deps: Deps, actor: WorkerOrAuditor, reading: Reading, task: str, document: str) -> Response:
     async with deps.db.transaction(actor.tenant) as conn:
         row = await get_task(conn, actor.tenant, task)
-    cipher = await deps.keyring.cipher(actor.tenant, row.scope)
+    cipher = await deps.cipher(actor.tenant, row.scope)
     if row.kind not in _OF_EVENTS or document not in [each["id"] for each in shown_of(row, cipher)["documents"]]:
         raise NotFound("document.unknown", "There is no such document.", "Check its id.")
     async with deps.db.transaction(actor.tenant) as conn:
@@ -133,9 +131,8 @@ async def of_task(deps: Deps, actor: WorkerOrAuditor, reading: Reading, task: st
 
 
 async def _given_out(reading: Reads, actor: Actor, document: str, scope: str) -> Response:
-    cipher = await reading.deps.keyring.cipher(actor.tenant, scope)
+    cipher = await reading.deps.cipher(actor.tenant, scope)
     async with reading.deps.db.transaction(actor.tenant) as conn:
-        cipher = await kept_cipher(conn, actor.tenant, scope, cipher)
         row, data = await read_document(conn, actor.tenant, document, cipher)
         if row.status == QUARANTINED:
             raise Refused(

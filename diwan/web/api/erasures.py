@@ -135,7 +135,7 @@ async def _changed(
     deps: Dependencies, actor: Actor, case: str, act: Callable[[Change, Cipher], Awaitable[Done]]
 ) -> Done:
     """One change of the case, under its lock; the key that seals why is fetched before."""
-    cipher = await deps.keyring.cipher(actor.tenant, case)
+    cipher = await deps.cipher(actor.tenant, case)
     now = await deps.stamp(actor.tenant)
     async with deps.db.transaction(actor.tenant) as conn, change_case(conn, actor.tenant, case, now=now) as change:
         return await act(change, cipher)

@@ -19,11 +19,12 @@ from diwan.domain.actor import Actor
 from diwan.domain.decision import Proposal
 from diwan.domain.errors import Conflict, NotFound
 from diwan.domain.facts import Fact
-from diwan.domain.ports import Cipher
+from diwan.domain.ports import Cipher, RetentionClass
 from diwan.procedures.schema import Procedure
 from diwan.store.change import CaseRow, change_case
 from diwan.store.connection import Connection
 from diwan.store.decisions import decision_of
+from diwan.store.erasures import refuse_erased
 from diwan.store.letters import letters_of
 from diwan.store.procedures import procedure_of
 from diwan.store.tenants import calendar_for
@@ -55,7 +56,7 @@ async def explain(deps: Dependencies, actor: Actor, key: str) -> tuple[Explanati
     now = await deps.stamp(actor.tenant)
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, key)
-    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    cipher = await deps.cipher(actor.tenant, found.id)
     async with deps.db.transaction(actor.tenant, snapshot=True) as conn:
         decided = await _decided(conn, found, cipher)
         today = (await calendar_for(conn, actor.tenant, decided.procedure)).day_of(now)
@@ -63,6 +64,7 @@ async def explain(deps: Dependencies, actor: Actor, key: str) -> tuple[Explanati
     content = explanation_of(decided, number=f"{found.number}/{found.version + 1}", today=today)
     pdf = await render_letter(content)
     async with deps.db.transaction(actor.tenant) as conn, change_case(conn, actor.tenant, found.id, now=now) as change:
+        await refuse_erased(conn, change.case, RetentionClass.DECISION)
         if change.case.version != found.version:
             raise Conflict("case.changed", "The case has changed meanwhile.", "Ask again.")
         change.record(

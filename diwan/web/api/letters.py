@@ -14,7 +14,6 @@ from diwan.domain.case import CaseStatus
 from diwan.domain.errors import Erased, NotFound, Unavailable
 from diwan.domain.ports import Cipher
 from diwan.store.change import CaseRow
-from diwan.store.erasures import kept_cipher
 from diwan.store.letters import LetterRow, letters_of, read_letter
 from diwan.store.notifications import notifications_of
 from diwan.store.receipts import read_receipt
@@ -118,9 +117,7 @@ async def receipt(
 async def _open(deps: Dependencies, actor: Actor, key: str) -> tuple[CaseRow, Cipher]:
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, key)
-    cipher = await deps.keyring.cipher(actor.tenant, found.id)
-    async with deps.db.transaction(actor.tenant) as conn:
-        return found, await kept_cipher(conn, actor.tenant, found.id, cipher)
+    return found, await deps.cipher(actor.tenant, found.id)
 
 
 def _none_yet(case: CaseRow) -> NotFound | Unavailable:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from diwan.domain.errors import InvalidInput
+from diwan.domain.ports import RetentionClass
 from diwan.domain.text import Language
 from diwan.store.past import CaseThen, case_then
 from diwan.web.api import reads
@@ -31,7 +32,8 @@ class RecordedView(BaseModel):
 
 
 class CaseThenView(CaseView):
-    """A case as it was known: `version` is the number of the last entry then, written at `known_at`."""
+    """A case as it was known: `version` is the number of the last entry then, written at `known_at`. What is `erased`
+    since is not shown of then either."""
 
     known_at: datetime
     recorded: list[RecordedView]
@@ -55,14 +57,14 @@ async def show(
         raise InvalidInput("case.no_instant", "Which past is wanted is not said.", "Give `as_of`, or `entry`.")
     async with deps.db.transaction(actor.tenant) as conn:
         found = await visible_case(conn, actor, case)
-    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    cipher = await deps.cipher(actor.tenant, found.id)
     async with deps.db.transaction(actor.tenant) as conn:
         then = await case_then(conn, found, cipher, at=as_of, entry=entry)
         await reading.record(conn, actor, reads.CASE, case=found.id, part="past", version=then.version)
-    return _view(then, language)
+    return _view(then, language, [each for each in RetentionClass if each in cipher.erased])
 
 
-def _view(then: CaseThen, language: Language) -> CaseThenView:
+def _view(then: CaseThen, language: Language, erased: list[RetentionClass]) -> CaseThenView:
     return CaseThenView(
         **fields_of(then.case, staff=True),
         periods=then.case.state.periods,
@@ -73,6 +75,7 @@ def _view(then: CaseThen, language: Language) -> CaseThenView:
         decision=decision_view(then.decision),
         letters=letter_views(list(then.letters), list(then.notifications)),
         tasks=[task_summary(row, then.case.number) for row in then.tasks],
+        erased=erased,
         known_at=then.at,
         recorded=[
             RecordedView(what=relation, id=key, entry=known.since, at=known.at)

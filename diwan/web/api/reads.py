@@ -89,7 +89,7 @@ class Reads:
     async def keys(self, tenant: str) -> MonthsKeys:
         """Those of this month for what searches seal. Asks the vault: not while anything is locked."""
         scope = f"searches/{self.deps.clock():%Y-%m}"
-        return MonthsKeys(scope, await self.deps.keyring.cipher(tenant, scope))
+        return MonthsKeys(scope, await self.deps.cipher(tenant, scope))
 
     async def record_apart(self, actor: Actor, kind: str, **detail: Scalar) -> None:
         """As `record`, before what was read in a snapshot, where nothing is written, is given out."""

@@ -110,7 +110,7 @@ async def list_(deps: Deps, actor: AuditorOrSupervisor, reading: Reading, case: 
         records = await call_records(conn, actor.tenant, found.id)
         there = await hosts(conn, seen_within_s=LIVE_S)
         await reading.record(conn, actor, reads.CASE, case=found.id, part="calls")
-    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    cipher = await deps.cipher(actor.tenant, found.id)
     return Page(items=[_call(record, there, cipher) for record in records])
 
 
@@ -136,7 +136,7 @@ async def ask(
         record = await call_record(conn, actor.tenant, found.id, number)
         there = await hosts(conn, seen_within_s=LIVE_S)
         await reading.record(conn, actor, reads.CASE, case=found.id, part="rerun")
-    cipher = await deps.keyring.cipher(actor.tenant, found.id)
+    cipher = await deps.cipher(actor.tenant, found.id)
     if before is None:
         _demand(record, there, cipher)
         before = await _asked(deps, actor, found, record, cipher, key)
@@ -152,7 +152,7 @@ async def show(deps: Deps, actor: AuditorOrSupervisor, reading: Reading, case: s
         row = await get_rerun(conn, actor.tenant, found.id, rerun)
         record = await call_record(conn, actor.tenant, found.id, row.number)
         await reading.record(conn, actor, reads.CASE, case=found.id, part="rerun")
-    return _rerun(row, record, await deps.keyring.cipher(actor.tenant, found.id))
+    return _rerun(row, record, await deps.cipher(actor.tenant, found.id))
 
 
 async def _asked(

@@ -12,7 +12,6 @@ from diwan.domain.errors import InvalidInput
 from diwan.domain.task import TaskAct, TaskKind, TaskStatus
 from diwan.store.acts import act_on_task
 from diwan.store.cases import get_case, numbers_of
-from diwan.store.erasures import kept_cipher
 from diwan.store.stray_events import case_filed_in
 from diwan.store.tasks import LIVE, TaskRow, get_task, shown_of, worklist
 from diwan.web.api import reads
@@ -75,9 +74,7 @@ async def list_(
 @router.get("/{task}", summary="A task, with what it shows and the digest that an act is bound to")
 async def show(deps: Deps, actor: WorkerOrAuditor, reading: Reading, task: str) -> TaskView:
     row, fields = await _task(deps, actor, task, reading)
-    cipher = await deps.keyring.cipher(actor.tenant, row.scope)
-    async with deps.db.transaction(actor.tenant) as conn:
-        cipher = await kept_cipher(conn, actor.tenant, row.scope, cipher)
+    cipher = await deps.cipher(actor.tenant, row.scope)
     return TaskView(**fields, digest=row.digest, shown=shown_of(row, cipher))
 
 
