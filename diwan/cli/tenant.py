@@ -1,4 +1,4 @@
-"""`diwan tenant apply`: sets up a ministry from a file, as the database's owner."""
+"""`diwan tenant apply`: sets up a ministry from a file, as the database's owner; the rest is in tenant_export.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diwan.cli import tenant_export
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record
 from diwan.domain.errors import InvalidInput
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    group = command_group("Set up ministries.")
+    group = command_group("Set up ministries, and take all that is kept of one along.")
     group.callback()(_about)
     group.command("apply")(apply)
+    group.command("export")(tenant_export.export)
+    group.command("check")(tenant_export.check)
     app.add_typer(group, name="tenant")
 
 
 def _about() -> None:
-    """Set up ministries."""
+    """Set up ministries, and take all that is kept of one along."""
 
 
 def apply(

@@ -42,6 +42,16 @@ WORDS: Mapping[str, Localized] = {
         fr="La conservation légale est levée",
         en="The legal hold was lifted",
     ),
+    "ministry:export:begun": Localized(
+        ar="بدأ تصدير كل ما يُحفظ عن الوزارة",
+        fr="L’export de tout ce qui est conservé du ministère a commencé",
+        en="The export of all that is kept of the ministry began",
+    ),
+    "ministry:export:ended": Localized(
+        ar="صُدّر كل ما يُحفظ عن الوزارة",
+        fr="Tout ce qui est conservé du ministère est exporté",
+        en="All that is kept of the ministry was exported",
+    ),
     "case:history:kept": Localized(
         ar="حُفظ سجل ما نفّذه النظام في هذا الملف",
         fr="L’historique de ce que le système a exécuté est conservé",

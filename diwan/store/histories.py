@@ -129,7 +129,7 @@ class SealedHistory:
 
 def seal_history(cipher: Cipher, run_id: str, content: bytes) -> SealedHistory:
     """Before the case is locked: a long one takes a while. Raises `NotFound` where the case's key is destroyed."""
-    address, sealed = seal_blob(cipher, RetentionClass.DECISION, _owner(run_id), zlib.compress(content))
+    address, sealed = seal_blob(cipher, RetentionClass.DECISION, history_owner(run_id), zlib.compress(content))
     return SealedHistory(hashlib.sha256(content).hexdigest(), len(content), address, sealed)
 
 
@@ -217,7 +217,7 @@ async def sealed_history(conn: Connection, row: RunRow) -> bytes:
 
 def open_history(cipher: Cipher, row: RunRow, sealed: bytes) -> bytes:
     """The JSON of a kept history. Raises `NotFound` where it is erased, `Tampered` where it is not what was kept."""
-    return inflated(open_blob(sealed, _owner(row.run_id), RetentionClass.DECISION, cipher), row.digest)
+    return inflated(open_blob(sealed, history_owner(row.run_id), RetentionClass.DECISION, cipher), row.digest)
 
 
 def inflated(content: bytes, digest: str) -> bytes:
@@ -231,7 +231,8 @@ def inflated(content: bytes, digest: str) -> bytes:
     return history
 
 
-def _owner(run_id: str) -> str:
+def history_owner(run_id: str) -> str:
+    """What the ciphertext of a run's history is bound to."""
     return f"history/{run_id}"
 
 

@@ -233,7 +233,7 @@ async def whole_case(
     async with web.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
         await holds.lift_hold(change, cipher, AUTHORITY, hold.id, f"{secret} s'est désisté")
 
-    run = histories.Run(TENANT, f"run-{case_id}", f"{TENANT}/{case_id}", case_id)
+    run = histories.Run(TENANT, case_id, f"{TENANT}/{case_id}", case_id)  # the form of a run's id, too
     async with worker.transaction(TENANT) as conn:
         await histories.know_runs(conn, [run], now=now)
     kept = histories.seal_history(cipher, run.run_id, b'{"events":[]}')
