@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.domain.actor import system
@@ -107,7 +108,13 @@ async def test_a_receipt_of_no_letter_is_named_and_a_word_that_no_letter_brought
     there = await withdrawn(office, "true-letters")
     before = await auditor.work().of_all(TENANT)
     assert not any(name.startswith("receipt.") for name in before.by_name), before.findings
+    with pytest.raises(IntegrityError, match="a receipt of no letter"):
+        await adds(office, forged, ISSUED, facts="0" * 64)
+    with office.database.superuser() as connection:
+        connection.execute("alter table entry disable trigger entry_of_letter")
     await adds(office, forged, ISSUED, facts="0" * 64)
+    with office.database.superuser() as connection:
+        connection.execute("alter table entry enable trigger entry_of_letter")
     told = await auditor.work().of_all(TENANT)
     assert [(each.where, each.case) for each in told.findings if each.name == "receipt.row_missing"] == [(forged, "")]
     whole = await auditor.case(there["case"])

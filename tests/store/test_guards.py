@@ -335,3 +335,28 @@ def copy(connection: Connection, table: str, case_id: str, changed: dict[str, An
         "insert into {0} select (jsonb_populate_record(x, %s)).* from {0} x where {1} = %s limit 1"
     ).format(sql.Identifier(table), sql.Identifier(column))
     assert connection.execute(statement, [Jsonb(changed), case_id]).rowcount == 1
+
+
+@pytest.mark.parametrize("role", ["postgres", "diwan_web", "diwan_worker"])
+@pytest.mark.parametrize(
+    ("chain", "kind"), [("receipts/forged", "letter:receipt:issued"), ("elsewhere/x", "letter:receipt:replaced")]
+)
+def test_a_receipt_of_no_letter_is_refused(demo: TestDatabase, role: str, chain: str, kind: str) -> None:
+    header = encode(
+        EntryHeader(
+            tenant=TENANT,
+            chain=chain,
+            seq=1,
+            at=datetime.now(UTC),
+            kind=kind,
+            actor=EntryActor(kind="system", subject="worker"),
+        )
+    )
+    refused(
+        *(demo, "a receipt of no letter"),
+        lambda c: c.execute(
+            "insert into entry (tenant, chain, seq, hash, header, kind, at) values (%s, %s, 1, %s, %s, %s, now())",
+            [TENANT, chain, entry_hash(header), header, kind],
+        ),
+        role=role,
+    )
