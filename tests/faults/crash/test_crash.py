@@ -132,7 +132,7 @@ OUTSIDE = {
         "rotation._rewrap",
         "rotation.retire",
     ),  # the same, on the vault's own database: tests/vault/test_crashes.py
-    *("exporting.Export.to", "exporting.Export._record"),  # as above: no case waits for it
+    "exporting.Export._record",  # as above: no case waits for it
     "witnessing.Witnessing._ask",  # no case waits for a witness; a death here is in tests/sequencer/test_witnessing.py
 }
 # The clock is written down by whoever comes by when the last look at it is old, hosts of the pool say every few seconds
