@@ -111,8 +111,8 @@ class Erasures:
     async def _tried(self, tenant: str, row: ErasureRow) -> bool:
         try:
             return await self._carried_out(tenant, row)
-        except DiwanError as error:
-            log.error("erasure.failed", tenant=tenant, case=row.case_id, erasure=row.id, code=error.code)
+        except Exception as error:  # whatever is wrong with it, the others have their turn
+            log.error("erasure.failed", tenant=tenant, case=row.case_id, erasure=row.id, error=_name(error))
             return False
 
     async def _carried_out(self, tenant: str, row: ErasureRow) -> bool:

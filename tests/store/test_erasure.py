@@ -284,6 +284,23 @@ async def test_whoever_looks_next_goes_on_with_what_a_crash_left(
     assert row.id == (await of(web, case))[-1].id
 
 
+async def test_one_that_fails_keeps_no_other_from_its_turn(
+    closed: Made, desk: Desk, worker: Database, web: Database, keyring: MemoryKeyring, now: datetime
+) -> None:
+    first, second = await closed("breaks"), await closed("goes-on")
+    for case in (first, second):
+        await desk.approved(case)
+
+    class Broken(Dying):
+        async def destroy(self, tenant: str, scope: str, *given: Any) -> Mapping[RetentionClass, datetime]:
+            if scope == first:
+                raise ValueError("an answer that no vault gives")
+            return await keyring.destroy(tenant, scope, *given)
+
+    assert await Erasures(worker, Broken(keyring, after=False), lambda: now).pass_once() == 1
+    assert [(await of(web, case))[-1].status.value for case in (first, second)] == ["started", "done"]
+
+
 # --- what came before the case was known, and what comes after --------------------------------------------------------
 
 
