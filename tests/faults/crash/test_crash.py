@@ -116,7 +116,7 @@ ONLY_READ = {
     *("connections.ping", "connections.database_time", "health._database", "traces.CaseTraces.of"),
     *("documents._given_out", "documents.content", "documents.of_case", "documents.of_task"),
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt", "receipts.standing", "receipts._told"),
-    *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "tasks.show", "pool.show"),
+    *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
     *("witnessing.Witnessing._targets", "witnessing.Witnessing._proof", "witnessing.Witnessing._has_it"),
     *("sequencer.Sequencer.publish_once", "ledger._checkpoint", "ledger._tile", "ledger._entries"),
     *("entries._found", "entry_index.catch_up", "reads.Reads.record_apart"),  # an auditor's search; its other reads
@@ -139,8 +139,15 @@ OUTSIDE = {
 # how they are, and are forgotten when they have been gone for days: no event hangs on it. Nor on what the schedule
 # proposes to be erased: years go by before it, and whoever looks next proposes it again.
 CLOCK = {
-    *("dependencies.Dependencies.stamp", "clock_watch.watch_all", "clock._view", "pool_signs.Signs._give"),
-    *("housekeeping.GoneHosts.pass_once", "erasing.Proposals._of_tenant", "erasing.Proposals._proposed"),
+    *(
+        "dependencies.Dependencies.cipher",
+        "dependencies.Dependencies.stamp",
+        "clock_watch.watch_all",
+        "clock._view",
+        "pool_signs.Signs._give",
+    ),
+    *("housekeeping.GoneHosts.pass_once", "erasing.Proposals._of_tenant", "erasing.Proposals._of_version"),
+    "erasing.Proposals._proposed",
 }
 # A history that Temporal has lost, or of a case that is erased: tests/activities/test_histories.py.
 GONE = {"histories.Histories._missed", "histories.Histories._erased"}
