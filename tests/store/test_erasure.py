@@ -292,10 +292,12 @@ async def test_one_that_fails_keeps_no_other_from_its_turn(
         await desk.approved(case)
 
     class Broken(Dying):
-        async def destroy(self, tenant: str, scope: str, *given: Any) -> Mapping[RetentionClass, datetime]:
+        async def destroy(
+            self, tenant: str, scope: str, classes: Collection[RetentionClass], order: str
+        ) -> Mapping[RetentionClass, datetime]:
             if scope == first:
                 raise ValueError("an answer that no vault gives")
-            return await keyring.destroy(tenant, scope, *given)
+            return await keyring.destroy(tenant, scope, classes, order)
 
     assert await Erasures(worker, Broken(keyring, after=False), lambda: now).pass_once() == 1
     assert [(await of(web, case))[-1].status.value for case in (first, second)] == ["started", "done"]

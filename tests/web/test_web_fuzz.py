@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from diwan.domain.actor import Actor, Role
 from diwan.web.openapi import OPEN_PATHS
-from tests.support.factories import SUPERVISOR, person, sender
+from tests.support.factories import AUTHORITY, SUPERVISOR, person, sender
 from tests.support.strategies import json_of
 from tests.web.conftest import Service, an_event
 from tests.web.test_web_routes import ROLES
@@ -21,6 +21,7 @@ FUZZ = settings(max_examples=80, deadline=None, suppress_health_check=[HealthChe
 CALLERS: dict[Role, Actor] = {
     Role.INTAKE: sender(),
     Role.SUPERVISOR: SUPERVISOR,
+    Role.AUTHORITY: AUTHORITY,
     Role.ANALYST: person("analyst-1", Role.ANALYST),
     Role.OPERATOR: person("operator-1", Role.OPERATOR),
     Role.AUDITOR: person("auditor-1", Role.AUDITOR),
