@@ -236,6 +236,11 @@ def test_the_database_lets_nothing_begin_under_a_hold_nor_without_a_second_perso
             "values ('demo', 'late', {0}, '', 'x', now())",
         ),
         "no erasure of this case is being carried out": ("select diwan_forget_parties('demo', {0})",),
+        "it begins as asked for": (
+            "insert into erasure select (jsonb_populate_record(e, jsonb_build_object('id', 'made-up', "
+            "'status', 'started', 'decided_by', 'x', 'decided_at', now(), 'started_at', now()))).* "
+            "from erasure e where case_id = {0} and status = 'asked'",
+        ),
         "what is asked for stays": ("update erasure set classes = array['exchange'] where case_id = {0}",),
     }
     for why, statements in cases.items():
