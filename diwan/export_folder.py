@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from diwan.domain.errors import Conflict, Refused
+from diwan.vault.secretfile import sync_directory
 
 SUMS = "SHA256SUMS"
 
@@ -77,9 +78,9 @@ class Folder:
     def take_over(self) -> None:
         """Gives it its name: all of it is on the disk."""
         for folder in [self._made, *(each for each in self._made.rglob("*") if each.is_dir())]:
-            _sync_folder(folder)
+            sync_directory(folder)
         self._made.rename(self._to)
-        _sync_folder(self._to.parent)
+        sync_directory(self._to.parent)
 
 
 def _private(path: str, flags: int) -> int:
@@ -90,11 +91,3 @@ def _to_disk(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
     file.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

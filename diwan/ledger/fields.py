@@ -25,6 +25,7 @@ import orjson
 import rfc8785
 
 from diwan.domain.errors import Final, Tampered
+from diwan.ledger.compact import Compact
 from diwan.ledger.entry import HASH_BYTES, SALT_BYTES, canonical, digest_of, keyed_hash
 
 FIELDS = "fields"  # the commitment's name in a header
@@ -146,22 +147,14 @@ def unpack_disclosure(content: bytes) -> Disclosure:
     """The other way round. Raises `Tampered` (`fields.malformed`) for all that `pack_disclosure` does not write."""
     shown: dict[str, Shown] = {}
     hidden: dict[str, bytes] = {}
-    at = 1
-
-    def take(count: int) -> bytes:
-        nonlocal at
-        at += count
-        if at > len(content):
-            raise _malformed()
-        return content[at - count : at]
-
-    for _ in range(content[0] if content else 0):
-        pointer = take(take(1)[0]).decode("ascii", "replace")
-        length = int.from_bytes(take(2), "big")
+    form = Compact(content, _malformed())
+    for _ in range(form.number()):
+        pointer = form.take(form.number()).decode("ascii", "replace")
+        length = form.number(2)
         if length == 0:
-            hidden[pointer] = take(HASH_BYTES)
+            hidden[pointer] = form.take(HASH_BYTES)
         else:
-            salt, value = take(SALT_BYTES), take(length - 1)
+            salt, value = form.take(SALT_BYTES), form.take(length - 1)
             try:
                 shown[pointer] = Shown(salt, orjson.loads(value))
             except orjson.JSONDecodeError:
@@ -169,7 +162,7 @@ def unpack_disclosure(content: bytes) -> Disclosure:
     disclosure = Disclosure(shown, hidden)
     _check_pointers([*shown, *hidden])
     try:
-        if content and pack_disclosure(disclosure) == content:
+        if pack_disclosure(disclosure) == content:
             return disclosure
     except rfc8785.CanonicalizationError:  # a number that no entry can hold
         pass

@@ -21,7 +21,6 @@ import hashlib
 import hmac
 import re
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
@@ -31,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from diwan.domain.errors import Tampered
 from diwan.ledger.checkpoint import Checkpoint
+from diwan.ledger.compact import Compact
 from diwan.ledger.entry import HASH_BYTES, SALT_BYTES, EntryHeader, canonical, check_header, commit, entry_hash
 from diwan.ledger.note import Note, Signature
 from diwan.ledger.policy import Policy
@@ -189,31 +189,20 @@ def unpack(text: str) -> Receipt:
 
 
 def _read(content: bytes) -> Receipt:
-    at = 0
-
-    def take(count: int) -> bytes:
-        nonlocal at
-        at += count
-        if at > len(content):
-            raise _malformed()
-        return content[at - count : at]
-
-    def number(width: int = 1) -> int:
-        return int.from_bytes(take(width), "big")
-
-    header, facts = _inflated(take(number(2)))
-    salt, index, size = take(SALT_BYTES), number(_NUMBER_BYTES), number(_NUMBER_BYTES)
-    hashes = tuple(take(HASH_BYTES) for _ in range(number()))
-    origin = _text(take(number()))
-    lines = tuple(_line(take, number, origin) for _ in range(number()))
+    form = Compact(content, _malformed())
+    header, facts = _inflated(form.take(form.number(2)))
+    salt, index, size = form.take(SALT_BYTES), form.number(_NUMBER_BYTES), form.number(_NUMBER_BYTES)
+    hashes = tuple(form.take(HASH_BYTES) for _ in range(form.number()))
+    origin = _text(form.take(form.number()))
+    lines = tuple(_line(form, origin) for _ in range(form.number()))
     once = len({(each.name, each.key_id) for each in lines}) == len(lines)
-    if at != len(content) or not once:
+    if not form.at_end or not once:
         raise _malformed()
     return Receipt(header, facts, salt, index, hashes, size, origin, lines)
 
 
-def _line(take: Callable[[int], bytes], number: Callable[[], int], origin: str) -> Signature:
-    name, content = _text(take(number())), take(number())
+def _line(form: Compact, origin: str) -> Signature:
+    name, content = _text(form.take(form.number())), form.take(form.number())
     if len(content) <= 4 or name == origin:
         raise _malformed()
     return Signature(name or origin, content[:4], content[4:])

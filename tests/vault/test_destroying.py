@@ -6,8 +6,7 @@ import contextlib
 import random
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -15,14 +14,14 @@ import pytest
 
 from diwan.domain.errors import NotFound, Unavailable
 from diwan.domain.ports import RetentionClass
-from diwan.vault import callers, database, keyfile, rotation
+from diwan.vault import database, keyfile, rotation
 from diwan.vault.callers import Caller
 from diwan.vault.client import VaultKeyring
 from diwan.vault.keystore import KeyStore
-from diwan.vault.server import create_app
+from tests.vault.asking import NOW, as_
+from tests.vault.asking import http as http
 from tests.vault.running import Vault
 
-NOW = datetime(2026, 11, 27, 9, 30, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
 ORDER, OTHER = "a" * 64, "b" * 64
 EXCHANGE = {RetentionClass.EXCHANGE}
@@ -197,19 +196,7 @@ def test_either_database_of_the_second_version_is_brought_to_this_one(made: str,
 
 # --- over HTTP ------------------------------------------------------------------------------------------------------
 
-TOKENS = {caller: callers.new_token() for caller in Caller}
 BODY = {"tenant": "demo", "scope": "case-1", "classes": ["exchange"], "order": ORDER}
-
-
-@pytest.fixture
-async def http(store: KeyStore) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(store, {caller: callers.hash_of(token) for caller, token in TOKENS.items()}, clock=lambda: NOW)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vault") as client:
-        yield client
-
-
-def as_(caller: Caller) -> dict[str, str]:
-    return {"authorization": f"Bearer {TOKENS[caller]}"}
 
 
 async def test_only_the_eraser_destroys(http: httpx.AsyncClient, store: KeyStore) -> None:

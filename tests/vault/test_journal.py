@@ -149,9 +149,7 @@ def test_half_a_line_was_never_answered_and_goes(old_copy: Path, folder: Path, t
     opened(folder).close()
 
 
-def test_a_destruction_that_only_reached_the_journal_is_done_at_the_next_start(
-    store: KeyStore, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _destroy_in_the_journal_alone(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.keys("demo", "case-1", create=True, now=NOW)
 
     def full(*_: object) -> None:
@@ -161,6 +159,12 @@ def test_a_destruction_that_only_reached_the_journal_is_done_at_the_next_start(
         broken.setattr("diwan.vault.keystore._bury", full)
         with pytest.raises(Unavailable):
             store.destroy("demo", "case-1", EXCHANGE, ORDER, now=NOW)
+
+
+def test_a_destruction_that_only_reached_the_journal_is_done_at_the_next_start(
+    store: KeyStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _destroy_in_the_journal_alone(store, monkeypatch)
     store.close()
     again = opened(folder)
     assert exchange_key(again) is None
@@ -170,15 +174,7 @@ def test_a_destruction_that_only_reached_the_journal_is_done_at_the_next_start(
 
 
 def test_the_same_in_one_process_answers_the_first_time(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.keys("demo", "case-1", create=True, now=NOW)
-
-    def full(*_: object) -> None:
-        raise Unavailable("vault.disk_full", "", "")
-
-    with monkeypatch.context() as broken:
-        broken.setattr("diwan.vault.keystore._bury", full)
-        with pytest.raises(Unavailable):
-            store.destroy("demo", "case-1", EXCHANGE, ORDER, now=NOW)
+    _destroy_in_the_journal_alone(store, monkeypatch)
     assert store.destroy("demo", "case-1", EXCHANGE, "b" * 64, now=LATER) == {RetentionClass.EXCHANGE: NOW}
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -17,23 +15,11 @@ from diwan.domain.ports import RetentionClass
 from diwan.vault import callers
 from diwan.vault.callers import Caller
 from diwan.vault.keystore import KeyStore
-from diwan.vault.server import create_app
+from tests.vault.asking import NOW, TOKENS, as_
+from tests.vault.asking import http as http
 
-NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
-TOKENS = {caller: callers.new_token() for caller in Caller}
 KEYS = {"tenant": "demo", "scope": "case-1"}
 PSEUDONYM = {"tenant": "demo", "purpose": "party.name", "digest": "0" * 64}
-
-
-@pytest.fixture
-async def http(store: KeyStore) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(store, {caller: callers.hash_of(token) for caller, token in TOKENS.items()}, clock=lambda: NOW)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vault") as client:
-        yield client
-
-
-def as_(caller: Caller) -> dict[str, str]:
-    return {"authorization": f"Bearer {TOKENS[caller]}"}
 
 
 @pytest.mark.parametrize(
