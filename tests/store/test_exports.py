@@ -51,7 +51,7 @@ from tests.support.keyring import MemoryKeyring
 
 Json = dict[str, Any]
 OPERATOR = Actor(kind=ActorKind.PERSON, subject="operator-1", tenant=TENANT, authentication="operating system")
-KEPT, GONE, STRAY, FOREIGN = "KEPT-Zz48-مزروع", "GONE-Zz48", "STRAY-Zz48", "FOREIGN-Zz48"
+KEPT, GONE, STRAY, FOREIGN = "KEPT-Yy37-مزروع", "GONE-Yy37", "STRAY-Yy37", "FOREIGN-Yy37"
 
 
 @dataclass(frozen=True)
