@@ -167,6 +167,5 @@ case_past = Table(
     text("key"),
     Column[Any]("was", JSONB, nullable=False),
     PrimaryKeyConstraint("tenant", "case_id", "relation", "key", "version"),
-    of_case(),
 )  # written by triggers: at this version this row of that table came, or came to stand so; was: its columns in clear
-# that change. store/past.py reads it
+# that change. No key to the case: triggers make it of the case's own row, which stays. store/past.py reads it
