@@ -21,7 +21,7 @@ from diwan.domain.ports import Cipher, RetentionClass
 from diwan.store.change import CaseRow, Change
 from diwan.store.connection import Connection
 from diwan.store.entries import EntryFields
-from diwan.store.sealing import context, seal_json
+from diwan.store.sealing import context, is_destroyed, seal_json
 from diwan.store.tables import erasure
 
 BY_SCHEDULE = "retention"  # who asks where a procedure's retention is over (a rule, no person)
@@ -163,7 +163,8 @@ _HINDRANCES = text(
 async def ask_erasure(change: Change, cipher: Cipher, actor: Actor, wanted: Wanted) -> ErasureRow:
     """Asks for it, with its entry; what this actor asked for before, unchanged, where that is still under way.
 
-    Raises `Conflict` where the case is open or another is under way, `Erased` where it is done, `InvalidInput`.
+    Raises `Conflict` where the case is open or another is under way, `Erased` where it is done, `InvalidInput`. Where
+    the keys are gone already, as after a restore of the database, the reason is not kept.
     """
     classes = [retention for retention in RetentionClass if retention in set(wanted.classes)]
     before = await erasures_of(change.conn, change.case.tenant, change.case.id)
@@ -173,7 +174,7 @@ async def ask_erasure(change: Change, cipher: Cipher, actor: Actor, wanted: Want
         return same
     _check_wanted(change, classes, wanted, before)
     id_ = str(uuid.uuid5(_IDS, "\x1f".join((change.case.tenant, change.case.id, str(change.version)))))
-    reason = {"reason": wanted.reason} if wanted.reason else None
+    sealing = _sealing(cipher)
     place = context("erasure.reason_sealed", id_)
     values: dict[str, Any] = {
         "tenant": change.case.tenant,
@@ -182,15 +183,21 @@ async def ask_erasure(change: Change, cipher: Cipher, actor: Actor, wanted: Want
         "classes": [retention.value for retention in classes],
         "ground": wanted.ground.value,
         "legal_basis": wanted.legal_basis,
-        "reason_sealed": seal_json(cipher, RetentionClass.DECISION, place, reason) if reason else None,
+        "reason_sealed": seal_json(sealing, RetentionClass.DECISION, place, {"reason": wanted.reason})
+        if sealing is not None and wanted.reason
+        else None,
         "kept_until": wanted.kept_until,
         "asked_by": actor.subject,
         "asked_at": change.now,
     }
     await change.conn.execute(insert(erasure).values(values))
     row = await get_erasure(change.conn, change.case.tenant, id_)
-    change.record("case:erasure:asked", actor, **said_of(row, cipher, wanted.reason))
+    change.record("case:erasure:asked", actor, **said_of(row, sealing, wanted.reason))
     return row
+
+
+def _sealing(cipher: Cipher) -> Cipher | None:
+    return None if is_destroyed(cipher, RetentionClass.DECISION) else cipher
 
 
 def _same(row: ErasureRow, classes: list[RetentionClass], wanted: Wanted, actor: Actor) -> bool:
@@ -264,7 +271,7 @@ async def _decide(
 ) -> ErasureRow:
     await set_erasure(change, row.id, status=status.value, decided_by=actor.subject, decided_at=change.now)
     kind = "case:erasure:approved" if status is ErasureStatus.APPROVED else "case:erasure:declined"
-    change.record(kind, actor, **said_of(row, cipher, reason))
+    change.record(kind, actor, **said_of(row, _sealing(cipher), reason))
     return await get_erasure(change.conn, change.case.tenant, row.id)
 
 
@@ -293,7 +300,7 @@ async def set_erasure(change: Change, id_: str, **values: object) -> None:
 
 
 def said_of(row: ErasureRow, cipher: Cipher | None = None, reason: str = "") -> EntryFields:
-    """What its entries say. Without a cipher they commit to nothing: its key may be one of those that go."""
+    """What its entries say. Without a cipher they commit to nothing: its key is one of those that go, or is gone."""
     detail: dict[str, str | int | bool] = {
         "erasure": row.id,
         "classes": ",".join(row.classes),
@@ -303,7 +310,7 @@ def said_of(row: ErasureRow, cipher: Cipher | None = None, reason: str = "") -> 
     if row.kept_until is not None:
         detail["kept_until"] = row.kept_until.isoformat()
     said: EntryFields = {"cipher": cipher, "purpose": PURPOSE, "legal_basis": row.legal_basis, "detail": detail}
-    if reason:
+    if reason and cipher is not None:
         said["body"] = {"reason": reason}
     return said
 

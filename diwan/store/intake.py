@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from diwan.domain.actor import Actor
 from diwan.domain.errors import Conflict, InvalidInput, NotFound, Refused
 from diwan.domain.event import FOLLOW_UP_TYPES, OPENING_TYPES, Application, Envelope, FollowUp
-from diwan.domain.ports import Keyring, RetentionClass
+from diwan.domain.ports import Cipher, Keyring, RetentionClass
 from diwan.store import clock_watch, documents, erasures, inbox, intake_opening, stray_events
 from diwan.store.cases import find_case
 from diwan.store.change import CaseRow, change_case
@@ -25,6 +25,7 @@ from diwan.store.database import Database
 from diwan.store.documents import NewDocument
 from diwan.store.incoming import Accepted, Incoming, answer_again, entry_fields, incoming_event, kind_of
 from diwan.store.refusals import record_refusal
+from diwan.store.sealing import is_destroyed
 from diwan.store.sources import sources_of
 
 __all__ = ["Accepted", "accept_event"]
@@ -102,7 +103,10 @@ async def _accept(
         return await intake_opening.open_case_by(db, keyring, event, data)
     if case is None:
         return await stray_events.keep(db, keyring, event, data)
-    return await _follow_up(db, keyring, event, case)
+    cipher = await keyring.cipher(envelope.tenant, case.id)
+    if any(is_destroyed(cipher, retention) for retention in _SEALS):
+        return await stray_events.keep(db, keyring, event, data)
+    return await _follow_up(db, keyring, event, case, cipher)
 
 
 async def _erased(conn: Connection, case: CaseRow) -> bool:
@@ -122,9 +126,8 @@ def _demand_type(envelope: Envelope, data: Application | FollowUp) -> None:
         )
 
 
-async def _follow_up(db: Database, keyring: Keyring, event: Incoming, case: CaseRow) -> Accepted:
+async def _follow_up(db: Database, keyring: Keyring, event: Incoming, case: CaseRow, cipher: Cipher) -> Accepted:
     envelope = event.envelope
-    cipher = await keyring.cipher(envelope.tenant, case.id)
     made = await event.sealed_documents(db, keyring, cipher)
     body_sealed = inbox.seal_body(cipher, envelope.source, envelope.id, event.body)
     async with (

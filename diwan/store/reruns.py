@@ -158,15 +158,6 @@ def opened_report(row: RerunRow, cipher: Cipher) -> Comparison | None:
     return open_value(cipher, RetentionClass.EXCHANGE, _place("report_sealed", row.id), row.report_sealed, Comparison)
 
 
-def is_erased(cipher: Cipher) -> bool:
-    """Whether the key of a case's exchanges with models is destroyed."""
-    try:
-        cipher.seal(RetentionClass.EXCHANGE, "model_rerun.none", b"")
-    except NotFound:
-        return True
-    return False
-
-
 # --- where it may run -------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from diwan.domain.errors import Tampered
+from diwan.domain.errors import NotFound, Tampered
 from diwan.domain.ports import Cipher, RetentionClass
 
 Value = TypeVar("Value", bound=BaseModel)
@@ -16,6 +16,15 @@ Value = TypeVar("Value", bound=BaseModel)
 def context(place: str, *row: object) -> str:
     """`table.column/row-id`: a ciphertext moved to another row, column or table does not open there."""
     return "/".join((place, *map(str, row)))
+
+
+def is_destroyed(cipher: Cipher, retention: RetentionClass) -> bool:
+    """Whether the key of this class is gone, as the vault has it: a database that was restored may not know."""
+    try:
+        cipher.seal(retention, "none", b"")
+    except NotFound:
+        return True
+    return False
 
 
 def seal_value(cipher: Cipher, retention: RetentionClass, place: str, value: BaseModel) -> bytes:

@@ -349,6 +349,24 @@ async def test_an_event_that_was_on_its_way_meanwhile_is_not_sealed_with_a_key_t
     assert taken.case_id is None
 
 
+async def test_what_a_restored_database_has_forgotten_is_erased_again(
+    closed: Made, desk: Desk, erasures: Erasures, web: Database, keyring: MemoryKeyring, now: datetime
+) -> None:
+    """It is older than an erasure, which the vault has: nobody can open anything, and people are in it by token."""
+    case = await closed("restored")
+    await keyring.destroy(TENANT, case, ALL, "0" * 64)
+    late = envelope("late-3", type_=PIECES_SUPPLIED, subject=case)
+    taken = await accept_event(web, keyring, late, FollowUp(note="More."), [], client=sender(), now=now)
+    assert taken.case_id is None, "a clerk looks at it"
+    asked = await desk.ask(case)
+    assert (await desk.approve(case, asked.id)).status is ErasureStatus.APPROVED
+    assert await erasures.pass_once() == 1
+    assert (await of(web, case))[-1].status is ErasureStatus.DONE
+    async with web.transaction(TENANT) as conn:
+        tokens = text("SELECT DISTINCT name_token, identity_token FROM party WHERE case_id = :case")
+        assert (await conn.execute(tokens, {"case": case})).all() == [("", "")]
+
+
 _BY_TOKEN = text("SELECT case_id FROM party WHERE name_token = :token")
 
 

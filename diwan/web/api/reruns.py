@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from agents.compare import Difference
 from diwan.domain.actor import Actor
 from diwan.domain.errors import Conflict, InvalidInput, NotFound
-from diwan.domain.ports import Cipher
+from diwan.domain.ports import Cipher, RetentionClass
 from diwan.domain.rerun import WORDS, Known, Outcome, Side, meaning_of, mismatch
 from diwan.store.call_records import CallRecord, call_record, call_records
 from diwan.store.change import CaseRow, change_case
@@ -23,11 +23,11 @@ from diwan.store.reruns import (
     ask_rerun,
     fit_hosts,
     get_rerun,
-    is_erased,
     opened_report,
     rerun_by_key,
     side_of,
 )
+from diwan.store.sealing import is_destroyed
 from diwan.web.api import reads
 from diwan.web.api.callers import AuditorOrSupervisor, visible_case
 from diwan.web.api.reads import Reading
@@ -198,7 +198,7 @@ def _demand(record: CallRecord, there: Sequence[HostRow], cipher: Cipher) -> Non
 
 
 def _why_not(record: CallRecord, there: Sequence[HostRow], cipher: Cipher) -> str:
-    if is_erased(cipher):
+    if is_destroyed(cipher, RetentionClass.EXCHANGE):
         return "erased"
     if record.broken:
         return "broken"
@@ -232,7 +232,7 @@ def _call(record: CallRecord, there: Sequence[HostRow], cipher: Cipher) -> CallV
 
 
 def _rerun(row: RerunRow, record: CallRecord, cipher: Cipher) -> RerunView:
-    report = None if is_erased(cipher) else opened_report(row, cipher)
+    report = None if is_destroyed(cipher, RetentionClass.EXCHANGE) else opened_report(row, cipher)
     meaning = meaning_of(row.status, row.conditions)
     return RerunView(
         id=row.id,
