@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from diwan.ledger.entry import canonical
 from diwan.ledger.fields import Disclosure, joined
 
 FORMAT = "diwan-bundle/1"
@@ -109,7 +110,8 @@ def _of_entries(bundle: Bundle) -> dict[str, bytes]:
             "hashes": [_base64(each) for each in entry.hashes],
         }
         if entry.opened is not None:
-            files[f"bodies/{number:06d}.json"] = _json(_disclosed(entry.opened))
+            # Canonical itself, so that whoever checks need not know how fractions are spelled.
+            files[f"bodies/{number:06d}.json"] = canonical(_disclosed(entry.opened))
     files["places.json"] = _json(places)
     return files
 

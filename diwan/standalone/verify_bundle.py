@@ -28,9 +28,8 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,6 +57,11 @@ class Failed(Exception):
     def __init__(self, code: str, text: str) -> None:
         self.code = code
         super().__init__(text)
+
+
+def demand(holds: bool, code: str, text: str) -> None:
+    if not holds:
+        raise Failed(code, text)
 
 
 @dataclass
@@ -90,17 +94,15 @@ def verify(bundle: Path, policy: Path, kept: Sequence[Path] = ()) -> Verified:
     trusted = parse_policy(read_file(policy))
     files = unpack(bundle)
     told = said(files.pop("bundle.json", b""), "bundle.json")
-    if told.get("format") != FORMAT:
-        raise Failed("bundle.format", f"the bundle is not of the form {FORMAT}")
-    if {name: hashlib.sha256(content).hexdigest() for name, content in files.items()} != told.get("files"):
-        raise Failed("bundle.files", "the files are not those that the bundle lists")
-    cover = told.get("number", "")
-    if not isinstance(cover, str) or NUMBER.fullmatch(cover) is None:
-        raise Failed("bundle.format", "the cover's number is no number of a case")
+    demand(told.get("format") == FORMAT, "bundle.format", f"the bundle is not of the form {FORMAT}")
+    listed = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    demand(listed == told.get("files"), "bundle.files", "the files are not those that the bundle lists")
+    cover = str(number) if isinstance(number := told.get("number", ""), str) else "no text"
+    demand(NUMBER.fullmatch(cover) is not None, "bundle.format", "the cover's number is no number of a case")
     headers = entries_of(files, told)
     checkpoints = {n: trusted.checkpoint(note) for n, note in sorted(files.items()) if n.startswith("checkpoints/")}
-    if len({each.origin for each in checkpoints.values()}) < len(checkpoints):
-        raise Failed("checkpoint.twice", "two checkpoints are of one log, and nothing shows that they agree")
+    once = len({each.origin for each in checkpoints.values()}) == len(checkpoints)
+    demand(once, "checkpoint.twice", "two checkpoints are of one log, and nothing shows that they agree")
     places = said(files.get("places.json", b""), "places.json")
     logs = dict(placed(number, each, places.get(str(number)), checkpoints) for number, each in enumerate(headers, 1))
     grown = grown_from(files, checkpoints, trusted, [read_file(each) for each in kept])
@@ -117,10 +119,10 @@ def unpack(bundle: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(bundle) as packed:
             listed = packed.infolist()
             names = [each.filename for each in listed]
-            if len(names) > MAX_FILES or sum(each.file_size for each in listed) > MAX_BYTES:
-                raise Failed("bundle.too_large", "the bundle is larger than any bundle may be")
-            if len(set(names)) < len(names) or any(NAMES.fullmatch(name) is None for name in names):
-                raise Failed("bundle.names", "a file is there twice, or has a name that no bundle has")
+            bounded = len(names) <= MAX_FILES and sum(each.file_size for each in listed) <= MAX_BYTES
+            demand(bounded, "bundle.too_large", "the bundle is larger than any bundle may be")
+            known = len(set(names)) == len(names) and all(NAMES.fullmatch(name) for name in names)
+            demand(known, "bundle.names", "a file is there twice, or has a name that no bundle has")
             return {each.filename: unpacked(packed, each) for each in listed}
     except Failed:
         raise
@@ -130,39 +132,35 @@ def unpack(bundle: Path) -> dict[str, bytes]:
 
 def unpacked(packed: zipfile.ZipFile, file: zipfile.ZipInfo) -> bytes:
     """No more than it says that it has, whatever comes out."""
-    if file.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise Failed("bundle.unreadable", f"{file.filename} is packed in a way that no bundle is")
+    packing = file.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    demand(packing, "bundle.unreadable", f"{file.filename} is packed in a way that no bundle is")
     with packed.open(file) as content:
         found = content.read(file.file_size + 1)
-    if len(found) != file.file_size:
-        raise Failed("bundle.unreadable", f"{file.filename} has another length than it says")
+    demand(len(found) == file.file_size, "bundle.unreadable", f"{file.filename} has another length than it says")
     return found
 
 
 def entries_of(files: dict[str, bytes], told: dict[str, Any]) -> list[bytes]:
     """The chain's entries, from the first to the last that the bundle claims; each names the one before it."""
     names = sorted(name for name in files if name.startswith("entries/"))
-    if not names or names != [f"entries/{n:06d}.json" for n in range(1, len(names) + 1)]:
-        raise Failed("entry.missing", "the entries are not numbered from 1 without a gap")
-    if told.get("entries") != len(names):
-        raise Failed("entry.missing", f"the bundle claims {told.get('entries')} entries and has {len(names)}")
+    whole = bool(names) and names == [f"entries/{n:06d}.json" for n in range(1, len(names) + 1)]
+    demand(whole, "entry.missing", "the entries are not numbered from 1 without a gap")
+    claimed = told.get("entries")
+    demand(claimed == len(names), "entry.missing", f"the bundle claims {claimed} entries and has {len(names)}")
     headers = [files[name] for name in names]
     previous: bytes | None = None
-    whose: tuple[Any, Any] | None = None
+    whose = told.get("tenant"), told.get("case")
     for number, header in enumerate(headers, 1):
-        entry = said(header, f"entry {number}")
-        if len(header) > MAX_HEADER or canonical(entry) != header:
-            raise Failed("entry.not_canonical", f"entry {number} is not canonical JSON")
-        if not all(isinstance(entry.get(name), str) for name in ("tenant", "chain", "kind", "at")):
-            raise Failed("entry.not_an_entry", f"entry {number} lacks what every entry says")
-        whose = whose or (entry.get("tenant"), entry.get("chain"))
-        if (entry.get("tenant"), entry.get("chain")) != whose or entry.get("seq") != number:
-            raise Failed("entry.other_place", f"entry {number} is of another case or number")
-        if entry.get("prev") != (None if previous is None else previous.hex()):
-            raise Failed("entry.link_differs", f"entry {number} does not name the one before it")
+        entry = said(header, f"entry {number}", no_such_number)  # fractions are in bodies only
+        form = len(header) <= MAX_HEADER and canonical(entry) == header
+        demand(form, "entry.not_canonical", f"entry {number} is not canonical JSON")
+        says = all(isinstance(entry.get(name), str) for name in ("tenant", "chain", "kind", "at"))
+        demand(says, "entry.not_an_entry", f"entry {number} lacks what every entry says")
+        stands = (entry["tenant"], entry["chain"], entry.get("seq")) == (*whose, number)
+        demand(stands, "entry.other_place", f"entry {number} is not of the case that the bundle names, or out of order")
+        links = entry.get("prev") == (None if previous is None else previous.hex())
+        demand(links, "entry.link_differs", f"entry {number} does not name the one before it")
         previous = leaf_hash(header)
-    if whose != (told.get("tenant"), told.get("case")):
-        raise Failed("entry.other_place", "the entries are not of the case that the bundle names")
     return headers
 
 
@@ -173,8 +171,8 @@ def placed(number: int, header: bytes, place: Any, checkpoints: dict[str, Checkp
     if found is None or type(index) is not int:
         raise Failed("bundle.no_place", f"entry {number} has no place in a log")
     proof = hashes_of(told, f"the place of entry {number}")
-    if not included(index, found.size, leaf_hash(header), proof, found.root):
-        raise Failed("entry.not_included", f"entry {number} is not at {index} of {found.origin}")
+    there = included(index, found.size, leaf_hash(header), proof, found.root)
+    demand(there, "entry.not_included", f"entry {number} is not at {index} of {found.origin}")
     return found.origin, found.size
 
 
@@ -195,8 +193,8 @@ def grown_from(
             raise Failed("checkpoint.not_grown", f"{name} does not show that a log of this bundle only grew")
         known[now.origin] = before
     for mine in (trusted.checkpoint(each, quorum=False) for each in kept):
-        if known.get(mine.origin) != mine:
-            raise Failed("checkpoint.not_kept", f"{mine.origin} is not shown to begin with your {mine.size} entries")
+        begins = known.get(mine.origin) == mine
+        demand(begins, "checkpoint.not_kept", f"{mine.origin} is not shown to begin with your {mine.size} entries")
     return {origin: before.size for origin, before in known.items()}
 
 
@@ -213,17 +211,18 @@ def bodies_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[int, list[
         names.discard(name)
         body = said(files[name], name)
         opened, whole = an_object(body.get("committed")), {"fields"} & set(commitments)
-        if set(body) - {"committed", "body"} - whole or set(opened) - set(commitments):
-            raise Failed("body.differs", f"entry {number} discloses what it does not commit to")
+        committed = set(body) <= {"committed", "body"} | whole and set(opened) <= set(commitments)
+        demand(committed, "body.differs", f"entry {number} discloses what it does not commit to")
         digests = {each: opens(pair, commitments[each], f"{each} of entry {number}") for each, pair in opened.items()}
         if whole:
             kept += fields_of(number, body, commitments["fields"])
-        elif digests.get("body") != (hashlib.sha256(canonical(body["body"])).digest() if "body" in body else None):
-            raise Failed("body.differs", f"the body of entry {number} is not the one committed to")
+        else:
+            digest = hashlib.sha256(canonical(body["body"])).digest() if "body" in body else None
+            same = digests.get("body") == digest
+            demand(same, "body.differs", f"the body of entry {number} is not the one committed to")
         kept += [f"{number}:{which}" for which in sorted(set(commitments) - set(opened) - whole)]
         disclosed += 1
-    if names:
-        raise Failed("body.differs", f"{min(names)} is of no entry")
+    demand(not names, "body.differs", f"{', '.join(sorted(names))}: of no entry")
     return disclosed, withheld, kept
 
 
@@ -233,42 +232,39 @@ def fields_of(number: int, body: dict[str, Any], commitment: str) -> list[str]:
     bound, again = dict[str, str](), dict[str, Any]()
     for pointer, part in parts.items():
         where, (above, _, name) = f"{number}{pointer}", pointer[1:].rpartition("/")
-        if FIELD.fullmatch(pointer) is None or f"/{above}" in parts or len(an_object(part)) != 1:
-            raise Failed("body.differs", f"{where} is no field of an entry")
+        form = FIELD.fullmatch(pointer) is not None and f"/{above}" not in parts and len(an_object(part)) == 1
+        demand(form, "body.differs", f"{where} is no field of an entry")
         if "commitment" in part:
             bound[pointer] = unbase64(part["commitment"], where).hex()
             kept.append(where)
             continue
         salt, held = unbase64(part.get("salt"), where), an_object(there.get(above)) if above else there
-        if len(salt) != 32 or name not in held:
-            raise Failed("body.differs", f"{where} is not opened by a salt and a value")
+        demand(len(salt) == 32 and name in held, "body.differs", f"{where} is not opened by a salt and a value")
         bound[pointer] = hmac.new(salt, hashlib.sha256(canonical(held[name])).digest(), hashlib.sha256).hexdigest()
         (again.setdefault(above, {}) if above else again)[name] = held[name]
-    if hashlib.sha256(canonical(bound)).hexdigest() != commitment or canonical(again) != canonical(there):
-        raise Failed("body.differs", f"the fields of entry {number} are not those committed to")
+    same = hashlib.sha256(canonical(bound)).hexdigest() == commitment and canonical(again) == canonical(there)
+    demand(same, "body.differs", f"the fields of entry {number} are not those committed to")
     return kept
 
 
 def opens(pair: Any, commitment: str, where: str) -> bytes:
     """The digest that a pair of salt and digest opens a commitment to: HMAC-SHA-256 of it, keyed by the salt."""
     parts = an_object(pair)
-    if set(parts) != {"salt", "digest"}:
-        raise Failed("body.differs", f"{where} is not opened by a salt and a digest")
+    demand(set(parts) == {"salt", "digest"}, "body.differs", f"{where} is not opened by a salt and a digest")
     salt, digest = (unbase64(parts[part], where) for part in ("salt", "digest"))
-    if len(salt) != 32 or len(digest) != 32 or hmac.new(salt, digest, hashlib.sha256).hexdigest() != commitment:
-        raise Failed("body.differs", f"{where} does not open its commitment")
+    fits = len(salt) == len(digest) == 32 and hmac.new(salt, digest, hashlib.sha256).hexdigest() == commitment
+    demand(fits, "body.differs", f"{where} does not open its commitment")
     return digest
 
 
 def procedures_of(files: dict[str, bytes], headers: list[bytes]) -> list[str]:
     """Each text of a procedure is one that an entry names by its hash."""
     named = {json.loads(header).get("procedure_hash") for header in headers}
-    found: list[str] = []
-    for name in sorted(name for name in files if name.startswith("procedures/")):
-        if (digest := hashlib.sha256(files[name]).hexdigest()) not in named:
-            raise Failed("procedure.differs", f"{name} is not a procedure that an entry names")
-        found.append(digest)
-    return found
+    texts = sorted(name for name in files if name.startswith("procedures/"))
+    for name in texts:
+        is_named = hashlib.sha256(files[name]).hexdigest() in named
+        demand(is_named, "procedure.differs", f"{name} is not a procedure that an entry names")
+    return [hashlib.sha256(files[name]).hexdigest() for name in texts]
 
 
 def an_object(value: Any) -> dict[str, Any]:
@@ -282,32 +278,45 @@ def told_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[list[int], i
         told = an_object(entry.get("detail"))
         after |= {entry["kind"]} if closed else set()
         if told.get("closes") is True:
-            if closed or told.get("entries") != number:
-                raise Failed(
-                    "entry.closing_differs", f"entry {number} closes the case, and counts others than come first"
-                )
+            counts = not closed and told.get("entries") == number
+            demand(counts, "entry.closing_differs", f"entry {number} closes the case and counts others than come first")
             closed = number
         if entry["kind"] == "case:history:kept":
             name = f"histories/{told.get('type')}-{told.get('run')}.json"
             missing += [] if name in left else [number]
-            if name in left and hashlib.sha256(files[name]).hexdigest() != told.get("digest"):
-                raise Failed("history.differs", f"{name} is not the history that entry {number} tells of")
+            same = name not in left or hashlib.sha256(files[name]).hexdigest() == told.get("digest")
+            demand(same, "history.differs", f"{name} is not the history that entry {number} tells of")
             left.discard(name)
-    if left:
-        raise Failed("history.differs", f"{min(left)} is of no entry")
+    demand(not left, "history.differs", f"{', '.join(sorted(left))}: of no entry")
     return missing, closed, sorted(after)
 
 
-def said(content: bytes, where: str) -> dict[str, Any]:
-    """A JSON object, whose names are each there once."""
+class Spelled(str):
+    """A number as it is spelled: a fraction, or one too large to be exact. What was hashed fits no other spelling."""
+
+    __slots__ = ()
+
+
+def no_such_number(spelled: str) -> Any:
+    raise ValueError(f"{spelled} is no number that is read here")
+
+
+def said(content: bytes, where: str, number: Callable[[str], Any] = Spelled) -> dict[str, Any]:
+    """A JSON object, whose names are each there once; `number` reads numbers that are no exact integers."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({name for name, _ in pairs}) < len(pairs):
             raise ValueError("a name is there twice")
         return dict(pairs)
 
+    def exact(digits: str) -> Any:
+        return int(digits) if len(digits) < 18 and abs(int(digits)) < 2**53 else number(digits)
+
     try:
-        found = json.loads(content.decode(), object_pairs_hook=once)
+        decoder = json.JSONDecoder(
+            object_pairs_hook=once, parse_int=exact, parse_float=number, parse_constant=no_such_number
+        )
+        found = decoder.decode(content.decode())
     except (ValueError, RecursionError):
         raise Failed("json.unreadable", f"{where} cannot be read as JSON") from None
     if not isinstance(found, dict):
@@ -316,7 +325,7 @@ def said(content: bytes, where: str) -> dict[str, Any]:
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785: names in the order of UTF-16, numbers as ECMAScript writes them."""
+    """RFC 8785: names in the order of UTF-16, no space."""
     try:
         return written(value).encode()
     except (ValueError, RecursionError):
@@ -330,31 +339,9 @@ def written(value: Any) -> str:
         return "{" + ",".join(f"{written(name)}:{written(named[name])}" for name in names) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(written, cast("list[Any]", value))) + "]"
-    if isinstance(value, float):
-        return fraction(value)
-    if isinstance(value, int) and abs(value) > 2**53 - 1:
-        raise Failed("json.number", "a number that no entry may hold")
+    if isinstance(value, Spelled):
+        return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def fraction(value: float) -> str:
-    """ECMAScript, Number::toString: the fewest digits that read back as the same, which are Python's too."""
-    sign, all_digits, exponent = Decimal(repr(value)).as_tuple()
-    if not isinstance(exponent, int):
-        raise ValueError("not a number")
-    digits = "".join(map(str, all_digits)).rstrip("0")
-    point = len(all_digits) + exponent  # where it stands, counted from the first digit
-    if not digits:
-        return "0"
-    if len(digits) <= point <= 21:
-        text = digits + "0" * (point - len(digits))
-    elif 0 < point <= 21:
-        text = f"{digits[:point]}.{digits[point:]}"
-    elif -6 < point <= 0:
-        text = f"0.{'0' * -point}{digits}"
-    else:
-        text = f"{digits[0]}{'.' * (len(digits) > 1)}{digits[1:]}e{point - 1:+d}"
-    return "-" * sign + text
 
 
 # --- the tree: RFC 6962, checked as RFC 9162, 2.1.3.2 says ------------------------------------------------------------
@@ -428,11 +415,10 @@ def parse_key(vkey: str) -> Key:
     name, _, rest = vkey.partition("+")
     identity, _, encoded = rest.partition("+")
     material = unbase64(encoded, "a key of the policy")
-    if len(material) != 33 or material[0] not in (ED25519, COSIGNATURE) or not name:
-        raise Failed("policy.key", f"{vkey} is not a key that is known here")
+    known = bool(name) and len(material) == 33 and material[0] in (ED25519, COSIGNATURE)
+    demand(known, "policy.key", f"{vkey} is not a key that is known here")
     key = Key(name, material[0], material[1:])
-    if key.id.hex() != identity:
-        raise Failed("policy.key", f"{vkey} has an id that is not its own")
+    demand(key.id.hex() == identity, "policy.key", f"{vkey} has an id that is not its own")
     return key
 
 
@@ -443,8 +429,8 @@ def open_note(content: bytes) -> tuple[str, dict[tuple[str, bytes], bytes]]:
     except UnicodeDecodeError:
         raise Failed("note.malformed", "a checkpoint is not UTF-8") from None
     signatures: dict[tuple[str, bytes], bytes] = {}
-    if not blank or not lines.endswith("\n") or any(char < " " and char != "\n" for char in text + lines):
-        raise Failed("note.malformed", "a checkpoint is not a signed note")
+    form = bool(blank) and lines.endswith("\n") and all(char >= " " or char == "\n" for char in text + lines)
+    demand(form, "note.malformed", "a checkpoint is not a signed note")
     for line in lines[:-1].split("\n"):
         found = re.fullmatch(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})", line)
         blob = unbase64(found[2], "a signature line") if found else b""
@@ -465,22 +451,20 @@ class Policy:
         """What the note says, if a log of the policy signed it and witnesses enough cosigned. Wrong lines spoil it."""
         text, signatures = open_note(content)
         lines = text.split("\n")
-        if len(lines) != 4 or not re.fullmatch(r"0|[1-9][0-9]{0,15}", lines[1]):
-            raise Failed("checkpoint.malformed", "a signed note is no checkpoint")
+        form = len(lines) == 4 and re.fullmatch(r"0|[1-9][0-9]{0,15}", lines[1]) is not None
+        demand(form, "checkpoint.malformed", "a signed note is no checkpoint")
         said_ = Checkpoint(lines[0], int(lines[1]), unbase64(lines[2], "a checkpoint's root"))
         signed = False
         for key in self.logs:
             signature = signatures.get((key.name, key.id))
             if signature is None:
                 continue
-            if not key.verifies(signature, text.encode()) or key.name != said_.origin:
-                raise Failed("checkpoint.signature", f"the signature of {key.name} does not verify")
-            signed = True
-        if not signed:
-            raise Failed("checkpoint.no_log", f"no log of the policy signed the checkpoint of {said_.origin}")
+            signed = key.verifies(signature, text.encode()) and key.name == said_.origin
+            demand(signed, "checkpoint.signature", f"the signature of {key.name} does not verify")
+        demand(signed, "checkpoint.no_log", f"no log of the policy signed the checkpoint of {said_.origin}")
         seen = {name for name, key in self.witnesses.items() if self._cosigned(key, text, signatures)}
-        if quorum and not self._agreed(self.quorum, seen):
-            raise Failed("checkpoint.no_quorum", f"witnesses enough are missing: {self.quorum} did not cosign")
+        agreed = not quorum or self._agreed(self.quorum, seen)
+        demand(agreed, "checkpoint.no_quorum", f"witnesses enough are missing: {self.quorum} did not cosign")
         return said_
 
     def _cosigned(self, key: Key, text: str, signatures: dict[tuple[str, bytes], bytes]) -> bool:
@@ -488,8 +472,9 @@ class Policy:
         if blob is None:
             return False
         seconds = int.from_bytes(blob[:8], "big")
-        if not 0 < seconds < 2**63 or not key.verifies(blob[8:], f"cosignature/v1\ntime {seconds}\n{text}".encode()):
-            raise Failed("checkpoint.signature", f"the cosignature of {key.name} does not verify")
+        message = f"cosignature/v1\ntime {seconds}\n{text}".encode()
+        cosigned = 0 < seconds < 2**63 and key.verifies(blob[8:], message)
+        demand(cosigned, "checkpoint.signature", f"the cosignature of {key.name} does not verify")
         return True
 
     def _agreed(self, name: str, seen: set[str]) -> bool:
