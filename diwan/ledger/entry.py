@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import orjson
 import rfc8785
@@ -101,7 +101,7 @@ class EntryHeader(_Part):
 
     @field_serializer("at")
     def _fixed_width(self, value: datetime) -> str:
-        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        return fixed_width(value)
 
 
 def encode(header: EntryHeader) -> bytes:
@@ -109,7 +109,8 @@ def encode(header: EntryHeader) -> bytes:
 
     Raises `Final` (`entry.too_large`) beyond that: the caller put into the header what belongs in the sealed body.
     """
-    encoded = canonical(_without_empty(header.model_dump()))
+    parts = {name: _said(part) for name in _PARTS if (part := getattr(header, name)) is not None}
+    encoded = canonical({**_said(header), "at": fixed_width(header.at), **parts})
     if len(encoded) > MAX_HEADER_BYTES:
         raise Final(
             "entry.too_large",
@@ -177,24 +178,22 @@ def canonical(value: Any) -> bytes:
 def _plain(value: Any) -> bool:
     """Not recursive: every body of every entry passes here."""
     left: list[Any] = [value]
-    while left:
-        each = left.pop()
-        kind = cast("type[object]", type(each))
-        if kind in _LEAVES or each is None:
-            continue
+    for each in left:
+        kind: Any = each.__class__
         if kind is dict:
-            for key in each:
+            for key, below in each.items():
                 if type(key) is not str or not key.isascii():
                     return False
-            left += each.values()
+                if type(below) not in _LEAVES:
+                    left.append(below)
         elif kind is list or kind is tuple:
-            left += each
-        else:
+            left += [below for below in each if type(below) not in _LEAVES]
+        elif kind not in _LEAVES:
             return False
     return True
 
 
-_LEAVES = frozenset({str, int, bool})
+_LEAVES: frozenset[type[Any]] = frozenset({str, int, bool, type(None)})
 
 
 def check_header(header: bytes) -> EntryHeader:
@@ -214,17 +213,18 @@ def check_header(header: bytes) -> EntryHeader:
     return parsed
 
 
-def _without_empty(values: dict[str, Any]) -> dict[str, Any]:
-    """Leaves out empty fields of the header and of its parts; values inside open maps stay as they are."""
-    kept: dict[str, Any] = {}
-    for name, value in values.items():
-        if name in ("actor", "model", "approval") and value is not None:
-            kept[name] = _without_empty(value)
-        elif name in ("commitments", "detail", "sampling"):
-            if value:
-                kept[name] = value
-        elif isinstance(value, bool) or (name == "seed" and value is not None):
-            kept[name] = value
-        elif value not in (None, "", 0, ()):
-            kept[name] = list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownArgumentType]
-    return kept
+_PARTS = ("actor", "model", "approval")
+
+
+def _said(part: _Part) -> dict[str, Any]:
+    """Leaves out empty fields; what stands in open maps stays as it is, and so do a seed of 0 and a plain no."""
+    return {
+        name: value
+        for name, value in part.__dict__.items()
+        if value or value is False or (name == "seed" and value is not None)
+    }
+
+
+def fixed_width(at: datetime) -> str:
+    """An instant of UTC as entries have it: `2026-11-27T09:00:01.000000Z`."""
+    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

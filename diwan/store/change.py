@@ -56,18 +56,15 @@ _COLUMNS = ", ".join(column.name for column in fields(CaseRow))
 SELECT_CASE = f"SELECT {_COLUMNS} FROM case_file"  # noqa: S608 - names of our own columns
 
 
-def case_row(row: RowMapping) -> CaseRow:
+def case_row(row: RowMapping | Mapping[str, Any]) -> CaseRow:
     """A row of `SELECT_CASE` as a value."""
-    return _as_values(CaseRow(**cast(dict[str, Any], dict(row))))
-
-
-def _as_values(stored: CaseRow) -> CaseRow:
-    return replace(
-        *(stored,),
-        state=CaseState.model_validate(stored.state),
-        status=CaseStatus(stored.status),
-        kind=StepKind(stored.kind),
-    )
+    values = {
+        **cast("Mapping[str, Any]", row),
+        "state": CaseState.model_validate(row["state"]),
+        "status": CaseStatus(row["status"]),
+        "kind": StepKind(row["kind"]),
+    }
+    return CaseRow(**cast("dict[str, Any]", values))
 
 
 class Change:
@@ -139,15 +136,18 @@ class Change:
             raise Final("change.not_recorded", "A change without a ledger entry.", "Call `record` or `unchanged`.")
         case = self.case
         counted = {**self._closing, **({"outbox": self._outbox} if self._outbox else {})}
-        draft = replace(draft, detail={**draft.detail, **counted}) if counted else draft
         was = standing(case)
         # Most entries, those of an agent's calls, leave the case standing where it stood.
         stands = self._standing(was["state"] if self.state == case.state else self.state.model_dump(mode="json"))
+        states: dict[str, bytes] = {}
         if draft.cipher is not None:
             before = canonical(was)
             states = {"state_before": before, "state_after": before if stands == was else canonical(stands)}
-            draft = replace(draft, commitments={**states, **draft.commitments})
-        draft = replace(draft, detail={**_turned(case, self.status, self.state), **draft.detail})
+        draft = replace(
+            *(draft,),
+            commitments={**states, **draft.commitments},
+            detail={**_turned(case, self.status, self.state), **draft.detail, **counted},
+        )
         place = Place(
             *(case.tenant, case.id, self.version, case.head, case.id),
             procedure_hash=case.procedure_hash,
@@ -264,9 +264,8 @@ async def change_case(conn: Connection, tenant: str, case_id: str, *, now: datet
     row = await _LOCK.row(conn, {"tenant": tenant, "id": case_id})
     if row is None:
         raise NotFound("case.unknown", "There is no such case.", "Check its number.")
-    stored = CaseRow(*row)
     # Read twice: the library's deep copy takes several times as long.
-    change = Change(conn, _as_values(stored), CaseState.model_validate(stored.state), now)
+    change = Change(conn, case_row(row._asdict()), CaseState.model_validate(row.state), now)
     spans.concerns(tenant, case_id, change.case.traceparent)
     yield change
     change._write()  # pyright: ignore[reportPrivateUsage]

@@ -126,7 +126,7 @@ def test_a_change_without_a_version_is_refused(demo: TestDatabase, whole: str) -
 
 
 def test_a_version_without_an_entry_is_refused_at_commit(demo: TestDatabase, whole: str) -> None:
-    refused(demo, "case_file_head", lambda c: raise_version(c, whole, next_entry(c, whole)))
+    refused(demo, "not that of an entry", lambda c: raise_version(c, whole, next_entry(c, whole)))
 
 
 def test_the_head_must_be_the_entry_of_that_version(demo: TestDatabase, whole: str) -> None:
@@ -135,7 +135,7 @@ def test_the_head_must_be_the_entry_of_that_version(demo: TestDatabase, whole: s
         insert_entry(connection, whole, entry)
         raise_version(connection, whole, (entry[0], bytes(32), entry[2], entry[3]))
 
-    refused(demo, "case_file_head", work)
+    refused(demo, "not that of an entry", work)
 
 
 @pytest.mark.parametrize("step", [0, 2, -1])
@@ -173,7 +173,7 @@ def test_a_case_starts_at_version_one(demo: TestDatabase, whole: str) -> None:
 
 def test_a_case_without_an_entry_is_refused_at_commit(demo: TestDatabase, whole: str) -> None:
     new = {"id": "c-1", "number": "c-1", "reference": "c-1", "version": 1}
-    refused(demo, "case_file_head", lambda c: copy(c, "case_file", whole, new))
+    refused(demo, "not that of an entry", lambda c: copy(c, "case_file", whole, new))
 
 
 def test_an_entry_without_a_change_is_refused_at_commit(demo: TestDatabase, whole: str) -> None:
@@ -198,9 +198,7 @@ def test_an_entry_for_no_case_is_refused_at_commit(demo: TestDatabase, whole: st
     refused(demo, "without a change", lambda c: c.execute(statement, [TENANT, bytes(32)]))
 
 
-@pytest.mark.parametrize(
-    ("prev", "why"), [(b"\x01" * 32, "entry_tenant_chain_prev_seq_prev_hash_fkey"), (None, "entry_check")]
-)
+@pytest.mark.parametrize(("prev", "why"), [(b"\x01" * 32, "does not name the one before"), (None, "entry_check")])
 def test_an_entry_names_the_one_before_it(demo: TestDatabase, whole: str, prev: bytes | None, why: str) -> None:
     def work(connection: Connection) -> None:
         seq, hash_, _, header = next_entry(connection, whole)

@@ -50,14 +50,6 @@ case_file = Table(
     PrimaryKeyConstraint("tenant", "id"),
     UniqueConstraint("tenant", "number"),
     UniqueConstraint("tenant", "source", "reference"),
-    ForeignKeyConstraint(
-        ["tenant", "id", "version", "head"],
-        ["entry.tenant", "entry.chain", "entry.seq", "entry.hash"],
-        deferrable=True,
-        initially="DEFERRED",
-        use_alter=True,
-        name="case_file_head",
-    ),
     ForeignKeyConstraint(["tenant", "procedure_hash"], ["procedure_version.tenant", "procedure_version.hash"]),
 )  # state: domain CaseState; kind, wake_at: its Plan; rung_at, rings: the relay's, not part of the version;
 # changed_at: the instant of the last version, before which none is stamped; traceparent: where its spans hang, set

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Column,
     Computed,
     Date,
-    ForeignKeyConstraint,
     LargeBinary,
     PrimaryKeyConstraint,
     Table,
@@ -118,9 +117,4 @@ entry = Table(
     text("kind"),
     instant("at"),
     PrimaryKeyConstraint("tenant", "chain", "seq"),
-    UniqueConstraint("tenant", "chain", "seq", "hash"),
-    ForeignKeyConstraint(
-        ["tenant", "chain", "prev_seq", "prev_hash"],
-        ["entry.tenant", "entry.chain", "entry.seq", "entry.hash"],
-    ),
 )  # header: canonical JSON, hashed as stored; body_sealed: salts and what they commit to; prev_seq is generated
