@@ -3,10 +3,21 @@
 -- no lock on it is needed: the foreign keys wrote one to each entry, and needed an index of every hash. What is demanded is
 -- the same as before (0001_guards.sql); docs/adr/0002-ledger-entry-in-the-transaction.md has why, and what it saved.
 
--- Owner's rights: who may write an entry need not be allowed to read those before.
+-- It waits for its place in the tree if it names the one before it, and is that of a version made in this transaction where
+-- it is on a case's chain (no case's id has a slash). Not deferred: an entry comes with its version, or after it. Owner's
+-- rights: who may write an entry need not be allowed to read those before.
 CREATE FUNCTION diwan_entry_follows() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    changed CONSTANT boolean := strpos(NEW.chain, '/') > 0 OR EXISTS (
+        SELECT FROM public.case_file c
+        WHERE c.tenant = NEW.tenant AND c.id = NEW.chain AND c.version >= NEW.seq
+            AND c.changed_in = pg_current_xact_id()::text
+    );
 BEGIN
+    IF NOT changed THEN
+        RAISE EXCEPTION 'entry: an entry without a change of its case' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
     INSERT INTO public.ledger_pending (tenant, chain, seq, hash)
     SELECT NEW.tenant, NEW.chain, NEW.seq, NEW.hash
     WHERE NEW.seq = 1 OR EXISTS (
@@ -18,6 +29,52 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+CREATE FUNCTION diwan_pool_on_cases() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'entry: a pool worker writes on chains of cases only' USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+-- As in 0002_clock.sql, the ordinary way first: copies of a case's row are made for others alone. That a pool worker sets
+-- nothing but version, head and their instant is a matter of its rights now.
+CREATE OR REPLACE FUNCTION diwan_case_version() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    this CONSTANT text := pg_current_xact_id()::text;
+    probe public.case_file;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NEW.version <> 1 THEN
+            RAISE EXCEPTION 'case_file: a case starts at version 1' USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+        NEW.changed_in := this;
+        RETURN NEW;
+    END IF;
+    IF NEW.tenant <> OLD.tenant OR NEW.id <> OLD.id THEN
+        RAISE EXCEPTION 'case_file: a case keeps its tenant and id' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF NEW.version = OLD.version + 1 AND OLD.changed_in IS DISTINCT FROM this THEN
+        NEW.changed_in := this;
+        RETURN NEW;
+    END IF;
+    probe := NEW;
+    probe.rung_at := OLD.rung_at;
+    probe.rings := OLD.rings;
+    probe.changed_in := OLD.changed_in;
+    IF probe IS NOT DISTINCT FROM OLD THEN
+        NEW.changed_in := OLD.changed_in;
+        RETURN NEW;
+    END IF;
+    IF OLD.changed_in IS DISTINCT FROM this THEN
+        RAISE EXCEPTION 'case_file: a change raises the version by one'
+            USING ERRCODE = 'integrity_constraint_violation';
+    ELSIF NEW.version <> OLD.version OR NEW.head <> OLD.head THEN
+        RAISE EXCEPTION 'case_file: one version a transaction'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    NEW.changed_in := this;
+    RETURN NEW;
+END $$;
+REVOKE UPDATE ON case_file FROM diwan_pool;
+GRANT UPDATE (version, head, changed_at) ON case_file TO diwan_pool;
 
 -- At commit, of a case whose version is another, or that stands otherwise.
 CREATE FUNCTION diwan_case_headed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -72,11 +129,14 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-REVOKE ALL ON FUNCTION diwan_entry_follows(), diwan_case_headed() FROM PUBLIC;
+REVOKE ALL ON FUNCTION diwan_entry_follows(), diwan_case_headed(), diwan_pool_on_cases() FROM PUBLIC;
 
 DROP TRIGGER entry_pending ON entry;
 CREATE TRIGGER entry_follows AFTER INSERT ON entry FOR EACH ROW EXECUTE FUNCTION diwan_entry_follows();
-DROP FUNCTION diwan_entry_pending();
+CREATE TRIGGER entry_of_pool AFTER INSERT ON entry FOR EACH ROW
+    WHEN (current_user = 'diwan_pool' AND strpos(NEW.chain, '/') > 0) EXECUTE FUNCTION diwan_pool_on_cases();
+DROP TRIGGER entry_of_change ON entry;
+DROP FUNCTION diwan_entry_pending(), diwan_entry_of_change();
 
 DROP TRIGGER case_file_past_moved ON case_file;
 CREATE CONSTRAINT TRIGGER case_file_moved AFTER UPDATE ON case_file

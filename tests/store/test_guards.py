@@ -112,8 +112,8 @@ def raise_version(connection: Connection, case_id: str, entry: tuple[int, bytes,
 def test_a_version_with_its_entry_commits(demo: TestDatabase, whole: str) -> None:
     def work(connection: Connection) -> None:
         entry = next_entry(connection, whole)
-        insert_entry(connection, whole, entry)
         raise_version(connection, whole, entry)
+        insert_entry(connection, whole, entry)
         connection.execute("update task set due_at = now() where case_id = %s", [whole])
 
     before = stands(demo, "select version from case_file where id = %s", whole)
@@ -132,8 +132,8 @@ def test_a_version_without_an_entry_is_refused_at_commit(demo: TestDatabase, who
 def test_the_head_must_be_the_entry_of_that_version(demo: TestDatabase, whole: str) -> None:
     def work(connection: Connection) -> None:
         entry = next_entry(connection, whole)
-        insert_entry(connection, whole, entry)
         raise_version(connection, whole, (entry[0], bytes(32), entry[2], entry[3]))
+        insert_entry(connection, whole, entry)
 
     refused(demo, "not that of an entry", work)
 
@@ -152,8 +152,8 @@ def test_a_transaction_makes_one_version(demo: TestDatabase, whole: str) -> None
     def work(connection: Connection) -> None:
         for _ in range(2):
             entry = next_entry(connection, whole)
-            insert_entry(connection, whole, entry)
             raise_version(connection, whole, entry)
+            insert_entry(connection, whole, entry)
 
     refused(demo, "one version a transaction", work)
 
@@ -184,8 +184,8 @@ def test_an_entry_without_a_change_is_refused_at_commit(demo: TestDatabase, whol
 def test_an_entry_ahead_of_the_version_is_refused_at_commit(demo: TestDatabase, whole: str) -> None:
     def work(connection: Connection) -> None:
         first = next_entry(connection, whole)
-        insert_entry(connection, whole, first)
         raise_version(connection, whole, first)
+        insert_entry(connection, whole, first)
         insert_entry(connection, whole, next_entry(connection, whole))
 
     refused(demo, "without a change", work)
@@ -201,7 +201,8 @@ def test_an_entry_for_no_case_is_refused_at_commit(demo: TestDatabase, whole: st
 @pytest.mark.parametrize(("prev", "why"), [(b"\x01" * 32, "does not name the one before"), (None, "entry_check")])
 def test_an_entry_names_the_one_before_it(demo: TestDatabase, whole: str, prev: bytes | None, why: str) -> None:
     def work(connection: Connection) -> None:
-        seq, hash_, _, header = next_entry(connection, whole)
+        seq, hash_, before, header = next_entry(connection, whole)
+        raise_version(connection, whole, (seq, hash_, before, header))
         connection.execute(
             "insert into entry (tenant, chain, seq, hash, prev_hash, header, kind, at) "
             "values (%s,%s,%s,%s,%s,%s,'k',now())",
@@ -249,8 +250,8 @@ def test_a_request_to_a_model_is_no_change_but_its_answer_is(demo: TestDatabase,
 def test_the_pool_adds_a_version_with_its_entry(demo: TestDatabase, whole: str) -> None:
     def work(connection: Connection) -> None:
         entry = next_entry(connection, whole)
-        insert_entry(connection, whole, entry)
         raise_version(connection, whole, entry)
+        insert_entry(connection, whole, entry)
 
     before = stands(demo, "select version from case_file where id = %s", whole)
     commit(demo, work, role="diwan_pool")
@@ -279,11 +280,11 @@ def test_the_pool_changes_nothing_of_a_case_but_its_version(
 
     def work(connection: Connection) -> None:
         entry = next_entry(connection, whole)
-        insert_entry(connection, whole, entry)
         statement = sql.SQL("update case_file set version = %s, head = %s, {} where id = %s").format(sql.SQL(change))
         connection.execute(statement, [entry[0], entry[1], whole])
+        insert_entry(connection, whole, entry)
 
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="only the version"):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
         commit(demo, work, role="diwan_pool")
 
 

@@ -59,7 +59,7 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("diwan_pool", "INSERT"): ("entry", "model_call", "pool_host"),
     ("diwan_pool", "UPDATE"): (
         "agent_run(calls, tokens)",
-        "case_file",  # of which a trigger lets it change version and head only: test_guards.py
+        "case_file(changed_at, head, version)",
         "model_call(broken, ended_at, engine, reason, response_sealed, status, usage, used)",
         "model_rerun(conditions, ended_at, reason, report_sealed, response_sealed, status)",
         "pool_host",
