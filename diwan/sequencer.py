@@ -1,12 +1,14 @@
 """The sequencer: gives entries of the ledger their place in the tree, and has the tree signed as it grows.
 
 Two passes, apart: growing needs the database alone, so a signer that is away delays checkpoints and nothing else. What
-is signed is proved to the signer to begin with what it signed before (diwan/signer), which remembers that by itself.
+is signed is proved to the signer to begin with what it signed before (diwan/signer), which remembers that by itself. A
+log whose key was exchanged is signed anew as it stands: what is handed out bears the key that signs now.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -14,10 +16,10 @@ import structlog
 from diwan import metrics
 from diwan.domain.errors import DiwanError, NeedsPerson
 from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
-from diwan.ledger.note import parse_note
+from diwan.ledger.note import Note, VerifierKey, parse_note, parse_vkey
 from diwan.ledger.tree import consistency_proof
 from diwan.store.database import Database
-from diwan.store.ledger_tree import Published, anything_waits, grow, open_shard, publish, read_tree, shards
+from diwan.store.ledger_tree import Published, Shard, anything_waits, grow, open_shard, publish, read_tree, shards
 
 log = structlog.get_logger()
 
@@ -25,8 +27,23 @@ log = structlog.get_logger()
 AT_MOST = 5_000
 
 
+# What is said of a log that has fewer entries than were signed.
+_BEHIND = ("ledger.went_back", "signer.went_back")
+
+
+class SigningNow(Protocol):
+    """The verifier keys that sign now, one for each log."""
+
+    @property
+    def keys(self) -> Sequence[str]: ...
+
+
 class Signer(Protocol):
     """Signs checkpoints, and only ever of a log that grew."""
+
+    def keys(self) -> Awaitable[SigningNow]:
+        """Which keys sign now."""
+        ...
 
     def last(self, origin: str) -> Awaitable[bytes | None]:
         """The note that it signed last for a log; None where it signed none."""
@@ -37,6 +54,14 @@ class Signer(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """What the signer said of a log: its note, and what that says."""
+
+    checkpoint: Checkpoint
+    note: Note
+
+
 class Sequencer:
     """`db` connects as diwan_sequencer; `origin` begins the name of each shard's log."""
 
@@ -45,7 +70,7 @@ class Sequencer:
         self._signer = signer
         self._origin = origin
         self._at_most = at_most
-        self._signed: dict[str, Checkpoint] = {}
+        self._signed: dict[str, _Signed] = {}
 
     async def grow_once(self) -> int:
         """Places what waits; how many entries, so 0 says that nothing waits now."""
@@ -59,45 +84,71 @@ class Sequencer:
         return done.entries
 
     async def publish_once(self) -> int:
-        """Has every shard of this origin signed that is not as it was signed last; 0: nothing more to do now.
+        """Has every shard of this origin signed that is not as it was signed last, or by another key than signs now; 0:
+        nothing more to do now.
 
         One that is refused keeps no other from being signed: the first error is raised at the end.
         """
         async with self._db.transaction(None) as conn:
             there = [shard for shard in await shards(conn) if shard.origin.rpartition("/")[0] == self._origin]
+        now = await self._signing_now()
         refused: DiwanError | None = None
         for shard in there:
-            checkpoint = Checkpoint(shard.origin, shard.size, shard.root)
             metrics.LEDGER_SIZE.set(shard.size, shard.name)
-            # Compared with what the signer said, not with what the database has of it: that may be an old backup.
-            if self._signed.get(shard.name) != checkpoint:
+            if not self._stands(shard, now.get(shard.origin)):
                 try:
-                    await self._publish(shard.name, checkpoint)
-                    self._signed[shard.name] = checkpoint
+                    self._signed[shard.name] = await self._publish(shard)
                 except DiwanError as error:
+                    if error.code in _BEHIND and await self._grew(shard):
+                        continue  # another sequencer placed more meanwhile, and had it signed
                     log.error("ledger.not_signed", shard=shard.name, size=shard.size, code=error.code)
                     refused = refused or error
         if refused is not None:
             raise refused
         return 0
 
-    async def _publish(self, shard: str, checkpoint: Checkpoint) -> None:
+    def _stands(self, shard: Shard, key: VerifierKey | None) -> bool:
+        """Compared with what the signer said, not with what the database has of it: that may be an old backup."""
+        signed = self._signed.get(shard.name)
+        return (
+            signed is not None
+            and signed.checkpoint == Checkpoint(shard.origin, shard.size, shard.root)
+            and (key is None or signed.note.by(key) is not None)
+        )
+
+    async def _signing_now(self) -> dict[str, VerifierKey]:
+        """By log. Asked in every pass: a key may be exchanged while nothing grows. A signer that does not
+        say holds nothing up by that: whoever has something to have signed hears of it."""
+        try:
+            found = await self._signer.keys()
+        except DiwanError:
+            return {}
+        return {key.name: key for key in map(parse_vkey, found.keys)}
+
+    async def _grew(self, shard: Shard) -> bool:
+        async with self._db.transaction(None) as conn:
+            return any(each.name == shard.name and each.size > shard.size for each in await shards(conn))
+
+    async def _publish(self, shard: Shard) -> _Signed:
         """Raises `NeedsPerson` where the signer knows of a longer log: the database is older than what was signed."""
-        metrics.LEDGER_SIGNED.set(self._signed[shard].size if shard in self._signed else 0, shard)
-        before = await self._signer.last(checkpoint.origin)
+        signed = self._signed.get(shard.name)
+        metrics.LEDGER_SIGNED.set(0 if signed is None else signed.checkpoint.size, shard.name)
+        before = await self._signer.last(shard.origin)
         old = 0 if before is None else parse_checkpoint(parse_note(before).text).size
-        metrics.LEDGER_SIGNED.set(old, shard)
-        if old > checkpoint.size:
+        metrics.LEDGER_SIGNED.set(old, shard.name)
+        if old > shard.size:
             raise NeedsPerson(
                 "ledger.went_back",
-                f"The log has {checkpoint.size} entries and was signed at {old}: the database is older than that.",
+                f"The log has {shard.size} entries and was signed at {old}: the database is older than that.",
                 "Entries were lost, as by restoring an old backup. docs/ledger.md says what to do.",
             )
+        checkpoint = Checkpoint(shard.origin, shard.size, shard.root)
         async with self._db.transaction(None) as conn:
             proof = await read_tree(
-                conn, shard, checkpoint.size, lambda node: consistency_proof(old, checkpoint.size, node)
+                conn, shard.name, checkpoint.size, lambda node: consistency_proof(old, checkpoint.size, node)
             )
         note = await self._signer.sign(checkpoint, proof)
         async with self._db.transaction(None) as conn:
-            await publish(conn, Published(shard, checkpoint.size, checkpoint.root, note))
-        metrics.LEDGER_SIGNED.set(checkpoint.size, shard)
+            await publish(conn, Published(shard.name, checkpoint.size, checkpoint.root, note))
+        metrics.LEDGER_SIGNED.set(checkpoint.size, shard.name)
+        return _Signed(checkpoint, parse_note(note))

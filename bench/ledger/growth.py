@@ -30,6 +30,7 @@ from diwan.ledger.checkpoint import Checkpoint
 from diwan.ledger.verify import BadEntry, StoredEntry, check_form, check_link
 from diwan.sequencer import Sequencer
 from diwan.signer.memory import Memory
+from diwan.signer.protocol import KeysAnswer
 from diwan.store.database import Database
 from diwan.store.entries import EntryDraft, Place, build_entry
 from diwan.store.ledger_check import verify_tenant
@@ -69,6 +70,9 @@ class OwnSigner:
 
     def __init__(self, folder: Path) -> None:
         self.memory = Memory(folder, ORIGIN, lambda: datetime.now(UTC))
+
+    async def keys(self) -> KeysAnswer:
+        return KeysAnswer(keys=tuple(self.memory.keys()), retired=tuple(self.memory.retired()))
 
     async def last(self, origin: str) -> bytes | None:
         note = self.memory.last(origin)

@@ -72,7 +72,7 @@ def signer(
 
     Its folder (DIWAN_SIGNER_DIR) holds the log's keys and is to be apart from the database: whoever has both can
     rewrite the ledger. --init makes it, with the token that the sequencer shows (`token`). --rotate wants the signer
-    stopped, and prints the old verifier key and the new one.
+    stopped, prints the old verifier key and the new one, and leaves nothing else to be started anew.
     """
     from diwan.local import listen
     from diwan.signer import memory

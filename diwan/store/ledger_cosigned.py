@@ -128,7 +128,8 @@ async def witnessed(conn: Connection, shard: str, *, covers: int = 0, policy: Po
     given = {"shard": last.shard, "covers": covers}
     if policy is None:
         row = (await conn.execute(_MOST, {**given, "size": last.size})).one_or_none()
-        return last if row is None else Published(*row)
+        # The same one bears every key that signed it by now; the row, those at the time of its first cosignature.
+        return last if row is None or row.size == last.size else Published(*row)
     if _satisfied(policy, last.note):
         return last
     # Who wants no witness, and is not satisfied with the last one, may know older keys of the log alone.
@@ -153,7 +154,7 @@ _COSIGNED = text(
 )
 _ALL = text(
     "SELECT shard, size, root, note FROM ledger_checkpoint WHERE shard = :shard AND size >= :covers "
-    "ORDER BY size DESC LIMIT :limit"
+    "ORDER BY size DESC, hour DESC LIMIT :limit"
 )
 _MOST = text(
     "SELECT w.shard, w.size, w.root, w.note FROM ledger_cosigned w WHERE w.shard = :shard AND w.size >= :covers "

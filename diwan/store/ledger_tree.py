@@ -188,20 +188,23 @@ async def published(conn: Connection, shard: str = "") -> Published | None:
 
 _PUBLISHED = text(
     "SELECT c.shard, c.size, c.root, c.note FROM ledger_checkpoint c JOIN ledger_shard s ON s.name = c.shard "
-    "WHERE :shard IN ('', c.shard) ORDER BY s.opened_at DESC, c.size DESC LIMIT 1"
+    "WHERE :shard IN ('', c.shard) ORDER BY s.opened_at DESC, c.size DESC, c.hour DESC LIMIT 1"
 )
 
 
 async def publish(conn: Connection, checkpoint: Published) -> None:
     """Keeps a checkpoint that was signed in place of the one before it in this hour; the same again changes nothing,
-    but a key that signed it as well."""
+    whatever the hour, but a key that signed it as well."""
     values = {name: getattr(checkpoint, name) for name in Published.__dataclass_fields__}
     await conn.execute(_PUBLISH, values)
 
 
 _PUBLISH = text(
     "INSERT INTO ledger_checkpoint AS c (shard, hour, size, root, note) "
-    "VALUES (:shard, date_trunc('hour', now()), :size, :root, :note) ON CONFLICT (shard, hour) DO UPDATE "
+    "SELECT n.shard, date_trunc('hour', now()), n.size, n.root, n.note "
+    "FROM (SELECT cast(:shard AS text), cast(:size AS bigint), cast(:root AS bytea), cast(:note AS bytea)) "
+    "AS n (shard, size, root, note) WHERE NOT EXISTS (SELECT FROM ledger_checkpoint t WHERE (t.shard, t.size) = "
+    "(n.shard, n.size) AND octet_length(t.note) >= octet_length(n.note)) ON CONFLICT (shard, hour) DO UPDATE "
     "SET size = excluded.size, root = excluded.root, note = excluded.note, published_at = clock_timestamp() "
     "WHERE excluded.size > c.size OR (excluded.size = c.size AND octet_length(excluded.note) > octet_length(c.note))"
 )

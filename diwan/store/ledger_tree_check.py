@@ -174,7 +174,7 @@ async def _last_note(conn: Connection, shard: Shard) -> tuple[int, bytes]:
     return (0, b"") if row is None else (row.size, row.note)
 
 
-_LAST_NOTE = text("SELECT size, note FROM ledger_checkpoint WHERE shard = :shard ORDER BY size DESC LIMIT 1")
+_LAST_NOTE = text("SELECT size, note FROM ledger_checkpoint WHERE shard = :shard ORDER BY size DESC, hour DESC LIMIT 1")
 
 
 async def _checkpoints_hold(conn: Connection, shard: Shard, kept: Sequence[Checkpoint]) -> BadTree | None:

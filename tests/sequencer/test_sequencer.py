@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from diwan import metrics
 from diwan.domain.errors import Conflict, NeedsPerson, Refused, Unavailable
 from diwan.ledger.checkpoint import parse_checkpoint
 from diwan.ledger.note import Note, parse_note, parse_vkey
@@ -240,17 +241,54 @@ async def test_a_database_older_than_what_was_signed_is_found_out(
     await sequencer.publish_once()
 
 
-async def test_a_key_that_was_exchanged_signs_what_is_handed_out_at_once(
-    sequencer: Sequencer, write: Write, signer: OwnSigner, connect: Callable[[str], Database]
+@pytest.mark.parametrize("asked", ["keys", "last"])
+async def test_a_sequencer_that_another_outran_takes_nothing_for_lost(
+    sequencer: Sequencer,
+    write: Write,
+    signer: OwnSigner,
+    connect: Callable[[str], Database],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: str,
 ) -> None:
-    """Without growth, too: the checkpoint that the old key signed alone is handed out no more."""
+    """The other places more and has it signed between this one's look at the tree and its question to the signer."""
+    await write(2, "tests/outrun")
+    await sequencer.grow_once()
+    other, plain = Sequencer(connect("diwan_sequencer"), signer, ORIGIN), getattr(signer, asked)
+
+    async def outrun(*arguments: str) -> object:
+        monkeypatch.setattr(signer, asked, plain)
+        before = await plain(*arguments)
+        await write(2, "tests/outrun")
+        await other.grow_once()
+        await other.publish_once()
+        return before
+
+    monkeypatch.setattr(signer, asked, outrun)
+    await sequencer.publish_once()
+    await sequencer.publish_once()
+    newest = max(shard.size for shard in await _shards(connect))
+    assert metrics.LEDGER_SIGNED.values[(await _shards(connect))[0].name,] == newest
+
+
+async def test_a_key_that_was_exchanged_signs_what_is_handed_out_at_once(
+    sequencer: Sequencer, write: Write, signer: OwnSigner, connect: Callable[[str], Database], database: TestDatabase
+) -> None:
+    """Without growth, and by the sequencer that runs: what the old key signed alone is handed out no more. The last
+    checkpoint may be of an hour ago by then."""
     await write(3, "tests/rotated")
     await sequencer.grow_once()
     await sequencer.publish_once()
     ours = next(shard for shard in await _shards(connect) if shard.origin.rpartition("/")[0] == ORIGIN)
+    await sequencer.publish_once()
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute("set session_replication_role = replica")
+        connection.execute("delete from ledger_checkpoint where size < %s", (ours.size,))
+        connection.execute("update ledger_checkpoint set hour = hour - interval '1 hour'")
     old, new = map(parse_vkey, signer.memory.rotate(ours.origin))
-    again = Sequencer(connect("diwan_sequencer"), signer, ORIGIN)
-    await again.publish_once()
+    signer.away = Unavailable("signer.not_answering", "stopped, while its key is exchanged")
+    await sequencer.publish_once()
+    signer.away = None
+    await sequencer.publish_once()
 
     async def handed_out() -> Note:
         async with connect("diwan_auditor").transaction(None) as conn:
@@ -260,9 +298,15 @@ async def test_a_key_that_was_exchanged_signs_what_is_handed_out_at_once(
 
     note = await handed_out()
     assert Policy((old,)).checkpoint(note) == Policy((new,)).checkpoint(note) == Policy((old, new)).checkpoint(note)
+    before = rows(database, "select hour, note from ledger_checkpoint order by hour")
+    assert len(before) == 2
+    again = Sequencer(connect("diwan_sequencer"), signer, ORIGIN)
+    for each in (sequencer, again):
+        await each.publish_once()
+        assert rows(database, "select hour, note from ledger_checkpoint order by hour") == before
     await write(1, "tests/rotated")
-    await again.grow_once()
-    await again.publish_once()
+    await sequencer.grow_once()
+    await sequencer.publish_once()
     note = await handed_out()
     assert (note.by(old), Policy((old, new)).checkpoint(note).size) == (None, ours.size + 1)
 

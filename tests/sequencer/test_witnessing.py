@@ -221,6 +221,33 @@ async def test_what_a_later_checkpoint_outdoes_is_not_kept(
     assert counted[0] < 12
 
 
+async def test_cosignatures_stand_under_a_checkpoint_that_another_key_signed_as_well(
+    outside: Outside,
+    ask: Ask,
+    sequencer: Sequencer,
+    connect: Callable[[str], Database],
+    signer: OwnSigner,
+    grow: Grow,
+) -> None:
+    """A cosignature is of the text, whoever signed it: where a key is exchanged, nobody needs be asked again."""
+    await grow(1)
+    witnessing = await ask("court")
+    (old,) = signer.memory.keys()
+    _, new = signer.memory.rotate(parse_vkey(old).name)
+    await sequencer.publish_once()
+    await ask("court", by=witnessing)
+    outside.memories["university"].follow(parse_vkey(new))
+    await ask("university", by=witnessing)
+    policy = wants(outside, signer, "both")
+    assert policy.logs == (parse_vkey(new),)
+    policy.checkpoint(parse_note((await served(connect)).note))
+    policy.checkpoint(parse_note((await served(connect, policy)).note))
+    async with connect("diwan_web").transaction(None) as conn:
+        most = await witnessed(conn, "")
+    assert most is not None
+    policy.checkpoint(parse_note(most.note))
+
+
 def key_of(signer: OwnSigner) -> SigningKey:
     """What whoever holds the signer's machine has."""
     (file,) = signer.memory._keys.glob("*.key")

@@ -13,6 +13,7 @@ from diwan.ledger.note import Note
 from diwan.ledger.policy import Policy
 from diwan.sequencer import Sequencer
 from diwan.signer.memory import Memory
+from diwan.signer.protocol import KeysAnswer
 from diwan.store.database import Database
 from diwan.store.entries import append_entry
 from diwan.store.ledger_cosigned import keep_brought
@@ -28,6 +29,11 @@ class OwnSigner:
     def __init__(self, folder: Path, origin: str = ORIGIN) -> None:
         self.memory = Memory(folder, origin, lambda: datetime.now(UTC))
         self.away: Exception | None = None
+
+    async def keys(self) -> KeysAnswer:
+        if self.away:
+            raise self.away
+        return KeysAnswer(keys=tuple(self.memory.keys()), retired=tuple(self.memory.retired()))
 
     async def last(self, origin: str) -> bytes | None:
         if self.away:
