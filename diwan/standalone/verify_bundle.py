@@ -268,7 +268,9 @@ def procedures_of(files: dict[str, bytes], headers: list[bytes]) -> list[str]:
 
 
 def an_object(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    """Empty where there is none; anything else in its place is no way of leaving it out."""
+    demand(value is None or isinstance(value, dict), "json.unreadable", "something else stands where an object belongs")
+    return cast("dict[str, Any]", value or {})
 
 
 def told_of(files: dict[str, bytes], headers: list[bytes]) -> tuple[list[int], int, list[str]]:

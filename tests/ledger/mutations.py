@@ -12,6 +12,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from diwan.ledger.tree import consistency_proof, root_at
 from tests.ledger.mutated import (
@@ -31,6 +33,7 @@ from tests.ledger.mutated import (
     same_proof,
     world,
 )
+from tests.ledger.mutated_bundles import Packed, bundle_mutated, packed, same_bundle
 
 
 @dataclass
@@ -42,16 +45,26 @@ class Outcome:
 
 def run(count: int, seed: int) -> Outcome:
     """`count` mutations. Those that changed nothing after all are counted apart."""
+    with TemporaryDirectory(prefix="diwan-mutations-") as folder:
+        return _run(count, seed, packed(Path(folder)))
+
+
+def _run(count: int, seed: int, case: Packed) -> Outcome:
     on, dice = world(), random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
     outcome = Outcome(Counter(), 0, [])
     note = bytes(on.note)
     honest = {index: bytes(on.log.proof(index, on.note)) for index in range(0, SIZE, 7)}
     assert accepts_note(on, note)
+    assert case.found(case.content) is not None
     assert all(accepts_proof(on, content, on.log.entries[index]) for index, content in honest.items())
     for number in range(count):
         index = dice.choice(list(honest))
         entry, content = on.log.entries[index], honest[index]
-        kind, same, accepted = _one(on, dice, number % 6, index, entry, content, note)
+        if number % 7 == 6:
+            kind, changed = bundle_mutated(case, dice)
+            kind, same, accepted = f"bundle: {kind}", same_bundle(case, changed), case.found(changed) is not None
+        else:
+            kind, same, accepted = _one(on, dice, number % 7, index, entry, content, note)
         if same:
             outcome.same += 1
         elif accepted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.ledger.mutated import BYTES, DISCLOSURES, PROOFS
+from tests.ledger.mutated_bundles import CARE
 from tests.ledger.mutations import run
 
 
@@ -11,4 +12,5 @@ def test_no_mutation_is_accepted_and_every_kind_was_tried() -> None:
     assert outcome.accepted == []
     assert {f"proof: {kind}" for kind in (*BYTES, *PROOFS)} <= set(outcome.refused)
     assert {f"fields: {kind}" for kind in (*BYTES, *DISCLOSURES)} <= set(outcome.refused)
+    assert {f"bundle: {kind}" for kind in (*BYTES, *CARE, "cover")} <= set(outcome.refused)
     assert sum(outcome.refused.values()) > 1_900
