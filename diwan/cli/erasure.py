@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from diwan.cli.client import segment
+from diwan.cli.client import pages, segment
 from diwan.cli.credentials import AsOption, AsRole, connect
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Column, Output, OutputOption, emit, record, say, table
@@ -66,13 +66,17 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     status: Annotated[str, typer.Option("--status", help="asked, approved, declined, started or done.")] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many at most, oldest first.")] = 50,
+    ground: Annotated[
+        str,
+        typer.Option("--ground", help="retention (the schedule), person (all others), request, unlawful or order."),
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most, oldest first.")] = 50,
     role: AsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List what is to be erased: what a procedure's retention is over for, and what people have asked for."""
     with connect(role, AsRole.SUPERVISOR) as client:
-        items = client.get("/v1/erasures", {"status": status, "limit": limit})["items"]
+        items = list(pages(client, "/v1/erasures", {"status": status, "ground": ground}, limit=limit))
     rows = [{**item, "classes": ", ".join(item["classes"])} for item in items]
     emit(output, items, lambda width: table(_ERASURES, rows, width=width) if rows else Text("Nothing is to be erased."))
 

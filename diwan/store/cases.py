@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import text
 
 from diwan.domain.case import CaseStatus
-from diwan.domain.errors import InvalidInput, NotFound
+from diwan.domain.errors import NotFound
 from diwan.store.change import SELECT_CASE, CaseRow, case_row
 from diwan.store.connection import Connection
+from diwan.store.cursors import cursor_of, read_cursor
 
 
 async def get_case(conn: Connection, tenant: str, key: str) -> CaseRow:
@@ -64,7 +64,7 @@ async def list_cases(
 
     Raises `InvalidInput` for a cursor that is none of ours.
     """
-    at, last = _read_cursor(after) if after else (None, None)
+    at, last = read_cursor(after) if after else (None, None)
     parameters = {
         "tenant": tenant,
         "status": status.value if status else None,
@@ -77,7 +77,7 @@ async def list_cases(
     found = [case_row(row) for row in (await conn.execute(_LIST, parameters)).mappings()]
     cases = found[:limit]
     more = len(found) > limit
-    return CasePage(cases, f"{cases[-1].opened_at.isoformat()}|{cases[-1].id}" if more else "")
+    return CasePage(cases, cursor_of(cases[-1].opened_at, cases[-1].id) if more else "")
 
 
 _LIST = text(
@@ -88,16 +88,6 @@ _LIST = text(
     "AND (cast(:at AS timestamptz) IS NULL OR (opened_at, id) < (:at, :last)) "
     "ORDER BY opened_at DESC, id DESC LIMIT :limit"
 )
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    at, _, last = cursor.partition("|")
-    try:
-        return datetime.fromisoformat(at), last
-    except ValueError:
-        raise InvalidInput(
-            "list.bad_cursor", "This is not a page's cursor.", "Take `next` of the page before."
-        ) from None
 
 
 async def numbers_of(conn: Connection, tenant: str, ids: Collection[str]) -> dict[str, str]:

@@ -71,7 +71,7 @@ async def erasures_of(conn: Connection, tenant: str, case_id: str) -> list[Erasu
         .where(erasure.c.tenant == tenant, erasure.c.case_id == case_id)
         .order_by(erasure.c.asked_at, erasure.c.id)
     )
-    return [_row(row) for row in found.mappings()]
+    return [erasure_row(row) for row in found.mappings()]
 
 
 async def get_erasure(conn: Connection, tenant: str, id_: str) -> ErasureRow:
@@ -80,26 +80,13 @@ async def get_erasure(conn: Connection, tenant: str, id_: str) -> ErasureRow:
     row = found.mappings().one_or_none()
     if row is None:
         raise NotFound("erasure.unknown", "There is no such erasure.", "See: diwan erasure list")
-    return _row(row)
-
-
-async def list_erasures(
-    conn: Connection, tenant: str, statuses: Collection[ErasureStatus], *, limit: int
-) -> list[ErasureRow]:
-    """Erasures of these statuses, the oldest first."""
-    found = await conn.execute(
-        select(*_COLUMNS)
-        .where(erasure.c.tenant == tenant, erasure.c.status.in_([status.value for status in statuses]))
-        .order_by(erasure.c.asked_at, erasure.c.id)
-        .limit(limit)
-    )
-    return [_row(row) for row in found.mappings()]
+    return erasure_row(row)
 
 
 async def to_carry_out(conn: Connection, tenant: str, *, limit: int) -> list[ErasureRow]:
     """What has begun, and what is approved and waits for nobody's task, the oldest first."""
     found = await conn.execute(_TO_CARRY_OUT, {"tenant": tenant, "limit": limit})
-    return [_row(row) for row in found.mappings()]
+    return [erasure_row(row) for row in found.mappings()]
 
 
 _TO_CARRY_OUT = text(
@@ -315,7 +302,7 @@ def said_of(row: ErasureRow, cipher: Cipher | None = None, reason: str = "") -> 
     return said
 
 
-def _row(row: RowMapping) -> ErasureRow:
+def erasure_row(row: RowMapping) -> ErasureRow:
     values: dict[str, Any] = dict(row)
     values["classes"] = [RetentionClass(each) for each in values["classes"]]
     values["ground"] = Ground(values["ground"])

@@ -14,12 +14,13 @@ from pydantic import JsonValue
 from sqlalchemy import RowMapping, insert, or_, select, update
 
 from diwan.domain.actor import Role
-from diwan.domain.errors import InvalidInput, NotFound
+from diwan.domain.errors import NotFound
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.domain.task import TaskKind, TaskStatus
 from diwan.ledger.entry import canonical
 from diwan.store.change import Change
 from diwan.store.connection import Connection
+from diwan.store.cursors import cursor_of, read_cursor
 from diwan.store.sealing import context, open_json
 from diwan.store.tables import task
 
@@ -219,21 +220,12 @@ async def worklist(
     if assignee:
         query = query.where(task.c.assignee == assignee)
     if after:
-        at, last = _read_cursor(after)
+        at, last = read_cursor(after)
         query = query.where(or_(task.c.created_at > at, (task.c.created_at == at) & (task.c.id > last)))
     found = await conn.execute(query.order_by(task.c.created_at, task.c.id).limit(limit + 1))
     rows = [_row(row) for row in found.mappings()]
     tasks = rows[:limit]
-    return TaskPage(tasks, f"{tasks[-1].created_at.isoformat()}|{tasks[-1].id}" if len(rows) > limit else "")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, str]:
-    at, _, last = cursor.partition("|")
-    try:
-        return datetime.fromisoformat(at), last
-    except ValueError:
-        remedy = "Take `next` of the page before."
-        raise InvalidInput("list.bad_cursor", "This is not a page's cursor.", remedy) from None
+    return TaskPage(tasks, cursor_of(tasks[-1].created_at, tasks[-1].id) if len(rows) > limit else "")
 
 
 def _row(row: RowMapping) -> TaskRow:

@@ -13,16 +13,18 @@ import pytest
 
 from diwan.documents.story_page import Line, story_page
 from diwan.documents.story_words import WORDS
-from diwan.domain.actor import Actor
-from diwan.domain.erasure import LONGEST_BASIS
+from diwan.domain.actor import Actor, rule
+from diwan.domain.erasure import LONGEST_BASIS, Ground
 from diwan.domain.event import PIECES_SUPPLIED, FollowUp
-from diwan.domain.ports import Cipher
+from diwan.domain.ports import Cipher, RetentionClass
 from diwan.domain.task import ActInput, TaskAct
 from diwan.domain.text import Language
 from diwan.erasing import Erasures
 from diwan.ledger.receipt_code import code_of
 from diwan.store.acts import act_on_task
+from diwan.store.change import change_case
 from diwan.store.database import Database
+from diwan.store.erasures import BY_SCHEDULE, Wanted, ask_erasure
 from diwan.store.intake import accept_event
 from diwan.store.tasks import get_task, task_id_of
 from tests.store.whole_case import drain, whole_case
@@ -165,6 +167,42 @@ async def test_what_is_asked_for_is_understood_or_refused(desk: Desk) -> None:
     await desk.post(f"/v1/erasures/{(await desk.view())['erasures'][0]['id']}/refusal", AUTHORITY, reason="Not yet.")
     answer = await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **ASK | {"legal_basis": too_long[1:]})
     assert answer.status_code == 201, "what is taken fits into its entry"
+
+
+async def test_pages_go_through_what_is_to_be_erased_by_status_and_ground(desk: Desk, worker: Database) -> None:
+    declined = (await desk.view())["erasures"][0]["id"]
+    assert (await desk.post(f"/v1/erasures/{declined}/refusal", AUTHORITY, reason="Not all.")).status_code == 200
+    wanted = Wanted([RetentionClass.EXCHANGE], Ground.RETENTION, "Loi n° 00-26, article 23")
+    cipher = await desk.service.keyring.cipher(TENANT, desk.case)
+    desk.service.clock.pass_(minutes=1)
+    async with (
+        worker.transaction(TENANT) as conn,
+        change_case(conn, TENANT, desk.case, now=desk.service.clock.now) as change,
+    ):
+        proposed = (await ask_erasure(change, cipher, rule(TENANT, BY_SCHEDULE), wanted)).id
+    desk.service.clock.pass_(minutes=1)
+    given = ASK | {"ground": "order", "classes": ["evidence"]}
+    ordered = (await desk.post(f"/v1/cases/{desk.case}/erasures", SUPERVISOR, **given)).json()["id"]
+
+    async def listed(**filters: str) -> list[str]:
+        """One a page; those that other tests left behind are there as well."""
+        found: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            params = {**filters, "limit": 1, "cursor": cursor}
+            page = (await desk.service.get("/v1/erasures", AUDITOR, params=params)).json()
+            found, cursor = [*found, *(each["id"] for each in page["items"])], page["next"]
+        assert len(found) == len(set(found))
+        return [each for each in found if each in (declined, proposed, ordered)]
+
+    assert await listed() == [proposed, ordered]
+    assert await listed(status="declined") == [declined]
+    assert await listed(ground="retention") == [proposed]
+    assert await listed(ground="person") == [ordered] == await listed(ground="order")
+    assert await listed(ground="request") == []
+    assert await listed(ground="person", status="declined") == [declined]
+    for wrong in ({"cursor": "x"}, {"ground": "whim"}):
+        assert (await desk.service.get("/v1/erasures", AUDITOR, params=wrong)).status_code == 422
 
 
 async def test_what_was_known_is_shown_without_the_class_that_is_erased(desk: Desk) -> None:

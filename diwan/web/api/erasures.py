@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from enum import StrEnum
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request
 
 from diwan.domain.actor import Actor
-from diwan.domain.erasure import ErasureStatus
+from diwan.domain.erasure import ErasureStatus, Ground
 from diwan.domain.ports import Cipher
 from diwan.store.cases import numbers_of
 from diwan.store.change import Change, change_case
+from diwan.store.erasure_lists import list_erasures
 from diwan.store.erasures import (
     UNDER_WAY,
     ErasureRow,
@@ -20,7 +22,6 @@ from diwan.store.erasures import (
     ask_erasure,
     decline_erasure,
     get_erasure,
-    list_erasures,
 )
 from diwan.store.holds import lift_hold, place_hold
 from diwan.web.api import reads
@@ -28,7 +29,7 @@ from diwan.web.api.bodies import read_model
 from diwan.web.api.callers import Approver, ApproverOrAuditor, Authority, visible_case
 from diwan.web.api.case_views import erasure_view, hold_view
 from diwan.web.api.examples import ERASURE, REASON
-from diwan.web.api.pages import Size
+from diwan.web.api.pages import Cursor, Size
 from diwan.web.api.reads import Reading
 from diwan.web.api.views import AskErasureBody, ErasureView, HoldView, Page, ReasonBody
 from diwan.web.dependencies import Dependencies, Deps
@@ -40,19 +41,46 @@ router = APIRouter(tags=["erasure"])
 Done = TypeVar("Done")
 
 
+class GroundFilter(StrEnum):
+    """A ground, or all those that a person gives."""
+
+    RETENTION = "retention"
+    PERSON = "person"
+    REQUEST = "request"
+    UNLAWFUL = "unlawful"
+    ORDER = "order"
+
+
 @router.get("/v1/erasures", summary="What is to be erased, the oldest first")
 async def list_(
     deps: Deps,
     actor: ApproverOrAuditor,
     reading: Reading,
     status: Annotated[ErasureStatus | None, Query(description="those under way where it is absent")] = None,
+    ground: Annotated[GroundFilter | None, Query(description="`person`: all but what the schedule proposes")] = None,
+    cursor: Cursor = "",
     limit: Size = Limits.page_size,
 ) -> Page[ErasureView]:
     async with deps.db.transaction(actor.tenant) as conn:
-        rows = await list_erasures(conn, actor.tenant, UNDER_WAY if status is None else (status,), limit=limit)
-        numbers = await numbers_of(conn, actor.tenant, {row.case_id for row in rows})
-        await reading.record(conn, actor, reads.LIST, of="erasures", found=len(rows))
-    return Page(items=[erasure_view(row, numbers[row.case_id]) for row in rows])
+        page = await list_erasures(
+            conn,
+            actor.tenant,
+            UNDER_WAY if status is None else (status,),
+            _grounds(ground),
+            after=cursor,
+            limit=limit,
+        )
+        numbers = await numbers_of(conn, actor.tenant, {row.case_id for row in page.erasures})
+        await reading.record(conn, actor, reads.LIST, of="erasures", found=len(page.erasures))
+    return Page(items=[erasure_view(row, numbers[row.case_id]) for row in page.erasures], next=page.next or None)
+
+
+def _grounds(only: GroundFilter | None) -> Collection[Ground]:
+    if only is None:
+        return tuple(Ground)
+    if only is GroundFilter.PERSON:
+        return [ground for ground in Ground if ground is not Ground.RETENTION]
+    return (Ground(only.value),)
 
 
 @router.post(

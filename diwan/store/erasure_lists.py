@@ -1,0 +1,57 @@
+"""Pages of erasures that people look through."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from diwan.domain.erasure import ErasureStatus, Ground
+from diwan.store.connection import Connection
+from diwan.store.cursors import cursor_of, read_cursor
+from diwan.store.erasures import ErasureRow, erasure_row
+
+
+@dataclass(frozen=True, slots=True)
+class ErasurePage:
+    """Erasures, the oldest first; `next` is the cursor of the page after, empty on the last."""
+
+    erasures: Sequence[ErasureRow]
+    next: str
+
+
+async def list_erasures(
+    conn: Connection,
+    tenant: str,
+    statuses: Collection[ErasureStatus],
+    grounds: Collection[Ground] = tuple(Ground),
+    *,
+    after: str = "",
+    limit: int,
+) -> ErasurePage:
+    """A page of those of these statuses and grounds; `after` is the `next` of the page before.
+
+    Raises `InvalidInput` for a cursor that is none of ours.
+    """
+    at, last = read_cursor(after) if after else (None, None)
+    parameters = {
+        "tenant": tenant,
+        "statuses": [status.value for status in statuses],
+        "grounds": [ground.value for ground in grounds],
+        "at": at,
+        "last": last,
+        "limit": limit + 1,
+    }
+    found = [erasure_row(row) for row in (await conn.execute(_LIST, parameters)).mappings()]
+    rows = found[:limit]
+    return ErasurePage(rows, cursor_of(rows[-1].asked_at, rows[-1].id) if len(found) > limit else "")
+
+
+_COLUMNS = ", ".join(f"e.{name}" for name in ErasureRow.__dataclass_fields__)
+_LIST = text(
+    f"SELECT {_COLUMNS} FROM erasure e WHERE e.tenant = :tenant "  # noqa: S608 - names of our own columns
+    "AND e.status = ANY (cast(:statuses AS text[])) AND e.ground = ANY (cast(:grounds AS text[])) "
+    "AND (cast(:at AS timestamptz) IS NULL OR (e.asked_at, e.id) > (:at, :last)) "
+    "ORDER BY e.asked_at, e.id LIMIT :limit"
+)
