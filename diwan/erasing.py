@@ -12,14 +12,16 @@ from datetime import datetime
 import structlog
 
 from diwan.domain.actor import rule
-from diwan.domain.errors import Conflict, DiwanError, Erased
+from diwan.domain.erasure import ErasureStatus
+from diwan.domain.errors import Conflict, DiwanError, Erased, Unavailable
 from diwan.domain.ports import Eraser, Keyring
 from diwan.store import retention
 from diwan.store.change import change_case
 from diwan.store.clock_watch import ClockWatch
 from diwan.store.database import Database
 from diwan.store.destroying import finish_erasure, order_of, scopes_of, start_erasure
-from diwan.store.erasures import BY_SCHEDULE, ErasureRow, Wanted, ask_erasure, to_carry_out
+from diwan.store.erasure_lists import to_carry_out
+from diwan.store.erasures import BY_SCHEDULE, ErasureRow, Wanted, ask_erasure
 from diwan.store.procedures import procedure_of
 from diwan.store.tenants import calendar_for, tenants
 
@@ -27,7 +29,7 @@ log = structlog.get_logger()
 
 Clock = Callable[[], datetime]
 
-_AT_ONCE = 100
+_AT_ONCE = 100  # in memory; a pass goes on, page by page, until it has tried each
 
 
 class Proposals:
@@ -36,10 +38,11 @@ class Proposals:
     `db` connects as diwan_worker. Dates are the office's, and stand still where its clock may not be trusted.
     """
 
-    def __init__(self, db: Database, keyring: Keyring, watch: ClockWatch) -> None:
+    def __init__(self, db: Database, keyring: Keyring, watch: ClockWatch, *, at_once: int = _AT_ONCE) -> None:
         self._db = db
         self._keyring = keyring
         self._watch = watch
+        self._at_once = at_once
 
     async def pass_once(self) -> int:
         """Looks once through every ministry. Returns how many proposals were made."""
@@ -65,10 +68,16 @@ class Proposals:
         async with self._db.transaction(tenant) as conn:
             procedure = await procedure_of(conn, tenant, hash_)
             calendar = await calendar_for(conn, tenant, procedure)
-            found = await retention.over(conn, tenant, hash_, procedure, calendar, now=legal, limit=_AT_ONCE)
-        return sum(
-            [await self._proposed(tenant, each.case_id, retention.wanted_of(each, procedure), now) for each in found]
-        )
+        made, after = 0, None
+        while True:
+            async with self._db.transaction(tenant) as conn:
+                page = await retention.over(
+                    *(conn, tenant, hash_, procedure, calendar), now=legal, after=after, limit=self._at_once
+                )
+            for each in page.cases:
+                made += await self._proposed(tenant, each.case_id, retention.wanted_of(each, procedure), now)
+            if (after := page.next) is None:
+                return made
 
     async def _proposed(self, tenant: str, case: str, wanted: Wanted, now: datetime) -> bool:
         try:
@@ -91,29 +100,35 @@ def _name(error: Exception) -> str:
 class Erasures:
     """Carries out what is approved. `db` connects as diwan_worker, `eraser` with the token that may destroy keys."""
 
-    def __init__(self, db: Database, eraser: Eraser, clock: Clock) -> None:
+    def __init__(self, db: Database, eraser: Eraser, clock: Clock, *, at_once: int = _AT_ONCE) -> None:
         self._db = db
         self._eraser = eraser
         self._clock = clock
+        self._at_once = at_once
 
     async def pass_once(self) -> int:
         """Returns how many were carried out, over all ministries. One that fails keeps no other from its turn."""
         async with self._db.transaction(None) as conn:
             there = await tenants(conn)
-        done = 0
-        for tenant in there:
-            async with self._db.transaction(tenant) as conn:
-                rows = await to_carry_out(conn, tenant, limit=_AT_ONCE)
-            for row in rows:
-                done += await self._tried(tenant, row)
-        return done
+        return sum([await self._of_tenant(tenant) for tenant in there])
 
-    async def _tried(self, tenant: str, row: ErasureRow) -> bool:
-        try:
-            return await self._carried_out(tenant, row)
-        except Exception as error:  # whatever is wrong with it, the others have their turn
-            log.error("erasure.failed", tenant=tenant, case=row.case_id, erasure=row.id, error=_name(error))
-            return False
+    async def _of_tenant(self, tenant: str) -> int:
+        """All that can be carried out, each once, a page of them in memory."""
+        done, after = 0, None
+        while True:
+            async with self._db.transaction(tenant) as conn:
+                rows = await to_carry_out(conn, tenant, after=after, limit=self._at_once)
+            for row in rows:
+                try:
+                    done += await self._carried_out(tenant, row)
+                except Exception as error:  # whatever is wrong with it, the others have their turn
+                    log.error("erasure.failed", tenant=tenant, case=row.case_id, erasure=row.id, error=_name(error))
+                    # A vault that is away: what has not begun can still be put on hold, and waits for the next pass.
+                    if isinstance(error, Unavailable) and row.status is ErasureStatus.APPROVED:
+                        return done
+            if len(rows) < self._at_once:
+                return done
+            after = rows[-1]
 
     async def _carried_out(self, tenant: str, row: ErasureRow) -> bool:
         if not await self._start(tenant, row):

@@ -1,4 +1,4 @@
-"""Pages of erasures that people look through."""
+"""Pages of erasures: what people look through, and what is to be carried out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import text
 from diwan.domain.erasure import ErasureStatus, Ground
 from diwan.store.connection import Connection
 from diwan.store.cursors import cursor_of, read_cursor
-from diwan.store.erasures import ErasureRow, erasure_row
+from diwan.store.erasures import HINDERED, ErasureRow, erasure_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,32 @@ async def list_erasures(
     return ErasurePage(rows, cursor_of(rows[-1].asked_at, rows[-1].id) if len(found) > limit else "")
 
 
+async def to_carry_out(
+    conn: Connection, tenant: str, *, after: ErasureRow | None = None, limit: int
+) -> list[ErasureRow]:
+    """A page of what has begun, then of what is approved and nothing hinders, the oldest first.
+
+    `after` is the last of the page before.
+    """
+    parameters: dict[str, object] = {"tenant": tenant, "limit": limit, "waits": None, "at": None, "last": None}
+    if after is not None:
+        waits = after.status is not ErasureStatus.STARTED
+        parameters |= {"waits": waits, "at": after.asked_at, "last": after.id}
+    found = await conn.execute(_TO_CARRY_OUT, parameters)
+    return [erasure_row(row) for row in found.mappings()]
+
+
 _COLUMNS = ", ".join(f"e.{name}" for name in ErasureRow.__dataclass_fields__)
 _LIST = text(
     f"SELECT {_COLUMNS} FROM erasure e WHERE e.tenant = :tenant "  # noqa: S608 - names of our own columns
     "AND e.status = ANY (cast(:statuses AS text[])) AND e.ground = ANY (cast(:grounds AS text[])) "
     "AND (cast(:at AS timestamptz) IS NULL OR (e.asked_at, e.id) > (:at, :last)) "
     "ORDER BY e.asked_at, e.id LIMIT :limit"
+)
+_TO_CARRY_OUT = text(
+    f"SELECT {_COLUMNS} FROM erasure e "  # noqa: S608 - names and conditions of our own
+    "JOIN case_file c ON c.tenant = e.tenant AND c.id = e.case_id WHERE e.tenant = :tenant "
+    f"AND (e.status = 'started' OR e.status = 'approved' AND NOT ({' OR '.join(HINDERED.values())})) "
+    "AND (cast(:waits AS boolean) IS NULL OR (e.status <> 'started', e.asked_at, e.id) > (:waits, :at, :last)) "
+    "ORDER BY e.status <> 'started', e.asked_at, e.id LIMIT :limit"
 )

@@ -83,20 +83,6 @@ async def get_erasure(conn: Connection, tenant: str, id_: str) -> ErasureRow:
     return erasure_row(row)
 
 
-async def to_carry_out(conn: Connection, tenant: str, *, limit: int) -> list[ErasureRow]:
-    """What has begun, and what is approved and waits for nobody's task, the oldest first."""
-    found = await conn.execute(_TO_CARRY_OUT, {"tenant": tenant, "limit": limit})
-    return [erasure_row(row) for row in found.mappings()]
-
-
-_TO_CARRY_OUT = text(
-    f"SELECT {', '.join(ErasureRow.__dataclass_fields__)} FROM erasure e "  # noqa: S608 - names of our own columns
-    "WHERE tenant = :tenant AND (status = 'started' OR status = 'approved' AND NOT EXISTS (SELECT FROM task t "
-    "WHERE t.tenant = e.tenant AND t.case_id = e.case_id AND t.status IN ('open', 'claimed'))) "
-    "ORDER BY status = 'started' DESC, asked_at, id LIMIT :limit"
-)
-
-
 def erased_classes(rows: Sequence[ErasureRow]) -> set[RetentionClass]:
     """Classes whose keys are destroyed, or being destroyed."""
     return {retention for row in rows if row.status in GONE for retention in row.classes}
@@ -123,24 +109,29 @@ async def refuse_erased(conn: Connection, case: CaseRow, *classes: RetentionClas
         )
 
 
+# What keeps a case's data from being erased now, of the row `c` of the case.
+HINDERED = {
+    Hindrance.HOLD: "EXISTS (SELECT FROM legal_hold h WHERE h.tenant = c.tenant AND h.case_id = c.id "
+    "AND h.lifted_at IS NULL)",
+    Hindrance.OPEN: "c.status <> 'closed'",
+    Hindrance.INBOX: "c.inbox_last > c.inbox_cursor",
+    Hindrance.TASK: "EXISTS (SELECT FROM task t WHERE t.tenant = c.tenant AND t.case_id = c.id "
+    "AND t.status IN ('open', 'claimed'))",
+    Hindrance.RERUN: "EXISTS (SELECT FROM model_rerun r WHERE r.tenant = c.tenant AND r.case_id = c.id "
+    "AND r.status = 'asked')",
+}
+
+
 async def hindrances(change: Change) -> list[Hindrance]:
     """What keeps this case's data from being erased now."""
     case = change.case
-    row = (await change.conn.execute(_HINDRANCES, {"tenant": case.tenant, "case": case.id})).one()
-    found = {
-        Hindrance.HOLD: row.held,
-        Hindrance.OPEN: case.status is not CaseStatus.CLOSED,
-        Hindrance.INBOX: case.inbox_last > case.inbox_cursor,
-        Hindrance.TASK: row.tasked,
-        Hindrance.RERUN: row.rerun,
-    }
-    return [hindrance for hindrance, there in found.items() if there]
+    row = (await change.conn.execute(_HINDRANCES, {"tenant": case.tenant, "case": case.id})).mappings().one()
+    return [hindrance for hindrance in Hindrance if row[f"of_{hindrance.value}"]]
 
 
 _HINDRANCES = text(
-    "SELECT EXISTS (SELECT FROM legal_hold WHERE tenant = :tenant AND case_id = :case AND lifted_at IS NULL) AS held, "
-    "EXISTS (SELECT FROM task WHERE tenant = :tenant AND case_id = :case AND status IN ('open', 'claimed')) AS tasked, "
-    "EXISTS (SELECT FROM model_rerun WHERE tenant = :tenant AND case_id = :case AND status = 'asked') AS rerun"
+    f"SELECT {', '.join(f'{said} AS of_{hindrance.value}' for hindrance, said in HINDERED.items())} "  # noqa: S608
+    "FROM case_file c WHERE c.tenant = :tenant AND c.id = :case"
 )
 
 

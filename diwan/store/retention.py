@@ -19,6 +19,8 @@ from diwan.store.erasures import Wanted
 # Who declined has said why it is still needed; after so long somebody is asked again. Longer: a legal hold.
 ASKED_AGAIN_AFTER = timedelta(days=90)
 
+Place = tuple[datetime, str]  # of a case among those of its version: when it was closed, its id
+
 
 @dataclass(frozen=True, slots=True)
 class Over:
@@ -33,12 +35,33 @@ async def versions_closed(conn: Connection, tenant: str) -> list[str]:
     return list((await conn.execute(_VERSIONS, {"tenant": tenant})).scalars())
 
 
+@dataclass(frozen=True, slots=True)
+class OverPage:
+    """Where the next page goes on, None after the last. A page may be empty, and the next one not."""
+
+    cases: Sequence[Over]
+    next: Place | None
+
+
 async def over(
-    conn: Connection, tenant: str, hash_: str, procedure: Procedure, calendar: Calendar, *, now: datetime, limit: int
-) -> list[Over]:
-    """Closed cases of a version whose retention is over, held by nobody, and not asked about; the oldest first."""
+    conn: Connection,
+    tenant: str,
+    hash_: str,
+    procedure: Procedure,
+    calendar: Calendar,
+    *,
+    now: datetime,
+    after: Place | None = None,
+    limit: int,
+) -> OverPage:
+    """Closed cases of a version whose retention is over, held by nobody, and not asked about; the oldest first.
+
+    `limit` or more of them (as many as there are classes, times that, at most), each whole.
+    """
     today = calendar.day_of(now)
-    found: dict[str, dict[RetentionClass, date]] = {}
+    found: dict[Place, dict[RetentionClass, date]] = {}
+    ends: list[Place] = []
+    at, last = after or (None, None)
     for retention in RetentionClass:
         keep = procedure.keep(retention)
         parameters = {
@@ -48,13 +71,21 @@ async def over(
             "notified": keep.after == "notification",
             "before": calendar.start_of(began_before(keep, today)),
             "again": now - ASKED_AGAIN_AFTER,
+            "at": at,
+            "last": last,
             "limit": limit,
         }
-        for row in await conn.execute(_OVER, parameters):
-            found.setdefault(row.id, {})[retention] = kept_until(keep, calendar.day_of(row.began))
-    gone = await _gone(conn, tenant, list(found))
-    whole = (Over(case, _in_order(last_days, gone.get(case, set()))) for case, last_days in found.items())
-    return [each for each in whole if each.last_days][:limit]
+        rows = (await conn.execute(_OVER, parameters)).all()
+        for row in rows:
+            found.setdefault((row.closed_at, row.id), {})[retention] = kept_until(keep, calendar.day_of(row.began))
+        if len(rows) == limit:
+            ends.append((rows[-1].closed_at, rows[-1].id))
+    # Beyond the first of the ends a class is not known of yet: what is there comes with the next page.
+    end = min(ends, default=None)
+    known = {place: last_days for place, last_days in sorted(found.items()) if end is None or place <= end}
+    gone = await _gone(conn, tenant, [case for _, case in known])
+    whole = (Over(case, _in_order(last_days, gone.get(case, set()))) for (_, case), last_days in known.items())
+    return OverPage([each for each in whole if each.last_days], end)
 
 
 def _in_order(last_days: dict[RetentionClass, date], gone: set[RetentionClass]) -> dict[RetentionClass, date]:
@@ -100,7 +131,7 @@ _VERSIONS = text(
     "SELECT DISTINCT procedure_hash FROM case_file WHERE tenant = :tenant AND closed_at IS NOT NULL ORDER BY 1"
 )
 _OVER = text(
-    "SELECT c.id, greatest(c.closed_at, (SELECT max(n.received_at) FROM notification n "
+    "SELECT c.closed_at, c.id, greatest(c.closed_at, (SELECT max(n.received_at) FROM notification n "
     "WHERE :notified AND n.tenant = c.tenant AND n.case_id = c.id)) AS began FROM case_file c "
     "WHERE c.tenant = :tenant AND c.procedure_hash = :hash AND c.status = 'closed' AND c.closed_at < :before "
     "AND NOT EXISTS (SELECT FROM notification n WHERE :notified AND n.tenant = c.tenant AND n.case_id = c.id "
@@ -108,7 +139,8 @@ _OVER = text(
     "AND NOT EXISTS (SELECT FROM legal_hold h WHERE h.tenant = c.tenant AND h.case_id = c.id AND h.lifted_at IS NULL) "
     "AND NOT EXISTS (SELECT FROM erasure e WHERE e.tenant = c.tenant AND e.case_id = c.id "
     "AND :class = ANY (e.classes) AND (e.status <> 'declined' OR e.decided_at > :again)) "
-    "ORDER BY c.closed_at, c.id LIMIT :limit"
+    'AND (cast(:at AS timestamptz) IS NULL OR (c.closed_at, c.id COLLATE "C") > (:at, :last)) '
+    'ORDER BY c.closed_at, c.id COLLATE "C" LIMIT :limit'
 )
 _GONE = text(
     "SELECT case_id, classes FROM erasure WHERE tenant = :tenant AND case_id = ANY (cast(:cases AS text[])) "

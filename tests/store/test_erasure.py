@@ -13,10 +13,10 @@ from psycopg import sql
 from sqlalchemy import text
 
 from diwan.domain.actor import Actor
-from diwan.domain.erasure import LONGEST_BASIS, ErasureStatus, Ground
-from diwan.domain.errors import Conflict, DiwanError, Erased, InvalidInput, NotFound, Refused, Unavailable
+from diwan.domain.erasure import LONGEST_BASIS, ErasureStatus, Ground, Hindrance
+from diwan.domain.errors import Conflict, DiwanError, Erased, InvalidInput, NeedsPerson, NotFound, Refused, Unavailable
 from diwan.domain.event import PIECES_SUPPLIED, DocumentRef, FollowUp
-from diwan.domain.ports import RetentionClass
+from diwan.domain.ports import Cipher, RetentionClass
 from diwan.domain.task import TaskAct
 from diwan.erasing import Erasures, Proposals
 from diwan.procedures.parts import Keep, Retention
@@ -27,7 +27,16 @@ from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.destroying import scopes_of
 from diwan.store.entries import entries_of
-from diwan.store.erasures import ErasureRow, Wanted, approve_erasure, ask_erasure, decline_erasure, erasures_of
+from diwan.store.erasure_lists import to_carry_out
+from diwan.store.erasures import (
+    ErasureRow,
+    Wanted,
+    approve_erasure,
+    ask_erasure,
+    decline_erasure,
+    erasures_of,
+    hindrances,
+)
 from diwan.store.holds import lift_hold, place_hold
 from diwan.store.intake import accept_event
 from diwan.store.procedures import procedure_of
@@ -289,23 +298,110 @@ async def test_whoever_looks_next_goes_on_with_what_a_crash_left(
     assert row.id == (await of(web, case))[-1].id
 
 
-async def test_one_that_fails_keeps_no_other_from_its_turn(
+class Refusing:
+    """A vault that does nothing for some cases, for ever."""
+
+    def __init__(self, keyring: MemoryKeyring, cases: Collection[str], error: Exception) -> None:
+        self._keyring, self._cases, self._error = keyring, cases, error
+        self.asked: list[str] = []
+
+    async def cipher(self, tenant: str, scope: str) -> Cipher:
+        self._refuse(scope)
+        return await self._keyring.cipher(tenant, scope)
+
+    async def token(self, tenant: str, purpose: str, value: str) -> str:
+        return await self._keyring.token(tenant, purpose, value)
+
+    async def destroy(
+        self, tenant: str, scope: str, classes: Collection[RetentionClass], order: str
+    ) -> Mapping[RetentionClass, datetime]:
+        self.asked.append(scope)
+        self._refuse(scope)
+        return await self._keyring.destroy(tenant, scope, classes, order)
+
+    def _refuse(self, scope: str) -> None:
+        if scope in self._cases:
+            raise self._error
+
+
+async def test_more_that_fail_than_are_looked_at_at_once_keep_no_other_from_its_turn(
     closed: Made, desk: Desk, worker: Database, web: Database, keyring: MemoryKeyring, now: datetime
 ) -> None:
-    first, second = await closed("breaks"), await closed("goes-on")
-    for case in (first, second):
+    approved = [await desk.approved(await closed(f"crowd-{n}")) for n in range(3)]  # all in the same second
+    *refused, last = [row.case_id for row in sorted(approved, key=lambda row: row.id)]
+    vault = Refusing(keyring, refused, ValueError("an answer that no vault gives"))
+    assert await Erasures(worker, vault, lambda: now, at_once=1).pass_once() == 1
+    assert await Erasures(worker, vault, lambda: now, at_once=1).pass_once() == 0
+    assert [(await of(web, case))[-1].status.value for case in (*refused, last)] == ["started", "started", "done"]
+    assert [vault.asked.count(case) for case in refused] == [2, 2], "each once a pass"
+    assert await Erasures(worker, keyring, lambda: now, at_once=1).pass_once() == 2, "the vault is well again"
+
+
+async def test_while_the_vault_is_away_no_more_than_one_begins_in_a_pass(
+    closed: Made, desk: Desk, worker: Database, web: Database, keyring: MemoryKeyring, now: datetime
+) -> None:
+    """What has not begun can still be put on hold."""
+    cases = [await closed(f"away-{n}") for n in range(3)]
+    for case in cases:
         await desk.approved(case)
+    silent = Unavailable("vault.unavailable", "The vault does not answer.", "Try again.")
+    away = Erasures(worker, Refusing(keyring, cases, silent), lambda: now)
+    for begun in (1, 2):
+        assert await away.pass_once() == 0
+        assert [(await of(web, case))[-1].status for case in cases].count(ErasureStatus.STARTED) == begun
+    assert await Erasures(worker, keyring, lambda: now).pass_once() == 3
 
-    class Broken(Dying):
-        async def destroy(
-            self, tenant: str, scope: str, classes: Collection[RetentionClass], order: str
-        ) -> Mapping[RetentionClass, datetime]:
-            if scope == first:
-                raise ValueError("an answer that no vault gives")
-            return await keyring.destroy(tenant, scope, classes, order)
 
-    assert await Erasures(worker, Broken(keyring, after=False), lambda: now).pass_once() == 1
-    assert [(await of(web, case))[-1].status.value for case in (first, second)] == ["started", "done"]
+# How each comes about on a case whose erasure is approved, and goes again; a hold takes an approval back, so only past
+# our code.
+HINDERED: dict[Hindrance, tuple[LiteralString, LiteralString]] = {
+    Hindrance.HOLD: (
+        "update legal_hold set lifted_at = null, lifted_by = '', lifted_because_sealed = null where case_id = {0}",
+        "update legal_hold set lifted_at = now(), lifted_by = 'x', lifted_because_sealed = '' where case_id = {0}",
+    ),
+    Hindrance.OPEN: (
+        "update case_file set status = 'open' where id = {0}",
+        "update case_file set status = 'closed' where id = {0}",
+    ),
+    Hindrance.INBOX: (
+        "update case_file set inbox_last = inbox_last + 1 where id = {0}",
+        "update case_file set inbox_last = inbox_last - 1 where id = {0}",
+    ),
+    Hindrance.TASK: (
+        "update task set status = 'claimed' where case_id = {0}",
+        "update task set status = 'completed' where case_id = {0}",
+    ),
+    Hindrance.RERUN: (
+        "update model_rerun set status = 'asked', ended_at = null where case_id = {0}",
+        "update model_rerun set status = 'differs', ended_at = now() where case_id = {0}",
+    ),
+}
+
+
+async def test_what_is_hindered_is_not_even_tried(
+    closed: Made, desk: Desk, worker: Database, keyring: MemoryKeyring, demo: TestDatabase, now: datetime
+) -> None:
+    case = await closed("hindered")
+    asked = await desk.approved(case)
+
+    def past_our_code(statement: LiteralString) -> None:
+        with demo.superuser() as connection:
+            connection.execute("set session_replication_role = replica")
+            connection.execute(sql.SQL(statement).format(sql.Literal(case)))
+
+    async def stands() -> tuple[list[Hindrance], list[str]]:
+        async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case, now=now) as change:
+            found = await hindrances(change)
+            change.unchanged()
+            return found, [row.id for row in await to_carry_out(conn, TENANT, limit=1)]
+
+    assert set(HINDERED) == set(Hindrance)
+    for hindrance, (comes, goes) in HINDERED.items():
+        assert await stands() == ([], [asked.id])
+        past_our_code(comes)
+        assert await stands() == ([hindrance], []), hindrance
+        past_our_code(goes)
+    assert await Erasures(worker, keyring, lambda: now).pass_once() == 1
 
 
 # --- what came before the case was known, and what comes after --------------------------------------------------------
@@ -466,6 +562,51 @@ async def test_a_text_that_is_too_long_for_an_entry_keeps_no_other_case_from_its
     assert [len(await of(web, case)) for case in (first, second)] == [1, 2]
 
 
+async def test_more_that_cannot_be_proposed_than_are_looked_at_at_once_keep_no_other_from_its_turn(
+    closed: Made, schedule: tuple[Proposals, Hands], worker: Database, web: Database, keyring: MemoryKeyring
+) -> None:
+    *refused, last = sorted([await closed(f"crowded-{n}") for n in range(3)])  # all were closed in the same second
+    _, clock = schedule
+    clock.now += timedelta(days=732)
+    vault = Refusing(keyring, refused, NeedsPerson("vault.unreadable", "It cannot be read.", "See the vault."))
+    await Proposals(worker, vault, watch_on(Machine(clock)), at_once=1).pass_once()
+    assert [len(await of(web, case)) for case in (*refused, last)] == [1, 1, 2]
+
+
+async def test_each_case_is_whole_on_one_page_whatever_is_over_of_those_before(
+    closed: Made, desk: Desk, erasures: Erasures, worker: Database, now: datetime
+) -> None:
+    first, second = sorted([await closed("page-1"), await closed("page-2")])
+    for retention_class in (RetentionClass.EXCHANGE, RetentionClass.EVIDENCE):
+        await desk.approved(first, [retention_class])
+        await erasures.pass_once()
+    async with worker.transaction(TENANT) as conn:
+        (hash_,) = await retention.versions_closed(conn, TENANT)
+        shipped = await procedure_of(conn, TENANT, hash_)
+        assert shipped.retention is not None
+        soon = Keep.model_validate({"length": 100, "unit": "days"})
+        declared = shipped.retention.model_copy(update={"decision": soon})
+        for procedure, at, expected in (
+            (shipped, LATER, {first: {RetentionClass.DECISION}, second: set(RetentionClass)}),
+            # The decision alone is over, and goes only where it is the last.
+            (
+                shipped.model_copy(update={"retention": declared}),
+                now + timedelta(days=200),
+                {first: {RetentionClass.DECISION}},
+            ),
+        ):
+            found: list[retention.Over] = []
+            after, pages = None, 0
+            while pages == 0 or after is not None:
+                page = await retention.over(
+                    *(conn, TENANT, hash_, procedure, calendar_of(procedure)), now=at, after=after, limit=1
+                )
+                found, after, pages = [*found, *page.cases], page.next, pages + 1
+            of_both = [(each.case_id, set(each.last_days)) for each in found if each.case_id in (first, second)]
+            assert of_both == list(expected.items())
+            assert pages > 2
+
+
 def test_the_texts_of_a_procedure_are_named_whole_as_far_as_an_entry_holds_them() -> None:
     def basis(**lengths: int) -> str:
         kept = {
@@ -506,7 +647,7 @@ async def test_from_the_notification_where_the_file_says_so(
             found = await retention.over(
                 *(conn, TENANT, hash_, procedure, calendar_of(procedure)), now=now + timedelta(days=days), limit=100
             )
-            assert (case in [each.case_id for each in found]) is over, (after, days)
+            assert (case in [each.case_id for each in found.cases]) is over, (after, days)
 
 
 async def test_every_scope_of_a_case_is_known_also_of_an_event_that_a_person_filed_there(
