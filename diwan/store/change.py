@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Unpack, cast
 
 import orjson
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 
 from diwan.domain.actor import Actor
 from diwan.domain.case import CaseState, CaseStatus, StepKind
@@ -52,8 +52,8 @@ class CaseRow:
     traceparent: str
 
 
-_COLUMNS = ", ".join(column.name for column in fields(CaseRow))
-SELECT_CASE = f"SELECT {_COLUMNS} FROM case_file"  # noqa: S608 - names of our own columns
+COLUMNS = tuple(column.name for column in fields(CaseRow))
+SELECT_CASE = f"SELECT {', '.join(COLUMNS)} FROM case_file"  # noqa: S608 - names of our own columns
 
 
 def case_row(row: RowMapping | Mapping[str, Any]) -> CaseRow:
@@ -260,7 +260,7 @@ async def change_case(conn: Connection, tenant: str, case_id: str, *, now: datet
     such case (of this tenant), `Final` where the block forgot its entry. `now` is when this came to us: the change is
     stamped with it unless another was committed with a later one while it waited. Use `change.now`.
     """
-    _one_case_only(conn, tenant, case_id)
+    one_case_only(conn, tenant, case_id)
     row = await _LOCK.row(conn, {"tenant": tenant, "id": case_id})
     if row is None:
         raise NotFound("case.unknown", "There is no such case.", "Check its number.")
@@ -273,87 +273,12 @@ async def change_case(conn: Connection, tenant: str, case_id: str, *, now: datet
 
 def lock_ahead(conn: Connection, tenant: str, case_id: str) -> None:
     """Has the next message lock the case that `change_case` is to change in this transaction."""
-    _one_case_only(conn, tenant, case_id)
+    one_case_only(conn, tenant, case_id)
     conn.ask_ahead(_LOCK.command({"tenant": tenant, "id": case_id}))
 
 
-def _one_case_only(conn: Connection, tenant: str, case_id: str) -> None:
+def one_case_only(conn: Connection, tenant: str, case_id: str) -> None:
     """Two cases in one transaction could be locked in either order, and then deadlock with another transaction."""
     if conn.case not in (None, (tenant, case_id)):
         raise Final("change.second_case", "A transaction changes one case.", "Use a transaction for each.")
     conn.case = (tenant, case_id)
-
-
-@dataclass(frozen=True, slots=True)
-class NewCase:
-    """What a case is opened with. `id` has no slash; `number` is given later in the same transaction."""
-
-    id: str
-    source: str
-    reference: str
-    procedure: str
-    procedure_version: str
-    procedure_hash: str
-    language: str
-    state: CaseState
-    kind: StepKind
-    wake_at: datetime | None = None
-    status: CaseStatus = CaseStatus.OPEN
-    inbox_last: int = 1
-    traceparent: str = ""
-
-
-async def create_case(
-    conn: Connection, tenant: str, new: NewCase, draft: EntryDraft, *, now: datetime
-) -> CaseRow | None:
-    """Version 1 with its entry, locked for this transaction; None where (source, reference) has its case already.
-
-    Waits for another transaction that is opening the same case. Until `number_case` the number is the id.
-    """
-    _one_case_only(conn, tenant, new.id)
-    case = CaseRow(
-        *(tenant, new.id, new.id, new.source, new.reference, new.procedure, new.procedure_version, new.procedure_hash),
-        *(new.status, new.language, 1, b"", new.state, new.inbox_last, 0, new.kind, new.wake_at, "", now, None, now),
-        new.traceparent,
-    )
-    if draft.cipher is not None:
-        draft = replace(draft, commitments={"state_after": canonical(standing(case)), **draft.commitments})
-    place = Place(
-        *(tenant, new.id, 1, None, new.id, new.procedure_hash, new.state.step, new.state.visit, new.traceparent)
-    )
-    built = build_entry(draft, place, now)
-    case = replace(case, head=built.hash)
-    values = {name: getattr(case, name) for name in _COLUMNS.split(", ")}
-    values["state"] = orjson.dumps(new.state.model_dump(mode="json")).decode()
-    values["status"], values["kind"] = new.status.value, new.kind.value
-    inserted = await conn.execute(_INSERT_CASE, values)
-    if inserted.rowcount == 0:
-        return None
-    await conn.execute(_INSERT_ENTRY, built.parameters)
-    spans.concerns(tenant, new.id, new.traceparent)
-    return case
-
-
-_INSERT_CASE = text(
-    f"INSERT INTO case_file ({_COLUMNS}) VALUES "  # noqa: S608 - names of our own columns
-    f"({', '.join('cast(:state AS jsonb)' if name == 'state' else f':{name}' for name in _COLUMNS.split(', '))}) "
-    "ON CONFLICT DO NOTHING"
-)
-_INSERT_ENTRY = text(INSERT_ENTRY)
-
-
-async def number_case(conn: Connection, tenant: str, case_id: str, series: str) -> str:
-    """Gives a case that this transaction opened the next number of a series (`DW-2026` gives DW-2026-000142).
-
-    The series stays locked until the commit, so this comes last: openings take turns only from here on.
-    """
-    row = (await conn.execute(_NUMBER, {"tenant": tenant, "id": case_id, "series": series})).one()
-    return str(row.number)
-
-
-_NUMBER = text(
-    "WITH taken AS (INSERT INTO numbering (tenant, series, last) VALUES (:tenant, :series, 1) "
-    "ON CONFLICT (tenant, series) DO UPDATE SET last = numbering.last + 1 RETURNING last) "
-    "UPDATE case_file SET number = :series || '-' || lpad(taken.last::text, 6, '0') FROM taken "
-    "WHERE tenant = :tenant AND id = :id RETURNING number"
-)

@@ -12,7 +12,7 @@ from diwan.procedures.flow import open_case
 from diwan.procedures.form import answered_number, declared_facts
 from diwan.store import inbox
 from diwan.store.cases import case_of_reference
-from diwan.store.change import NewCase, change_case, create_case, number_case
+from diwan.store.change import change_case
 from diwan.store.clock_watch import CLOCK_UNSURE, standing
 from diwan.store.connection import Connection
 from diwan.store.database import Database
@@ -20,6 +20,7 @@ from diwan.store.documents import SealedDocument
 from diwan.store.entries import EntryDraft
 from diwan.store.facts import store_facts
 from diwan.store.incoming import Accepted, Incoming, answer_again, case_id_of, entry_fields, kind_of
+from diwan.store.new_case import NewCase, create_case, number_case
 from diwan.store.parties import insert_parties, seal_parties
 from diwan.store.procedures import published
 from diwan.store.tenants import calendar_for
