@@ -185,11 +185,7 @@ def _decided(view: Mapping[str, object]) -> Result:
 
 
 def _applies(transition: GlobalTransition, event_type: str, step: str) -> bool:
-    return (
-        transition.event == event_type
-        and (not transition.at or step in transition.at)
-        and step not in transition.not_at
-    )
+    return transition.event == event_type and transition.listens_at(step)
 
 
 def _nature(procedure: Procedure, name: str) -> Nature:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import cast
 
 from diwan.domain.case import StepKind
@@ -13,12 +14,13 @@ from diwan.domain.ports import RetentionClass
 from diwan.domain.text import Language, Localized
 from diwan.procedures.assess import used_facts
 from diwan.procedures.crosscheck import grounds, placeholders
-from diwan.procedures.findings import Finding, Findings, Path
-from diwan.procedures.load import check_text
+from diwan.procedures.findings import Finding, Findings, Level, Path
+from diwan.procedures.load import check_text, refuse
+from diwan.procedures.once import decided_again
 from diwan.procedures.parts import Declared
 from diwan.procedures.retention import shortest_days
 from diwan.procedures.schema import Procedure
-from diwan.procedures.steps import GlobalTransition, Nature, Trigger, WaitStep, outcomes_of
+from diwan.procedures.steps import Nature, Trigger, WaitStep, outcomes_of
 
 _ARABIC = re.compile(r"[\u0600-\u06ff]")
 _LATIN = re.compile(r"[A-Za-zÀ-ÿ]")
@@ -27,24 +29,38 @@ _LONG = 30  # texts this long are not the same in two languages by chance
 
 def lint(text: str) -> list[Finding]:
     """Errors and warnings of a procedure file, by line. No error means that it loads and can be published."""
+    return list(_lint(text))
+
+
+def refuse_unpublishable(text: str) -> None:
+    """Raises `InvalidInput` (`procedure.invalid`) for a file that loads and has errors all the same.
+
+    What was published before somebody looked for them goes on: loading does not ask.
+    """
+    refuse([finding for finding in _lint(text) if finding.level is Level.ERROR])
+
+
+@lru_cache(maxsize=32)  # publishing asks again, what a page or a caller was told before
+def _lint(text: str) -> tuple[Finding, ...]:
     try:
         procedure, found = check_text(text)
     except InvalidInput as error:  # not YAML that we take: the message has the line
         found = Findings()
         line = re.match(r"line (\d+): ", error.message)
         found.error("yaml", (), error.message, error.remedy)
-        return [found.found[0].model_copy(update={"line": int(line[1]) if line else 0})]
+        return (found.found[0].model_copy(update={"line": int(line[1]) if line else 0}),)
     if procedure is not None:
         for path, each in texts(procedure):
             _text(path, each, found)
         if not found.errors:
             _steps(procedure, found)
+            _decisions(procedure, found)
             _transitions(procedure, found)
             _periods(procedure, found)
             _facts(procedure, found)
             _grounds(procedure, found)
             _retention(procedure, found)
-    return sorted(found.found, key=lambda finding: (finding.line, finding.place))
+    return tuple(sorted(found.found, key=lambda finding: (finding.line, finding.place)))
 
 
 def texts(part: object, path: Path = ()) -> Iterator[tuple[Path, Localized]]:
@@ -80,20 +96,27 @@ def reachable(procedure: Procedure) -> set[str]:
     reached = {procedure.start}
     while True:
         more = {transition.to for name in reached for transition in procedure.steps[name].next}
-        more |= {event.to for event in procedure.on_event if any(_listens(event, name) for name in reached)}
+        more |= {event.to for event in procedure.on_event if any(event.listens_at(name) for name in reached)}
         more |= {period.on_expiry for period in procedure.periods.values() if period.on_expiry}
         if more <= reached:
             return reached
         reached |= more
 
 
-def _listens(event: GlobalTransition, step: str) -> bool:
-    return (not event.at or step in event.at) and step not in event.not_at
-
-
 def _steps(procedure: Procedure, found: Findings) -> None:
     for name in set(procedure.steps) - reachable(procedure):
         found.warn("step.unreachable", ("steps", name), "No case ever comes to this step.", "Remove it, or lead to it.")
+
+
+def _decisions(procedure: Procedure, found: Findings) -> None:
+    """A case has one decision, and the second is refused when it was signed already: the case stands still there."""
+    for name, way in decided_again(procedure).items():
+        found.error(
+            "decision.twice",
+            ("steps", name),
+            f"A case can be decided here and come to a decision again, which it cannot have: {' → '.join(way)}.",
+            "After the decision let every way, event and date lead to an end without another.",
+        )
 
 
 def _transitions(procedure: Procedure, found: Findings) -> None:

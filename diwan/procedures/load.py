@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 from pydantic import ValidationError
 
 from diwan.domain.errors import InvalidInput
 from diwan.procedures.crosscheck import crosscheck
-from diwan.procedures.findings import Findings, Path
+from diwan.procedures.findings import Finding, Findings, Path
 from diwan.procedures.schema import SCHEMA, Procedure
 from diwan.procedures.yaml_source import read
 
@@ -24,15 +25,21 @@ def load_procedure(text: str) -> Procedure:
     and field of each problem. Loaded once a text: what is loaded never changes.
     """
     procedure, found = check_text(text)
-    if procedure is None or found.errors:
-        problems = [str(finding) for finding in found.errors]
+    refuse(found.errors)
+    assert procedure is not None, "what cannot be read has an error"
+    return procedure
+
+
+def refuse(errors: Sequence[Finding]) -> None:
+    """Raises `InvalidInput` (`procedure.invalid`) that names line and field of each of `errors`, if there are any."""
+    problems = [str(finding) for finding in errors]
+    if problems:
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise InvalidInput(
             "procedure.invalid",
             "\n".join(["The procedure cannot be used:", *problems[:_SHOWN], *more]),
-            "Correct these lines and try again." if problems else "",
+            "Correct these lines and try again.",
         )
-    return procedure
 
 
 def check_text(text: str) -> tuple[Procedure | None, Findings]:

@@ -61,6 +61,10 @@ class GlobalTransition(Declared):
     not_at: list[Name] = Field(default_factory=list[str])
     result: Result | None = None
 
+    def listens_at(self, step: str) -> bool:
+        """Whether the event takes a case away from this step."""
+        return (not self.at or step in self.at) and step not in self.not_at
+
 
 class LetterKind(StrEnum):
     RECEIPT = "receipt"

@@ -11,6 +11,7 @@ from sqlalchemy import Row, insert, select
 
 from diwan.domain.actor import Actor
 from diwan.domain.errors import Conflict, NotFound
+from diwan.procedures.lint import refuse_unpublishable
 from diwan.procedures.load import hash_of, load_procedure
 from diwan.procedures.schema import Procedure
 from diwan.store.connection import Connection
@@ -46,8 +47,8 @@ _COLUMNS = [procedure_version.c[name] for name in Published.__dataclass_fields__
 async def publish(conn: Connection, tenant: str, text: str, actor: Actor, *, now: datetime) -> Published:
     """Publishes a procedure file; new cases are opened under it from now on. On the ledger of the procedure.
 
-    The same text again gives what was published. Raises `InvalidInput` for a file that does not load, `Conflict` for
-    a version whose text differs.
+    The same text again gives what was published. Raises `InvalidInput` for a file that does not load or in which `lint`
+    finds an error, `Conflict` for a version whose text differs.
     """
     procedure = load_procedure(text)
     made = Published(procedure.name, procedure.version, hash_of(text), text, now, actor.subject)
@@ -67,6 +68,7 @@ async def publish(conn: Connection, tenant: str, text: str, actor: Actor, *, now
             f"Version {made.version} of {made.name} was published with another text.",
             "Raise the version in the file.",
         )
+    refuse_unpublishable(text)
     values = {name: getattr(made, name) for name in Published.__dataclass_fields__}
     await conn.execute(insert(procedure_version).values(tenant=tenant, **values))
     await append_entry(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from diwan.domain.errors import InvalidInput
 from diwan.procedures.findings import Level
-from diwan.procedures.lint import lint, reachable
+from diwan.procedures.lint import lint, reachable, refuse_unpublishable
+from diwan.procedures.load import load_procedure
 from tests.procedures.support import sample, text
 
 SIGN = "      - {on: approved, to: sign}\n"
@@ -104,3 +106,104 @@ def test_what_is_kept_is_said_once_and_by_which_text() -> None:
     no_text = "  exchange:\n    length: 2\n    unit: years\n"
     found = lint(yaml[: yaml.index("  exchange:\n    length")] + no_text)
     assert [each.code for each in found] == ["procedure.retention.basis"]
+
+
+CLOSED = "      - {to: closed}\n"
+LABEL = "label: {ar: خطوة, fr: Étape de plus, en: One step more}"
+CORRECTION = f"""      - {{to: correction}}
+  correction:
+    kind: task
+    task: review
+    roles: [clerk]
+    {LABEL}
+    next:
+      - {{on: approved, when: visit == 1, to: sign}}
+      - {{to: closed, result: granted}}
+"""
+SECOND = f"""      - {{to: again}}
+  again:
+    kind: act
+    letter: decision
+    {LABEL}
+    next:
+      - {{to: closed}}
+"""
+CONTESTED = f"""      - {{to: contested}}
+  contested:
+    kind: wait
+    events: [office.appeal.filed]
+    period: contest
+    {LABEL}
+    next:
+      - {{to: closed, result: granted}}
+"""
+CONTEST = f"""  contest:
+    {LABEL}
+    legal_basis: {{ar: نص, fr: texte fictif, en: invented text}}
+    nature: fatal
+    unit: days
+    length: 60
+  pieces:
+"""
+TO_SIGN = ("    on_expiry: closed\n", "    on_expiry: sign\n")
+ENDS = "    end: [{enter: decide}, {enter: withdrawal}]\n    silence"
+APPEAL = ("on_event:\n", "on_event:\n  - {event: office.appeal.granted, to: review, at: [contested]}\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "ways"),
+    [
+        ([(CLOSED, CORRECTION)], {"decide": "decide → correction → sign → decide"}),
+        ([(CLOSED, SECOND)], {"decide": "decide → again"}),
+        ([(CLOSED, CONTESTED), ("  pieces:\n    label", CONTEST + "    label")], {}),
+        (
+            [(CLOSED, CONTESTED), ("  pieces:\n    label", CONTEST + "    label"), APPEAL],
+            {"decide": "decide → contested → review → sign → decide"},
+        ),
+        ([(CLOSED, CONTESTED), ("  pieces:\n    label", CONTEST + "    label"), TO_SIGN], {}),
+        (
+            [
+                (CLOSED, CONTESTED),
+                ("  pieces:\n    label", CONTEST + "    label"),
+                TO_SIGN,
+                (ENDS, ENDS.replace("{enter: decide}, ", "")),
+            ],
+            {"decide": "decide → contested → sign → decide"},
+        ),
+        (
+            [
+                (CLOSED, CONTESTED),
+                ("  pieces:\n    label", CONTEST + "    label"),
+                TO_SIGN,
+                ("start: [{event: diwan.application.submitted}]\n    suspend", "start: [{leave: decide}]\n    suspend"),
+            ],
+            {"decide": "decide → contested → sign → decide"},
+        ),
+    ],
+    ids=["a step", "another decision", "an end", "an event", "a date that the decision ends", "a date", "a later date"],
+)
+def test_no_case_is_decided_twice(changes: list[tuple[str, str]], ways: dict[str, str]) -> None:
+    """It would stand still at the second: `decision.exists` (tests/activities/test_receipts.py)."""
+    yaml = text(*changes)
+    found = {each.place: each for each in lint(yaml) if each.code == "procedure.decision.twice"}
+    assert set(found) == {f"steps.{name}" for name in ways}
+    for name, way in ways.items():
+        finding = found[f"steps.{name}"]
+        assert (finding.level, way + "." in finding.message) == (Level.ERROR, True)
+        assert finding.line == yaml.splitlines().index(f"  {name}:") + 1
+    assert [each for each in lint(yaml) if each.level is Level.ERROR and each.place not in found] == []
+
+
+def test_what_was_broken_off_decided_nothing() -> None:
+    """An event takes the case away before the letter is out: there is no decision yet."""
+    at = "    at: [examine, request_review, request_letter, review, sign]\n"
+    yaml = text((at, at.replace("sign]", "sign, decide]")))
+    assert lint(yaml) == []
+
+
+def test_what_lint_refuses_is_not_published_and_loads_all_the_same() -> None:
+    yaml = text((CLOSED, CORRECTION))
+    assert load_procedure(yaml).steps["correction"]
+    with pytest.raises(InvalidInput, match=r"line \d+, steps\.decide: A case can be decided here"):
+        refuse_unpublishable(yaml)
+    refuse_unpublishable(text((SIGN, SIGN + "      - {on: approved, to: examine}\n")))

@@ -18,6 +18,13 @@ def text(version: str) -> str:
     return example_text(PROCEDURE).replace('version: "1.2"', f'version: "{version}"')
 
 
+def decides_twice(version: str) -> str:
+    """It loads; a case that was decided is reviewed and signed again."""
+    review = "      - {on: approved, to: sign}\n"
+    changed = text(version).replace("- {to: closed}", "- {to: review}")
+    return changed.replace(review, review + "      - {on: rejected, to: closed, result: refused}\n")
+
+
 async def test_the_schema_takes_the_answers_of_an_application(service: Service):
     answer = await service.get(f"/v1/procedures/{PROCEDURE}/schema", CLERK)
     assert answer.headers["content-type"] == "application/schema+json"
@@ -56,6 +63,7 @@ async def test_another_text_under_a_version_is_a_conflict_on_record(service: Ser
         (b"", YAML, 422, None),
         (b"[]", YAML, 422, None),
         (b"name: x", YAML, 422, "procedure.invalid"),
+        (decides_twice("3.0").encode(), YAML, 422, "procedure.invalid"),
         (b"\xff\xfe", YAML, 422, "procedure.not_utf8"),
         (b"a: \x00", YAML, 422, "procedure.unprintable"),
         (b"a: &a [*a, *a]", YAML, 422, None),
@@ -70,6 +78,18 @@ async def test_a_file_that_is_no_procedure_is_refused(
     assert answer.status_code == status, answer.text
     assert code is None or answer.json()["code"] == code
     assert answer.json()["detail"]
+
+
+async def test_what_was_published_before_lint_refused_it_is_still_what_it_was(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+):
+    """The same text again is no new version; its cases go on, and are told where they stand still."""
+    twice = decides_twice("3.1")
+    with monkeypatch.context() as before:
+        before.setattr("diwan.store.procedures.refuse_unpublishable", str)  # refuses nothing
+        assert (await service.post("/v1/procedures", ANALYST, content=twice, headers=YAML)).status_code == 201
+    service.clock.pass_(seconds=1)
+    assert (await service.post("/v1/procedures", ANALYST, content=twice, headers=YAML)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["none", f"{PROCEDURE}?version=77", "none/schema"])

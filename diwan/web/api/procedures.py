@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from diwan.domain.actor import Actor
 from diwan.domain.errors import InvalidInput, NotFound, UnsupportedMedia
 from diwan.procedures.form import answers_schema
+from diwan.procedures.lint import lint
 from diwan.procedures.load import load_procedure
 from diwan.store.procedures import Published, list_published, publish, published
 from diwan.web.api.bodies import media_type, read_body
@@ -64,8 +65,9 @@ async def post(request: Request, deps: Deps, actor: Analyst, response: Response)
     if media_type(request) not in _YAML_TYPES:
         raise UnsupportedMedia("http.media_type", "A procedure is published as YAML.", f"Send {YAML}.")
     text = _text(await read_body(request, deps.limits, deps.limits.json_bytes))
-    # Reading compiles every guard: in a thread, and before a transaction is open. It is kept for `publish`.
+    # Reading compiles every guard: in a thread, and before a transaction is open. Both are kept for `publish`.
     await asyncio.to_thread(load_procedure, text)
+    await asyncio.to_thread(lint, text)
     now = deps.clock()
     async with deps.db.transaction(actor.tenant) as conn:
         made = await publish(conn, actor.tenant, text, actor, now=now)
