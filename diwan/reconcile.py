@@ -18,6 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.domain.errors import NotFound, Tampered
 from diwan.domain.ports import Cipher, Keyring, RetentionClass
+from diwan.ledger.erasure_twins import compare_erasures
 from diwan.ledger.history import read_history
 from diwan.ledger.receipt_twins import compare_receipts
 from diwan.ledger.retrace import Retraced, retrace
@@ -119,6 +120,7 @@ class Reconciliation:
             data = await read_case(conn, tenant, case_id)
             found = compare(data)
             compare_receipts(data, found)
+            compare_erasures(data, found)
             await open_receipts(conn, tenant, data, cipher, found)
             kept = await kept_histories(conn, tenant, data, cipher, found)
         by_now = {row["run_id"] for row in data.rows["workflow_run"]}

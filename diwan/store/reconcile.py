@@ -181,6 +181,8 @@ _ROWS = {
     "letter": _rows("id, number, blob, receipt_chain, receipt_sealed", "letter"),
     "notification": _rows("letter_id, channel", "notification"),
     "outbox": _rows("id, type, payload->>'id' AS event", "outbox"),
+    "erasure": _rows("id, classes, ground, asked_by, kept_until, legal_basis, status, decided_by", "erasure"),
+    "legal_hold": _rows("id, placed_by, lifted_by", "legal_hold"),
     "workflow_run": _rows("run_id, workflow_id, state, digest, entry_seq, closed_at, missing_since", "workflow_run"),
 }
 _ORPHANS = {

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
+from psycopg.sql import SQL
 from sqlalchemy.exc import IntegrityError
 from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.domain.actor import system
+from diwan.domain.erasure import Ground
 from diwan.domain.errors import NotFound
 from diwan.domain.event import APPLICATION_WITHDRAWN
 from diwan.domain.ports import Keyring, RetentionClass
 from diwan.domain.task import TaskAct
+from diwan.erasing import Erasures
 from diwan.ledger.receipt import ISSUED, Facts
 from diwan.ledger.receipt_code import chain_of, code_of
 from diwan.ledger.receipt_standing import REPLACED
@@ -25,11 +28,13 @@ from diwan.reconcile import Reconciled, Reconciliation
 from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.entries import append_entry
+from diwan.store.erasures import Wanted, approve_erasure, ask_erasure
 from diwan.store.histories import Run, keep_history, know_runs, seal_history
+from diwan.store.holds import lift_hold, place_hold
 from diwan.store.receipts import open_receipt, seal_receipt
 from tests.activities.conftest import NOW
 from tests.activities.office import PIECES, Office
-from tests.support.factories import CLERK, TENANT
+from tests.support.factories import AUTHORITY, CLERK, SUPERVISOR, TENANT
 from tests.support.keyring import MemoryCipher, MemoryKeyring
 
 STARTED = {
@@ -95,6 +100,27 @@ async def keeps(office: Office, case: str, run_id: str) -> None:
         assert await keep_history(change, cipher, run, sealed, workflow="Case", events=1, ended="completed")
 
 
+async def erased(office: Office, case: str, *, held: bool = True) -> None:
+    """Asked for, approved, carried out; `held` in between, and approved anew."""
+    cipher = await office.keyring.cipher(TENANT, case)
+
+    async def does(act: Callable[..., Awaitable[Any]], *given: Any) -> Any:
+        async with (
+            office.web.transaction(TENANT) as conn,
+            change_case(conn, TENANT, case, now=office.clock.now) as change,
+        ):
+            return await act(change, cipher, *given)
+
+    wanted = Wanted([*RetentionClass], Ground.REQUEST, "Act 1", reason="She asks.")
+    asked = await does(ask_erasure, SUPERVISOR, wanted)
+    await does(approve_erasure, AUTHORITY, asked.id)
+    if held:
+        hold = await does(place_hold, AUTHORITY, "Before the court.")
+        await does(lift_hold, AUTHORITY, hold.id, "It is decided.")
+        await does(approve_erasure, AUTHORITY, asked.id)
+    assert await Erasures(office.worker, office.keyring, lambda: office.clock.now).pass_once() == 1
+
+
 async def adds(office: Office, chain: str, kind: str, **detail: str) -> None:
     """As whoever holds the worker's role can."""
     async with office.worker.transaction(TENANT) as conn:
@@ -147,8 +173,8 @@ async def test_a_receipt_that_was_made_for_another_file_is_named(auditor: Audito
 
 
 async def test_a_key_that_is_gone_and_no_erasure_told_of_it_is_named(auditor: Auditor, office: Office) -> None:
-    case = await office.open("key-gone")
-    await office.perform(await office.here(case))
+    """As after a restore of the database to before an erasure, until that is asked for and carried out again."""
+    case = (await withdrawn(office, "key-gone"))["case"]
     await keeps(office, case, "run-gone")
     whole = await auditor.case(case)
     assert (whole.findings, whole.counts["histories compared"]) == ([], 1)
@@ -157,13 +183,58 @@ async def test_a_key_that_is_gone_and_no_erasure_told_of_it_is_named(auditor: Au
     assert await auditor.names(case) == gone
     told = await auditor.work(keyring=Forgetful()).of_case(TENANT, case)
     assert set(told.by_name) == gone, "nor where the vault has never heard of the case"
+    await erased(office, case, held=False)
+    told = await auditor.case(case)
+    assert (told.findings, told.counts["histories erased"], told.counts["receipts erased"]) == ([], 1, 3)
+
+
+# What a superuser does to the rows of an erasure and a hold of a case, and what of it is named.
+PLANTED: dict[LiteralString, set[str]] = {
+    "delete from erasure where case_id = {case}": {
+        f"{what}.row_missing" for what in ("erasure", "erasure_decision", "erasure_start", "erasure_end")
+    },
+    "delete from legal_hold where case_id = {case}": {"hold.row_missing", "hold_end.row_missing"},
+    "update erasure set status = 'asked', decided_by = '', decided_at = null, started_at = null, done_at = null "
+    "where case_id = {case}": {f"{what}.row_missing" for what in ("erasure_decision", "erasure_start", "erasure_end")},
+    "update erasure set decided_by = 'nobody' where case_id = {case}": {
+        f"erasure_decision.{where}_missing" for where in ("row", "entry")
+    },
+    "update legal_hold set lifted_by = '', lifted_at = null, lifted_because_sealed = null where case_id = {case}": {
+        "hold_end.row_missing"
+    },
+    'insert into erasure select (jsonb_populate_record(e, \'{{"id": "planted"}}\')).* from erasure e '
+    "where case_id = {case}": {
+        f"{what}.entry_missing" for what in ("erasure", "erasure_decision", "erasure_start", "erasure_end")
+    },
+    'insert into legal_hold select (jsonb_populate_record(h, \'{{"id": "planted"}}\')).* from legal_hold h '
+    "where case_id = {case}": {"hold.entry_missing", "hold_end.entry_missing"},
+}
+
+
+async def test_an_erasure_or_a_hold_that_is_in_rows_or_entries_alone_is_named(auditor: Auditor, office: Office) -> None:
+    case = (await withdrawn(office, "erased"))["case"]
+    await erased(office, case)
+    whole = await auditor.case(case)
+    assert whole.findings == []
+    counted = ("erasure", "erasure_decision", "erasure_start", "erasure_end", "hold", "hold_end")
+    assert [whole.counts[what] for what in counted] == [1] * 6
+    with office.database.superuser() as connection:
+        connection.execute("set session_replication_role = replica")
+        for table in ("erasure", "legal_hold"):
+            connection.execute(SQL("create temp table kept_{0} as select * from {0}").format(SQL(table)))
+        for planted, names in PLANTED.items():
+            connection.execute(SQL(planted).format(case=case))
+            assert await auditor.names(case) == names, planted
+            for table in ("erasure", "legal_hold"):
+                connection.execute(SQL("delete from {0}").format(SQL(table)))
+                connection.execute(SQL("insert into {0} select * from kept_{0}").format(SQL(table)))
+    assert (await auditor.case(case)).findings == []
     async with (
         office.worker.transaction(TENANT) as conn,
         change_case(conn, TENANT, case, now=office.clock.now) as change,
     ):
-        change.record("case:keys:destroyed", system(TENANT, "worker"), detail={"classes": "decision,evidence"})
-    told = await auditor.case(case)
-    assert (told.findings, told.counts["histories erased"], told.counts["receipts erased"]) == ([], 1, 1)
+        change.record("case:hold:lifted", AUTHORITY, detail={"hold": "of-nothing"})
+    assert await auditor.names(case) == {"hold_end.row_missing"}
 
 
 @dataclass
