@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from diwan.cli.credentials import AsOption, AsRole, PurposeOption, connect
-from diwan.cli.ledger_proofs import PolicyOption, bytes_of
+from diwan.cli.ledger_proofs import PolicyOption, bytes_of, readable, write
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.text import Language
 
@@ -51,7 +51,7 @@ def bundle(
         content = client.make(
             f"/v1/cases/{segment(case)}/bundles", {"language": language.value, "withhold": withhold or []}, against
         )
-    to.write_bytes(content)
+    write(to, content)
     say(f"wrote {to}")
     if output is Output.JSON:
         emit(output, {"file": str(to), "bytes": len(content)}, lambda width: record([]))
@@ -72,10 +72,12 @@ def verify_bundle(
     """
     from diwan.standalone.verify_bundle import Failed, verify
 
+    readable(file, policy, *(kept or ()))
     try:
         found = verify(file, policy, kept or ())
     except Failed as failed:
         say(f"It does not hold: {failed} ({failed.code})")
         raise typer.Exit(1) from None
     told = {"holds": True, **asdict(found)}
-    emit(output, told, lambda width: record([(name.replace("_", " "), value) for name, value in told.items()]))
+    shown = {**told, "closed_by": found.closed_by or "-", "grown_from": told["grown_from"] or "-"}
+    emit(output, told, lambda width: record([(name.replace("_", " "), value) for name, value in shown.items()]))

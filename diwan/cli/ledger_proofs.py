@@ -146,6 +146,15 @@ def bytes_of(path: Path) -> bytes:
         raise InvalidInput("file.unreadable", f"{path}: {error.strerror}.", "Check the path.") from None
 
 
+def readable(*paths: Path) -> None:
+    """Raises `InvalidInput`, as `bytes_of`, for what cannot be opened: a mistyped path says nothing of a file."""
+    for path in paths:
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise InvalidInput("file.unreadable", f"{path}: {error.strerror}.", "Check the path.") from None
+
+
 def write(path: Path, content: bytes) -> None:
     """Raises `InvalidInput` that says why it cannot be written."""
     try:

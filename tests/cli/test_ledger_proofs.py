@@ -13,7 +13,7 @@ import pytest
 from diwan.ledger.note import new_key
 from diwan.ledger.proof import parse_proof
 from diwan.signer.server import create_app
-from tests.cli.conftest import DiwanProcess
+from tests.cli.conftest import Diwan, DiwanProcess
 from tests.cli.fake_service import Answer, FakeService
 from tests.pool.serving import serving
 from tests.support.databases import TestDatabase
@@ -145,3 +145,14 @@ def test_a_checkpoint_is_printed_as_it_was_signed(
     done = diwan_process("ledger", "checkpoint", "--policy", str(policy))
     assert (done.returncode, done.stdout) == (1, "")
     assert "does not verify" in done.stderr
+
+
+def test_a_path_that_was_mistyped_says_nothing_of_a_bundle(diwan: Diwan, tmp_path: Path) -> None:
+    """2, not the 1 of a bundle that does not hold."""
+    there = tmp_path / "there"
+    there.write_text("quorum none\n")
+    for arguments in ((str(tmp_path / "none.zip"), str(there)), (str(there), str(tmp_path / "none.zip"))):
+        done = diwan("ledger", "verify-bundle", arguments[0], "--policy", arguments[1])
+        assert (done.exit_code, "none.zip: No such file" in done.output) == (2, True)
+    done = diwan("ledger", "verify-bundle", str(there), "--policy", str(there))
+    assert (done.exit_code, "does not hold" in done.output) == (1, True)
