@@ -1,4 +1,5 @@
-"""What the case worker erases: it proposes what a procedure's retention is over for, and carries out what is approved.
+"""What the case worker erases: it proposes what a procedure's retention is over for, and carries out what is approved;
+what belongs to no case it erases by a rule.
 
 Two commits with the vault between them: a process that dies in between leaves an erasure that is started, and whoever
 looks next goes on with it. Destroying keys again changes nothing.
@@ -6,16 +7,18 @@ looks next goes on with it. Destroying keys again changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime
+from functools import partial
 
 import structlog
 
 from diwan.domain.actor import rule
-from diwan.domain.erasure import ErasureStatus
+from diwan.domain.erasure import ErasureStatus, ScopeRule
 from diwan.domain.errors import Conflict, DiwanError, Erased, Unavailable
-from diwan.domain.ports import Eraser, Keyring
-from diwan.store import retention
+from diwan.domain.ports import Eraser, Keyring, RetentionClass
+from diwan.domain.tenant import KeptWithoutCase
+from diwan.store import retention, scope_erasures
 from diwan.store.change import change_case
 from diwan.store.clock_watch import ClockWatch
 from diwan.store.database import Database
@@ -23,7 +26,8 @@ from diwan.store.destroying import finish_erasure, order_of, scopes_of, start_er
 from diwan.store.erasure_lists import to_carry_out
 from diwan.store.erasures import BY_SCHEDULE, ErasureRow, Wanted, ask_erasure
 from diwan.store.procedures import procedure_of
-from diwan.store.tenants import calendar_for, tenants
+from diwan.store.scope_erasures import ScopeErasure
+from diwan.store.tenants import calendar_for, kept_without_case, tenants
 
 log = structlog.get_logger()
 
@@ -155,3 +159,70 @@ class Erasures:
             change_case(conn, tenant, row.case_id, now=self._clock()) as change,
         ):
             await finish_erasure(change, row.id, scopes)
+
+
+class WithoutCase:
+    """Erases what belongs to no case: uploads that the relay removed, and what the ministry's periods are over for
+    (store/scope_erasures.py). `db` connects as diwan_worker; days stand still as those of `Proposals` do.
+    """
+
+    def __init__(self, db: Database, eraser: Eraser, watch: ClockWatch, *, at_once: int = _AT_ONCE) -> None:
+        self._db = db
+        self._eraser = eraser
+        self._watch = watch
+        self._at_once = at_once
+
+    async def pass_once(self) -> int:
+        """Looks once through every ministry. Returns of how many scopes the keys were destroyed."""
+        async with self._db.transaction(None) as conn:
+            there = await tenants(conn)
+        return sum([await self._of_tenant(tenant) for tenant in there])
+
+    async def _of_tenant(self, tenant: str) -> int:
+        async with self._db.transaction(tenant) as conn:
+            now, standing = await self._watch.read(conn, tenant)
+            kept = await kept_without_case(conn, tenant)
+        basis = {ScopeRule.PUT_AWAY: kept.put_away.legal_basis, ScopeRule.SEARCHES: kept.searches.legal_basis}
+        done = 0
+        async for each in self._over(tenant, kept, standing.legal(now)):
+            try:
+                if each.started_at is None:
+                    await self._begin(tenant, each, basis.get(each.rule, ""), now)
+                done += await self._destroyed(tenant, each, now)
+            except Exception as error:  # whatever is wrong with it, the others have their turn
+                log.error("erasure.scope_failed", tenant=tenant, scope=each.scope, error=_name(error))
+                if isinstance(error, Unavailable):  # a vault that is away: what has not begun waits for the next pass
+                    break
+        if done:
+            log.info("erasure.scopes_done", tenant=tenant, count=done)
+        return done
+
+    async def _over(self, tenant: str, kept: KeptWithoutCase, legal: datetime) -> AsyncGenerator[ScopeErasure]:
+        """What is begun, or noted, first; each once, a page of them in memory."""
+        for read in (scope_erasures.under_way, partial(scope_erasures.put_away_over, kept=kept.put_away, now=legal)):
+            after = ""
+            while True:
+                async with self._db.transaction(tenant, snapshot=True) as conn:
+                    rows = await read(conn, tenant, after=after, limit=self._at_once)
+                for each in rows:
+                    yield each
+                if len(rows) < self._at_once:
+                    break
+                after = rows[-1].scope
+        async with self._db.transaction(tenant, snapshot=True) as conn:
+            months = await scope_erasures.searches_over(conn, tenant, kept.searches, legal)
+        for each in months:
+            yield each
+
+    async def _begin(self, tenant: str, each: ScopeErasure, basis: str, now: datetime) -> None:
+        async with self._db.transaction(tenant) as conn:
+            await scope_erasures.begin(conn, tenant, each, legal_basis=basis, now=now)
+
+    async def _destroyed(self, tenant: str, each: ScopeErasure, now: datetime) -> bool:
+        async with self._db.transaction(tenant, snapshot=True) as conn:
+            scopes = await scope_erasures.scopes_without_case(conn, tenant, each.scope)
+            order = await scope_erasures.order_of_scope(conn, tenant, each.scope)
+        for scope in scopes:
+            await self._eraser.destroy(tenant, scope, [*RetentionClass], order)
+        async with self._db.transaction(tenant) as conn:
+            return await scope_erasures.finish(conn, tenant, each, scopes, now=now)

@@ -23,6 +23,8 @@ HOSTS_KEPT = timedelta(days=7)
 class Uploads:
     """Removes uploads that nobody named within `kept`. Nothing was accepted with them, so no ledger says so.
 
+    What is noted with the removal has the case worker destroy the keys, and that has its entries (diwan/erasing.py).
+
     `db` connects as diwan_relay.
     """
 

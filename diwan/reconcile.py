@@ -34,8 +34,16 @@ _MOST_TOLD = 10_000
 _NOT_LOOKED_FOR = "cases whose unknown runs were not looked for, or not all"
 # What is said of entries and rows that belong to nothing (store/reconcile.py `orphans`), by the table that lacks a row,
 # or has one too many.
-_ORPHANS = {"task": "task.entry_missing", "letter": "receipt.row_missing"}
-_ORPHAN_TEXT = {"task": "a task without an entry", "letter": "the receipt of a letter that there is not"}
+_ORPHANS = {
+    "task": "task.entry_missing",
+    "letter": "receipt.row_missing",
+    "scope_erasure": "scope_erasure.steps_differ",
+}
+_ORPHAN_TEXT = {
+    "task": "a task without an entry",
+    "letter": "the receipt of a letter that there is not",
+    "scope_erasure": "its keys went by another number of steps than the ledger tells",
+}
 
 
 @dataclass

@@ -101,7 +101,7 @@ async def _web(settings: Settings) -> None:
 # --- worker ---------------------------------------------------------------------------------------------------------
 
 
-_WATCH_S, _RETENTION_S, _ERASE_S, _HISTORIES_S = 60.0, 3600.0, 5.0, 15.0
+_WATCH_S, _RETENTION_S, _ERASE_S, _WITHOUT_CASE_S, _HISTORIES_S = 60.0, 3600.0, 5.0, 30.0, 15.0
 
 
 def worker(
@@ -129,7 +129,7 @@ async def _worker(settings: Settings) -> None:
     from activities.runs import RunActivities, RunSettings
     from diwan.documents.readers import Readers
     from diwan.documents.typeset import render_letter
-    from diwan.erasing import Erasures, Proposals
+    from diwan.erasing import Erasures, Proposals, WithoutCase
     from diwan.histories import Histories
     from diwan.relay import run_forever
     from diwan.store.clock_watch import watch_all
@@ -167,12 +167,14 @@ async def _worker(settings: Settings) -> None:
             reruns = Reruns(db, ring, clock, call_limit_s=run_settings.call_limit_s)
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
             watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
-            erasures = Erasures(db, shredder, clock) if shredder is not None else None
             keeping = run_forever("histories", Histories(db, ring, client, clock).pass_once, stop, idle_s=_HISTORIES_S)
-            erasing = (
-                run_forever("retention", Proposals(db, ring, watch).pass_once, stop, idle_s=_RETENTION_S),
-                *([run_forever("erasures", erasures.pass_once, stop, idle_s=_ERASE_S)] if erasures else []),
-            )
+            erasing = (run_forever("retention", Proposals(db, ring, watch).pass_once, stop, idle_s=_RETENTION_S),)
+            if shredder is not None:
+                without_case = WithoutCase(db, shredder, watch)
+                erasing += (
+                    run_forever("erasures", Erasures(db, shredder, clock).pass_once, stop, idle_s=_ERASE_S),
+                    run_forever("without_case", without_case.pass_once, stop, idle_s=_WITHOUT_CASE_S),
+                )
             seen = [Observed(CaseTraces(db)), Registered(db, clock)]
             async with worker_version.of_this_worker(settings, client, stop) as build:
                 polling = case_worker(client, casework, runs, reruns, build=build, interceptors=seen)

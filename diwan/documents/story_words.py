@@ -32,6 +32,16 @@ WORDS: Mapping[str, Localized] = {
         fr="Les clés sont détruites : ce qu’elles protégeaient est effacé pour toujours",
         en="The keys are destroyed: what they sealed is erased for good",
     ),
+    "scope:erasure:started": Localized(
+        ar="بدأ إتلاف مفاتيح ما لا ينتمي إلى أي ملف",
+        fr="La destruction des clés de ce qui n’est d’aucun dossier a commencé",
+        en="Destroying the keys of what belongs to no case began",
+    ),
+    "scope:keys:destroyed": Localized(
+        ar="أُتلفت المفاتيح: ما كانت تحميه خارج الملفات مُحي نهائيا",
+        fr="Les clés sont détruites : ce qu’elles protégeaient hors de tout dossier est effacé pour toujours",
+        en="The keys are destroyed: what they sealed outside any case is erased for good",
+    ),
     "case:hold:placed": Localized(
         ar="وُضع الملف تحت حفظ قانوني: لا يُمحى منه شيء",
         fr="Le dossier est placé sous conservation légale : rien n’en est effacé",

@@ -1,4 +1,4 @@
-"""Erasing what a case's keys seal: why it is asked for, how far it has come, what keeps it from being carried out."""
+"""Erasing what keys seal, a case's or no case's: why it goes, how far it has come, what keeps it from going."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ class ErasureStatus(StrEnum):
     DECLINED = "declined"
     STARTED = "started"
     DONE = "done"
+
+
+class ScopeRule(StrEnum):
+    """By which rule keys that are no case's are destroyed."""
+
+    UPLOAD = "upload"  # an upload that no event named in time: removed
+    PUT_AWAY = "put_away"  # an event that matched no case and that a person put away
+    SEARCHES = "searches"  # for whom auditors searched in a month
 
 
 class Hindrance(StrEnum):

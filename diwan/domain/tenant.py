@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from diwan.domain.case import Result
 from diwan.domain.data import DataClass
+from diwan.domain.erasure import LONGEST_BASIS
 from diwan.domain.text import Localized
 
 
@@ -57,6 +58,38 @@ def _usual(weight: float) -> bool:
     return weight == 1.0
 
 
+class Kept(BaseModel):
+    """For how many months, after which it is erased, and by which text of law."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    months: int = Field(le=1200)
+    legal_basis: str = Field(default="", max_length=LONGEST_BASIS)
+
+
+class KeptWithoutCase(BaseModel):
+    """For how long what belongs to no case is kept: events that were put away, and for whom auditors searched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    put_away: Kept = Kept(months=24)
+    searches: Kept = Kept(months=36)
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> KeptWithoutCase:
+        for kept, least in ((self.put_away, 6), (self.searches, 12)):
+            if kept.months < least:
+                raise ValueError(f"{kept.months} months are fewer than {least}")
+        return self
+
+
+_AS_USUAL = KeptWithoutCase()
+
+
+def _as_usual(kept: KeptWithoutCase) -> bool:
+    return kept == _AS_USUAL
+
+
 class TenantSettings(BaseModel):
     """`signatories` by the subject of their access tokens. `sample` prints every letter as a specimen.
 
@@ -64,7 +97,7 @@ class TenantSettings(BaseModel):
     no working days beside weekends and public holidays; `opened_days` are working days whatever else they are.
     `outside_engines` is the ministry's policy on engines outside its perimeter: without it none is ever asked. `weight`
     is its share of the engines where calls of several ministries wait that are equally urgent. `letters_checked_at` is
-    the address that letters name for whoever wants to check one by its code.
+    the address that letters name for whoever wants to check one by its code. `kept_without_case`: docs/erasure.md.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +113,7 @@ class TenantSettings(BaseModel):
     opened_days: Days = ()
     outside_engines: tuple[OutsideEngine, ...] = Field(default=(), max_length=20)
     weight: float = Field(default=1.0, ge=0.001, le=1000, exclude_if=_usual)
+    kept_without_case: KeptWithoutCase = Field(default=_AS_USUAL, exclude_if=_as_usual)
     letters_checked_at: str = Field(default="", pattern=r"^(https?://[!-~]+)?$", max_length=120, exclude_if=_unsaid)
 
     @model_validator(mode="after")

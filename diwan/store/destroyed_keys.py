@@ -1,7 +1,7 @@
 """Which keys the ledger says are destroyed: the list from which a vault that lost its journal destroys them again.
 
-It is read off the entries that say that an erasure begins. Whatever began is carried out, so its keys are listed
-before the vault was asked, too.
+It is read off the entries that say that an erasure begins, of a case or by a rule. Whatever began is carried out, so
+its keys are listed before the vault was asked, too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from diwan.store.connection import Connection
 from diwan.store.destroying import scopes_of
+from diwan.store.scope_erasures import scopes_without_case
 
 _AT_ONCE = 500
 
@@ -38,13 +39,15 @@ async def destroyed_keys(conn: Connection, tenant: str) -> AsyncGenerator[Destro
         )
     ).all():
         for row in rows:
-            for scope in await scopes_of(conn, tenant, row.chain):
+            scopes = scopes_without_case if "/" in row.chain else scopes_of
+            for scope in await scopes(conn, tenant, row.chain):
                 yield DestroyedKeys(tenant, scope, row.classes.split(","), bytes(row.hash).hex(), row.at)
         after = (rows[-1].chain, rows[-1].seq)
 
 
 _STARTED = text(
     "SELECT chain, seq, hash, at, convert_from(header, 'UTF8')::jsonb -> 'detail' ->> 'classes' AS classes FROM entry "
-    "WHERE tenant = :tenant AND (chain, seq) > (:after_chain, :after_seq) AND kind = 'case:erasure:started' "
+    "WHERE tenant = :tenant AND (chain, seq) > (:after_chain, :after_seq) "
+    "AND kind IN ('case:erasure:started', 'scope:erasure:started') "
     "ORDER BY chain, seq LIMIT :limit"
 )

@@ -194,6 +194,13 @@ _ORPHANS = {
         "SELECT id FROM task t WHERE tenant = :tenant AND case_id IS NULL AND NOT EXISTS "
         "(SELECT FROM entry e WHERE e.tenant = t.tenant AND e.chain = 'stray/' || t.id)"
     ),
+    # Of what belongs to no case keys are destroyed by two entries and a row beside them, each not without the others.
+    "scope_erasure": text(
+        "SELECT coalesce(s.scope, e.chain) FROM (SELECT scope, num_nonnulls(started_at, done_at) AS steps "
+        "FROM scope_erasure WHERE tenant = :tenant) s FULL JOIN (SELECT chain, count(*) AS steps FROM entry "
+        "WHERE tenant = :tenant AND kind IN ('scope:erasure:started', 'scope:keys:destroyed') GROUP BY chain) e "
+        "ON e.chain = s.scope WHERE coalesce(s.steps, 0) <> coalesce(e.steps, 0) ORDER BY 1"
+    ),
     "letter": text(
         "SELECT DISTINCT chain FROM entry e WHERE tenant = :tenant AND chain LIKE 'receipts/%' AND NOT EXISTS "
         "(SELECT FROM letter l WHERE l.tenant = e.tenant AND l.receipt_chain = e.chain)"

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql
 
 from diwan.domain.errors import NotFound
-from diwan.domain.tenant import OutsideEngine
+from diwan.domain.tenant import KeptWithoutCase, OutsideEngine
 from diwan.procedures.periods import Calendar, calendar_of
 from diwan.procedures.schema import Procedure
 from diwan.store.connection import Connection, Statement
@@ -58,6 +58,12 @@ async def outside_engines(conn: Connection, tenant: str) -> list[OutsideEngine]:
     return [OutsideEngine.model_validate(each) for each in (row.outside if row else None) or ()]
 
 
+async def kept_without_case(conn: Connection, tenant: str) -> KeptWithoutCase:
+    """For how long the ministry keeps what belongs to no case, as of now."""
+    row = await _KEPT.row(conn, {"tenant": tenant})
+    return KeptWithoutCase.model_validate(row.kept) if row and row.kept else KeptWithoutCase()
+
+
 def _days(stored: list[str] | None) -> list[date]:
     return [date.fromisoformat(day) for day in stored or ()]
 
@@ -67,6 +73,7 @@ _OWN_DAYS = Statement(
 )
 
 
+_KEPT = Statement("SELECT settings->'kept_without_case' AS kept FROM tenant WHERE tenant = :tenant")
 _OUTSIDE_ENGINES = Statement("SELECT settings->'outside_engines' AS outside FROM tenant WHERE tenant = :tenant")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from diwan.domain.actor import Actor, Role, system
 from diwan.domain.case import Result
 from diwan.domain.decision import Assessment, Proposal
+from diwan.domain.erasure import ScopeRule
 from diwan.domain.errors import Conflict, DiwanError, InvalidInput, Refused
 from diwan.domain.task import ActInput, TaskAct, TaskKind
 from diwan.store import facts, tasks
@@ -24,6 +25,7 @@ from diwan.store.intake import Accepted, accept_event
 from diwan.store.ledger_tree import Published, grow, open_shard, publish
 from diwan.store.proposals import make_proposal
 from diwan.store.refusals import refusals_chain
+from diwan.store.scope_erasures import ScopeErasure, begin
 from diwan.store.tasks import TaskRow
 from tests.store.whole_case import whole_case
 from tests.support.databases import TestDatabase
@@ -130,6 +132,9 @@ async def whole(demo: TestDatabase, pools: Pools, keyring: MemoryKeyring) -> str
         await grow(conn, shard, at_most=1)
         await publish(conn, Published(shard.name, 1, shard.root, b"a note"))
     await sequencer.dispose()
+    async with pools[1].transaction(TENANT) as conn:
+        month = ScopeErasure("searches/2020-01", ScopeRule.SEARCHES, date(2020, 1, 31), date(2023, 1, 31))
+        await begin(conn, TENANT, month, legal_basis="", now=NOW)
     await catch_up(pools[0], TENANT)
     return case
 

@@ -33,11 +33,12 @@ MATRIX: dict[tuple[str, str], tuple[str, ...]] = {
     ("diwan_worker", "SELECT"): tuple(table for table in ALL if table not in (PENDING, *INDEX, *TREE)),
     ("diwan_worker", "INSERT"): (
         *("agent_run", "blob", "decision", "entry", "erasure", "fact", "letter", "notification", "outbox", "page"),
-        *("proposal", "task", "tool_call", "workflow_run(case_id, look_at, run_id, seen_at, tenant, workflow_id)"),
+        *("proposal", "scope_erasure", "task", "tool_call"),
+        "workflow_run(case_id, look_at, run_id, seen_at, tenant, workflow_id)",
     ),
     ("diwan_worker", "UPDATE"): (
         *("agent_run", "case_file", "clock_watch", "document", "erasure(done_at, started_at, status)", "inbox"),
-        *("model_rerun(ended_at, reason, status)", "notification", "task"),
+        *("model_rerun(ended_at, reason, status)", "notification", "scope_erasure(done_at, started_at)", "task"),
         "workflow_run(blob, closed_at, digest, entry_seq, look_at, missing_since, state)",
     ),
     ("diwan_pool", "SELECT"): (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from diwan.store.tables.agents import agent_run, model_call, model_rerun, proposal, tool_call
 from diwan.store.tables.casework import blob, case_file, case_past, document, fact, inbox, page, party
 from diwan.store.tables.columns import metadata
-from diwan.store.tables.erasing import erasure, legal_hold
+from diwan.store.tables.erasing import erasure, legal_hold, scope_erasure
 from diwan.store.tables.histories import workflow_run
 from diwan.store.tables.ledger import (
     ledger_checkpoint,
@@ -71,6 +71,7 @@ __all__ = [
     "pool_host",
     "procedure_version",
     "proposal",
+    "scope_erasure",
     "source",
     "task",
     "task_act",

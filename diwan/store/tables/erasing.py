@@ -44,3 +44,16 @@ legal_hold = Table(
     PrimaryKeyConstraint("tenant", "id"),
     of_case(),
 )  # several may be on a case at once; it is held while one is not lifted
+
+scope_erasure = Table(
+    "scope_erasure",
+    metadata,
+    text("tenant"),
+    text("scope"),
+    text("rule"),
+    Column("kept_from", Date, nullable=False),
+    Column("kept_until", Date, nullable=True),
+    instant("started_at", nullable=True),
+    instant("done_at", nullable=True),
+    PrimaryKeyConstraint("tenant", "scope"),
+)  # keys that are no case's, from when nobody can use any more what they sealed; kept_until: not of uploads

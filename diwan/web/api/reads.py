@@ -19,6 +19,7 @@ from diwan.domain.ports import Cipher
 from diwan.ledger.entry import Scalar
 from diwan.store.connection import Connection
 from diwan.store.entries import EntryFields, append_entry, subject_chain
+from diwan.store.scope_erasures import searches_scope
 from diwan.web.dependencies import Dependencies, Deps
 
 CASE = "audit:case:read"
@@ -88,7 +89,7 @@ class Reads:
 
     async def keys(self, tenant: str) -> MonthsKeys:
         """Those of this month for what searches seal. Asks the vault: not while anything is locked."""
-        scope = f"searches/{self.deps.clock():%Y-%m}"
+        scope = searches_scope(self.deps.clock().date())
         return MonthsKeys(scope, await self.deps.cipher(tenant, scope))
 
     async def record_apart(self, actor: Actor, kind: str, **detail: Scalar) -> None:

@@ -179,21 +179,23 @@ async def publish(office: PatientOffice, name: str, *changes: tuple[str, str]) -
 
 
 async def never_named(office: PatientOffice) -> None:
-    """An upload that no event names, as old as it takes: the relay removes it."""
+    """An upload that no event names, as old as it takes: the relay removes it, the worker has its keys destroyed."""
     ref = await office.upload("forgotten.txt", b"Nobody named this.")
     async with as_owner(office.stack.database_url("diwan_owner")) as conn:
         await conn.execute(_AGED, {"id": ref})
     until = time.monotonic() + PATIENCE_S
     while True:
         async with as_owner(office.stack.database_url("diwan_owner")) as conn:
-            if (await conn.execute(_THERE, {"id": ref})).scalar_one() == 0:
+            if (await conn.execute(_DESTROYED, {"scope": f"staged/{ref}"})).scalar_one():
+                assert (await conn.execute(_THERE, {"id": ref})).scalar_one() == 0
                 return
-        assert time.monotonic() < until, "the upload stays"
+        assert time.monotonic() < until, "the upload or its keys stay"
         await asyncio.sleep(1)
 
 
 _AGED = text("UPDATE document SET received_at = received_at - interval '400 days' WHERE id = :id AND event_id = ''")
 _THERE = text("SELECT count(*) FROM document WHERE id = :id")
+_DESTROYED = text("SELECT count(*) FROM scope_erasure WHERE scope = :scope AND done_at IS NOT NULL")
 
 
 async def run_again(office: PatientOffice) -> None:

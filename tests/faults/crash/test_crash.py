@@ -73,6 +73,8 @@ COMMITS = {
         "reruns.Reruns.end_rerun": {"call:rerun:ended"},
         "erasing.Erasures._start": {"case:erasure:started"},
         "erasing.Erasures._finish": {"case:keys:destroyed"},
+        "erasing.WithoutCase._begin": {"scope:erasure:started"},
+        "erasing.WithoutCase._destroyed": {"scope:keys:destroyed"},
         "registered.Registered.know": {""},
         "histories.Histories._take": {""},
         "histories.Histories._described": {""},
@@ -123,6 +125,7 @@ ONLY_READ = {
     "rerun_bell.RerunBell.pass_once",
     *("erasures.ask", "erasures.place", "erasures.lift", "erasures._decided"),
     *("erasing.Erasures.pass_once", "erasing.Erasures._carried_out", "erasing.Proposals.pass_once"),
+    "erasing.WithoutCase.pass_once",
     "histories.Histories.pass_once",
 }
 OUTSIDE = {
@@ -148,7 +151,7 @@ CLOCK = {
         "pool_signs.Signs._give",
     ),
     *("housekeeping.GoneHosts.pass_once", "erasing.Proposals._of_tenant", "erasing.Proposals._of_version"),
-    "erasing.Proposals._proposed",
+    *("erasing.Proposals._proposed", "erasing.WithoutCase._of_tenant"),
     "histories.Histories._erased",
 }
 # Who asks for a rerun while no host serves is refused, which is on record, and asks again: that may come to pass once,
