@@ -82,6 +82,24 @@ def test_case_list_reads_page_after_page_up_to_the_limit(diwan: Diwan, fake: Fak
     assert len(fake.asked) == 3
 
 
+def test_erasure_list_reads_page_after_page_with_its_filters(diwan: Diwan, fake: FakeService) -> None:
+    row = {"number": "DW-2026-000001", "classes": ["exchange"], "ground": "retention", "status": "asked"}
+
+    def page(asked: Asked) -> Answer:
+        query = parse_qs(urlsplit(asked.path).query)
+        assert (query["status"], query["ground"]) == (["asked"], ["retention"])
+        start = int(query.get("cursor", ["0"])[0])
+        items = [row | {"id": f"e{start + n}"} for n in range(int(query["limit"][0]))]
+        return Answer(200, {"items": items, "next": str(start + len(items))})
+
+    fake.answers["GET /v1/erasures"] = page
+    asked = ("--status", "asked", "--ground", "retention", "--limit", "450")
+    done = diwan("erasure", "list", *asked, "--output", "json")
+    assert done.exit_code == 0, done.stderr
+    assert [item["id"] for item in json.loads(done.stdout)] == [f"e{n}" for n in range(450)]
+    assert len(fake.asked) == 3
+
+
 def test_case_list_as_a_table_shows_flags(diwan: Diwan, fake: FakeService) -> None:
     fake.answers["GET /v1/cases"] = Answer(200, {"items": [CASE], "next": None})
     done = diwan("case", "list")

@@ -192,7 +192,7 @@ async def test_pages_go_through_what_is_to_be_erased_by_status_and_ground(desk: 
             params = {**filters, "limit": 1, "cursor": cursor}
             page = (await desk.service.get("/v1/erasures", AUDITOR, params=params)).json()
             found, cursor = [*found, *(each["id"] for each in page["items"])], page["next"]
-        assert len(found) == len(set(found))
+            assert len(found) == len(set(found))
         return [each for each in found if each in (declined, proposed, ordered)]
 
     assert await listed() == [proposed, ordered]
