@@ -35,7 +35,7 @@ def _way(procedure: Procedure, decided: str, deciding: list[str]) -> list[str]:
     step = next((step for step in came_from if step in deciding), None)
     way: list[str] = []
     while step is not None and (step != decided or not way):
-        way.insert(0, step)
+        way = [step, *way]
         step = came_from[step]
     return [decided, *way] if way else []
 
