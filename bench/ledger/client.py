@@ -18,6 +18,7 @@ import uvloop
 from pydantic import BaseModel
 
 from bench.ledger import plain
+from diwan.cli.running import settle
 from diwan.domain.actor import system
 from diwan.domain.case import CaseState
 from diwan.domain.facts import Fact, Provenance
@@ -114,6 +115,7 @@ async def run(task: Task) -> Done:
 
 
 def main(argument: str) -> None:
+    settle()  # as the service's processes do
     done = uvloop.run(run(Task.model_validate_json(argument)))
     sys.stdout.write(done.model_dump_json() + "\n")
 

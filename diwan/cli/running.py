@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -50,9 +51,23 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     uvloop.run(main)
 
 
+_ALLOCATIONS = 20_000  # between two rounds of the garbage collector, of Python's own 700
+
+
+def settle() -> None:
+    """What is loaded stays: it is taken out of the garbage collector's rounds, and these come less often.
+
+    They took up to a tenth of a process's time, for nothing: what a request or a step leaves behind is freed without.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
+
+
 @asynccontextmanager
 async def stop_signal() -> AsyncGenerator[asyncio.Event]:
-    """An event that SIGTERM or SIGINT sets."""
+    """An event that SIGTERM or SIGINT sets. The process is built by now, and settles."""
+    settle()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

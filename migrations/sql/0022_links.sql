@@ -76,7 +76,7 @@ END $$;
 REVOKE UPDATE ON case_file FROM diwan_pool;
 GRANT UPDATE (version, head, changed_at) ON case_file TO diwan_pool;
 
--- At commit, of a case whose version is another, or that stands otherwise.
+-- At commit, of a case whose version is another, or that stands otherwise. What a case keeps all its life is not copied.
 CREATE FUNCTION diwan_case_headed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -91,8 +91,10 @@ CREATE OR REPLACE FUNCTION diwan_keep_case() RETURNS trigger LANGUAGE plpgsql SE
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO public.case_past (tenant, case_id, version, relation, key, was)
-    SELECT NEW.tenant, NEW.id, NEW.version, 'case_file', '',
-        to_jsonb(NEW) - ARRAY['tenant', 'id', 'head', 'changed_in', 'rung_at', 'rings', 'traceparent']
+    SELECT NEW.tenant, NEW.id, NEW.version, 'case_file', '', jsonb_build_object(
+        'number', NEW.number, 'status', NEW.status, 'state', NEW.state, 'inbox_last', NEW.inbox_last,
+        'inbox_cursor', NEW.inbox_cursor, 'kind', NEW.kind, 'wake_at', NEW.wake_at, 'blocked', NEW.blocked,
+        'closed_at', NEW.closed_at)
     FROM public.entry e
     WHERE e.tenant = NEW.tenant AND e.chain = NEW.id AND e.seq = NEW.version AND e.hash = NEW.head
     ON CONFLICT (tenant, case_id, relation, key, version) DO UPDATE SET was = excluded.was;
