@@ -40,7 +40,7 @@ async def desk(server: Server) -> AsyncGenerator[Office]:
     A busy machine without a GPU may keep a call waiting for long that would be taken at once by a host that is free.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("DIWAN_AGENT_HOST_WAIT_S", "120")
+        patched.setenv("DIWAN_AGENT_HOST_WAIT_S", "60")
         async with an_office(engine=own_engine(server), without=frozenset({"pool"}), agent_patience_s=900) as made:
             yield made
 
