@@ -576,7 +576,7 @@ async def test_more_that_cannot_be_proposed_than_are_looked_at_at_once_keep_no_o
 async def test_each_case_is_whole_on_one_page_whatever_is_over_of_those_before(
     closed: Made, desk: Desk, erasures: Erasures, worker: Database, now: datetime
 ) -> None:
-    first, second = sorted([await closed("page-1"), await closed("page-2")])
+    first, second = sorted([await closed("turns-1"), await closed("turns-2")])
     for retention_class in (RetentionClass.EXCHANGE, RetentionClass.EVIDENCE):
         await desk.approved(first, [retention_class])
         await erasures.pass_once()
