@@ -120,12 +120,18 @@ ONLY_READ = {
     *("letters._open", "letters.of_case", "letters.pdf", "letters.receipt", "receipts.standing", "receipts._told"),
     *("procedures._published", "procedures.list_", "tasks._task", "tasks.list_", "pool.show"),
     *("witnessing.Witnessing._targets", "witnessing.Witnessing._proof", "witnessing.Witnessing._has_it"),
-    *("sequencer.Sequencer.publish_once", "ledger._checkpoint", "ledger._tile", "ledger._entries"),
+    *(
+        "sequencer.Sequencer.publish_once",
+        "sequencer.Sequencer._grew",
+        "ledger._checkpoint",
+        "ledger._tile",
+        "ledger._entries",
+    ),
     *("entries._found", "entry_index.catch_up", "reads.Reads.record_apart"),  # an auditor's search; its other reads
     "rerun_bell.RerunBell.pass_once",
     *("erasures.ask", "erasures.place", "erasures.lift", "erasures._decided"),
-    *("erasing.Erasures.pass_once", "erasing.Erasures._carried_out", "erasing.Proposals.pass_once"),
-    "erasing.WithoutCase.pass_once",
+    *("erasing.Erasures.pass_once", "erasing.Erasures._of_tenant", "erasing.Erasures._carried_out"),
+    *("erasing.Proposals.pass_once", "erasing.WithoutCase.pass_once"),
     "histories.Histories.pass_once",
 }
 OUTSIDE = {
