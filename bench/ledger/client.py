@@ -96,7 +96,7 @@ async def client(db: Database, task: Task, change: Change, which: int) -> list[f
 
 
 async def run(task: Task) -> Done:
-    db = Database.connect(task.url, role=ROLE, pool_size=task.clients)
+    db = Database.connect(task.url, role=ROLE)  # with as many connections as a process of the service has
     change = with_entry if task.ledger else without
 
     async def all_clients(of: Task) -> list[list[float]]:
