@@ -54,9 +54,12 @@ class CaseFile:
     def bundle(self, cipher: Cipher, told: dict[str, str], *, withheld: Withheld | None = None) -> Bundle:
         """What is withheld stays sealed, as what entries say whose key is destroyed, and so do histories. Blocks.
 
-        Raises `Tampered` where something sealed does not open, `NotFound` where an entry has no such field.
+        Raises `Tampered` where something sealed does not open, `NotFound` where there is no such entry, or it has no
+        such field: whoever made a slip in the number would give out what they meant to keep back.
         """
         hide = withheld or {}
+        if nowhere := hide.keys() - {row.seq for row in self.rows}:
+            raise _no_such_entry(min(nowhere), len(self.rows))
         trees = {
             shard: TiledTree(
                 self.notes[shard].size, lambda tile, there=there: there[tile.full][: tile.width * HASH_BYTES]
@@ -163,6 +166,8 @@ _PROCEDURES = text(
 def _opened(cipher: Cipher, chain: str, seq: int, sealed: bytes | None, hide: Collection[str]) -> Opened | None:
     """None where nothing is committed to, or its key is destroyed. `hide` are pointers."""
     if sealed is None:
+        if hide:
+            raise _no_such_field(seq, hide)
         return None
     try:
         opened = open_entry(cipher, chain, seq, sealed)
@@ -180,9 +185,17 @@ def _opened(cipher: Cipher, chain: str, seq: int, sealed: bytes | None, hide: Co
     return Opened({} if hide else opened.committed, fields=made)
 
 
+def _no_such_entry(seq: int, entries: int) -> NotFound:
+    return NotFound(
+        "ledger.no_such_entry",
+        f"This case has entries 1 to {entries}, and none of number {seq}.",
+        "Nothing was given out. Find the number (diwan case show CASE --story), and ask again.",
+    )
+
+
 def _no_such_field(seq: int, pointers: Collection[str]) -> NotFound:
     return NotFound(
         "ledger.no_such_field",
         f"Entry {seq} has no field {min(pointers)} that could stay sealed.",
-        f"Withhold all of it: --withhold {seq}",
+        f"Nothing was given out. Check the number (diwan case show CASE --story), or withhold all: --withhold {seq}",
     )

@@ -75,7 +75,7 @@ async def test_a_bundle_holds_without_us(service: Service, case: str, log: Growe
 
 
 async def test_what_is_withheld_stays_sealed(service: Service, case: str, log: Grower, tmp_path: Path):
-    answer = await given(service, case, "?withhold=1&withhold=77")
+    answer = await given(service, case, "?withhold=1")
     found = held(answer, log, tmp_path)
     assert (found.entries, found.disclosed, found.withheld) == (2, 1, [1])
     with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
@@ -83,11 +83,28 @@ async def test_what_is_withheld_stays_sealed(service: Service, case: str, log: G
         assert "not disclosed" in packed.read("story.html").decode()
 
 
+@pytest.mark.parametrize("said", ["3", "77", "0", "77/reason", "1&withhold=77", "77/reason&withhold=77"])
+async def test_what_is_not_there_cannot_be_withheld(
+    service: Service, case: str, log: Grower, settled: TestDatabase, said: str
+):
+    """A slip in the number would give out what somebody meant to keep back, without a word."""
+    auditor = person(f"slip-{''.join(filter(str.isalnum, said))}", Role.AUDITOR)
+    answer = await given(service, case, f"?withhold={said}", auditor)
+    assert (answer.status_code, answer.json()["code"]) == (404, "ledger.no_such_entry")
+    assert answer.json()["detail"] == f"This case has entries 1 to 2, and none of number {said.split('=')[-1][:2]}."
+    assert "diwan case show" in answer.json()["remedy"]
+    with settled.superuser() as connection:
+        query = "select count(*) from entry where chain = %s"
+        assert connection.execute(query, (f"exports/{auditor.subject}",)).fetchall() == [(0,)]
+
+
 async def test_one_field_stays_sealed(service: Service, case: str, log: Grower, tmp_path: Path):
     body: dict[str, Any] = {"reason": "Zineb-Secret", "more": {"iban": "FR76-Secret", "sum": 7}}
     cipher, now = await service.keyring.cipher("demo", case), service.clock()
     async with service.db.transaction("demo") as conn, change_case(conn, "demo", case, now=now) as change:
         change.record("case:case:blocked", AUDITOR, cipher=cipher, body=body)
+    async with service.db.transaction("demo") as conn, change_case(conn, "demo", case, now=now) as change:
+        change.record("case:period:expired", AUDITOR)  # it says no more than its header
     await log.grow(1)
     answer = await given(service, case, "?withhold=3/reason&withhold=3/more/iban")
     found = held(answer, log, tmp_path)
@@ -101,7 +118,7 @@ async def test_one_field_stays_sealed(service: Service, case: str, log: Grower, 
     assert "Secret" not in inside
     whole = held(await given(service, case, "?withhold=3/reason&withhold=3"), log, tmp_path)
     assert (whole.withheld, whole.kept_back) == ([3], [])
-    for nothing in ("3/nothing", "3/reas", "3/more/su"):
+    for nothing in ("3/nothing", "3/reas", "3/more/su", "4/reason"):
         answer = await given(service, case, f"?withhold={nothing}")
         assert (answer.status_code, answer.json()["code"]) == (404, "ledger.no_such_field")
 
