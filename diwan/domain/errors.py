@@ -12,7 +12,7 @@
     │   ├── Conflict     it was done otherwise already, or changed  HTTP 409  exit 5
     │   ├── TooLarge     more bytes than a limit allows             HTTP 413  exit 2
     │   ├── UnsupportedMedia  a type that is not taken              HTTP 415  exit 2
-    │   └── Tampered     a digest, signature or authentication tag fails   HTTP 500  exit 1
+    │   └── Tampered     a digest, signature or authentication tag fails: a person is needed   HTTP 500  exit 1
     └── NeedsPerson      only a human being can go on               HTTP 500  exit 1
 
 Messages name the remedy and never repeat personal data: they end in logs and in Temporal histories.
@@ -104,7 +104,9 @@ class UnsupportedMedia(InvalidInput):
 
 
 class Tampered(Final):
-    """Stored bytes are not what they claim to be; never go on with them."""
+    """Stored bytes are not what they claim to be; never go on with them. A person has to find out why."""
+
+    disposition = Disposition.PERSON
 
 
 class NeedsPerson(DiwanError):

@@ -55,13 +55,14 @@ class Said:
 @dataclass(frozen=True)
 class CaseData:
     """All of a case that is compared. `rows`: by table; `task_steps`: those at which a person is asked; `receipts`: the
-    entries of its letters' own chains."""
+    entries of its letters' own chains; `procedure_holds`: its procedure's text is the one of the hash."""
 
     case: Row
     entries: Sequence[Said]
     rows: Mapping[str, Sequence[Row]]
     task_steps: frozenset[str] = frozenset()
     receipts: Mapping[str, Sequence[Said]] = field(default_factory=dict[str, Sequence["Said"]])
+    procedure_holds: bool = True
 
     @property
     def id(self) -> str:
@@ -246,6 +247,9 @@ def _reruns(data: CaseData, found: Found) -> None:
 
 
 def _tasks(data: CaseData, found: Found) -> None:
+    if not data.procedure_holds:
+        text = "its stored text is another: at which of its steps a person is asked is not known"
+        found.find("procedure.text_differs", data.case["procedure_hash"], text)
     tasks = data.rows["task"]
     entered = Counter(each.detail.get("to") for each in data.entries if _moves(each))
     entered[data.entries[0].step if data.entries else ""] += 1  # at which it was opened

@@ -1,4 +1,5 @@
-"""Recomputes the ledger as stored: every hash, link and header, every case against its chain, sealed bodies too.
+"""Recomputes the ledger as stored: every hash, link and header, every case against its chain, sealed bodies too,
+every published procedure against its hash and its entry.
 
 What it cannot see without the tree and its witnesses: a chain cut at its end together with its case's row.
 """
@@ -19,6 +20,7 @@ from diwan.ledger.verify import BadEntry, StoredEntry, check_entry
 from diwan.store.change import SELECT_CASE, CaseRow, case_row, standing
 from diwan.store.connection import Connection
 from diwan.store.entries import keys_scope, open_entry
+from diwan.store.procedure_check import ProcedureCheck
 
 _BATCH = 2_000
 
@@ -27,7 +29,8 @@ _BATCH = 2_000
 class Report:
     """What was checked; `first_bad` is None where all of it holds.
 
-    `bodies` counts sealed bodies that were opened and match; `erased` those whose key was destroyed.
+    `bodies` counts sealed bodies that were opened and match; `erased` those whose key was destroyed; `procedures`
+    versions that are as an entry published them.
     """
 
     tenant: str
@@ -36,6 +39,7 @@ class Report:
     cases: int
     bodies: int
     erased: int
+    procedures: int
     first_bad: BadEntry | None
 
 
@@ -45,7 +49,8 @@ async def verify_tenant(
     """Checks all chains of a tenant, or one; stops at the first bad entry (by chain, then number).
 
     With a keyring it opens the sealed bodies and recomputes what the headers commit to, and compares each case's row
-    with what its last entry says of it. `conn` is of `Database.transaction(…, snapshot=True)`: a ledger that grows
+    with what its last entry says of it. All chains: published procedures are compared with their hashes and entries,
+    too. `conn` is of `Database.transaction(…, snapshot=True)`: a ledger that grows
     meanwhile would look broken (`Final` otherwise).
     """
     if (await conn.execute(text("SHOW transaction_isolation"))).scalar_one() != "repeatable read":
@@ -68,9 +73,10 @@ class _Check:
         self._previous: StoredEntry | None = None
         self._states: Mapping[str, Any] = {}
         self._entries = self._chains = self._cases = self._bodies = self._erased = 0
+        self._procedures = ProcedureCheck()
 
     def report(self, bad: BadEntry | None) -> Report:
-        counts = (self._entries, self._chains, self._cases, self._bodies, self._erased)
+        counts = (self._entries, self._chains, self._cases, self._bodies, self._erased, self._procedures.count)
         return Report(self._tenant, *counts, first_bad=bad)
 
     async def entry(self, entry: StoredEntry, body: bytes | None) -> BadEntry | None:
@@ -90,6 +96,8 @@ class _Check:
             except NotFound:  # a destroyed key is known to have been; this one is not known at all
                 return _bad(entry, "body.no_key", "the vault has no key for what is sealed beside the header")
         bad = check_entry(entry, previous) or self._body(entry, body)
+        if bad is None:
+            self._procedures.entry(entry)
         self._previous = entry
         self._entries += 1
         return bad
@@ -115,7 +123,7 @@ class _Check:
         orphan = (await self._conn.execute(_ORPHAN, {"tenant": self._tenant})).scalar_one_or_none()
         if orphan is not None:
             return BadEntry(self._tenant, orphan, 1, "entry.missing", "the case has no entries")
-        return None
+        return await self._procedures.end(self._conn, self._tenant)
 
     def _body(self, entry: StoredEntry, sealed: bytes | None) -> BadEntry | None:
         """The header's commitments against the salts, digests and body that are sealed beside it."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Row, insert, select
 
 from diwan.domain.actor import Actor
-from diwan.domain.errors import Conflict, NotFound
+from diwan.domain.errors import Conflict, NotFound, Tampered
 from diwan.procedures.lint import refuse_unpublishable
 from diwan.procedures.load import hash_of, load_procedure
 from diwan.procedures.schema import Procedure
@@ -31,14 +31,33 @@ class Published:
     published_by: str
 
     @property
+    def text(self) -> str:
+        """The body where it is the one that was published. Raises `Tampered`; each is looked at once a process."""
+        return _as_published(self.hash, self.body)
+
+    @property
     def procedure(self) -> Procedure:
-        """The file read; each hash is read once a process."""
+        """The file read; each is read once a process. Raises `Tampered` where it is not the one that was published."""
         return _read(self.hash, self.body)
 
 
+PUBLISHED = "procedure:version:published"
+
+
 @lru_cache(maxsize=64)
-def _read(_hash: str, body: str) -> Procedure:
-    return load_procedure(body)
+def _as_published(hash_: str, body: str) -> str:
+    if hash_of(body) != hash_:
+        raise Tampered(
+            "procedure.text_differs",
+            "The stored text of a published procedure is not the one of its hash: it is not applied.",
+            "Tell the auditor. `diwan ledger verify` names the version; restore its row from a backup, then go on.",
+        )
+    return body
+
+
+@lru_cache(maxsize=64)
+def _read(hash_: str, body: str) -> Procedure:
+    return load_procedure(_as_published(hash_, body))
 
 
 _COLUMNS = [procedure_version.c[name] for name in Published.__dataclass_fields__]
@@ -75,7 +94,7 @@ async def publish(conn: Connection, tenant: str, text: str, actor: Actor, *, now
         conn,
         tenant,
         f"procedures/{made.name}",
-        "procedure:version:published",
+        PUBLISHED,
         actor,
         now=now,
         procedure_hash=made.hash,
@@ -104,7 +123,7 @@ async def published_by_hash(conn: Connection, tenant: str, hash_: str) -> Publis
 
 
 async def procedure_of(conn: Connection, tenant: str, hash_: str) -> Procedure:
-    """As `published_by_hash`, read once a process: what a hash names never changes. Raises `NotFound`."""
+    """As `published_by_hash`, read once a process: what a hash names never changes. Raises `NotFound`, `Tampered`."""
     known = _KNOWN.get((tenant, hash_))
     if known is None:
         known = (await published_by_hash(conn, tenant, hash_)).procedure

@@ -55,11 +55,16 @@ async def read_case(conn: Connection, tenant: str, case_id: str) -> CaseData:
     receipts: dict[str, list[Said]] = {}
     for row in await conn.execute(_RECEIPTS, parameters):
         receipts.setdefault(row.chain, []).append(Said(row.seq, bytes(row.hash), orjson.loads(row.header)))
-    return CaseData({**case}, entries, rows, await _task_steps(conn, tenant, case["procedure_hash"]), receipts)
+    steps = await _task_steps(conn, tenant, case["procedure_hash"])
+    return CaseData({**case}, entries, rows, steps or frozenset(), receipts, procedure_holds=steps is not None)
 
 
-async def _task_steps(conn: Connection, tenant: str, digest: str) -> frozenset[str]:
-    procedure = (await published_by_hash(conn, tenant, digest)).procedure
+async def _task_steps(conn: Connection, tenant: str, digest: str) -> frozenset[str] | None:
+    """None where the procedure's stored text is not the one that was published."""
+    try:
+        procedure = (await published_by_hash(conn, tenant, digest)).procedure
+    except Tampered:
+        return None
     return frozenset(name for name, step in procedure.steps.items() if isinstance(step, TaskStep))
 
 

@@ -237,6 +237,17 @@ async def test_an_erasure_or_a_hold_that_is_in_rows_or_entries_alone_is_named(au
     assert await auditor.names(case) == {"hold_end.row_missing"}
 
 
+async def test_a_procedure_whose_text_is_another_than_its_hash_is_named(auditor: Auditor, office: Office) -> None:
+    case = await office.open("another-text")
+    assert await auditor.names(case) == set()
+    with office.database.superuser() as connection:
+        connection.execute("set session_replication_role = replica")
+        connection.execute("update procedure_version set body = body || ' '")
+        told = await auditor.case(case)
+        connection.execute("update procedure_version set body = left(body, -1)")
+    assert [each.name for each in told.findings] == ["procedure.text_differs"]
+
+
 @dataclass
 class Listed:
     """What Temporal lists of a case: a run of each name, with its history or what is raised where it is fetched."""

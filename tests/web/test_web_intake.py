@@ -221,15 +221,18 @@ async def test_an_event_that_was_taken_is_answered_after_its_form_has_changed(se
     first = await service.send(event)
     with service.database.superuser() as connection:
         connection.execute(
-            "INSERT INTO procedure_version SELECT tenant, name, '99', repeat('0', 64), "
-            "replace(replace(body, 'version: \"1.2\"', 'version: \"99\"'), 'maximum: 1000000000', 'maximum: 5'), "
-            "published_at + interval '1 second', published_by FROM procedure_version WHERE version = '1.2'"
+            "INSERT INTO procedure_version SELECT tenant, name, '99', "
+            "encode(sha256(convert_to(other, 'UTF8')), 'hex'), other, "
+            "published_at + interval '1 second', published_by FROM procedure_version, "
+            "replace(replace(body, 'version: \"1.2\"', 'version: \"99\"'), 'maximum: 1000000000', 'maximum: 5') other "
+            "WHERE version = '1.2'"
         )
     try:
         refused = await service.send(an_event())
         again = await service.send(event)
     finally:
         with service.database.superuser() as connection:
+            connection.execute("SET session_replication_role = replica")
             connection.execute("DELETE FROM procedure_version WHERE version = '99'")
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/data/answers/price")
     assert (again.status_code, again.json()) == (202, first.json())

@@ -40,7 +40,7 @@ async def list_(deps: Deps, actor: Anyone) -> Page[ProcedureSummary]:
 @router.get("/{name}", summary="A procedure as published")
 async def show(deps: Deps, actor: Anyone, name: str, version: Version = "") -> ProcedureView:
     one = await _published(deps, actor, name, version)
-    return ProcedureView(**_summary(one), body=one.body)
+    return ProcedureView(**_summary(one), body=one.text)
 
 
 @router.get(
@@ -73,7 +73,7 @@ async def post(request: Request, deps: Deps, actor: Analyst, response: Response)
         made = await publish(conn, actor.tenant, text, actor, now=now)
     response.status_code = 201 if made.published_at == now else 200
     response.headers["Location"] = f"/v1/procedures/{made.name}?version={made.version}"
-    return ProcedureView(**_summary(made), body=made.body)
+    return ProcedureView(**_summary(made), body=made.text)
 
 
 async def _published(deps: Deps, actor: Actor, name: str, version: str) -> Published:
