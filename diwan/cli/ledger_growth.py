@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli.ledger_proofs import PolicyOption, bytes_of, policy_of, write
+from diwan.cli.ledger_proofs import PolicyOption, bytes_of, policy_of, published, satisfying, write
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import InvalidInput, NotFound, Retry, Tampered
 
@@ -31,11 +31,14 @@ def grown(
     note: Annotated[Path, typer.Argument(metavar="NOTE", help="A checkpoint that you kept.")],
     to: Annotated[Path | None, typer.Option("--to", "-o", metavar="FILE", help="Where the proof goes.")] = None,
     shard: ShardOption = "",
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Up to a checkpoint that satisfies it.")
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Prove that the log has only grown since a checkpoint that you kept: a consistency proof, and the newest one."""
     before = _kept(note, None)
-    growth = growth_since(before.size, shard)
+    growth = growth_since(before.size, shard, None if policy is None else policy_of(policy))
     growth.check_from(before.root)
     if to is not None:
         write(to, bytes(growth))
@@ -103,22 +106,22 @@ async def _kept_there(chosen: Settings, note: Note) -> dict[str, Any]:
         await db.dispose()
 
 
-def growth_since(old: int, shard: str) -> Growth:
-    """From `old` entries to the newest checkpoint, by the service's public addresses.
+def growth_since(old: int, shard: str, policy: Policy | None = None) -> Growth:
+    """From `old` entries to the newest checkpoint, or one that satisfies a policy, by the service's public addresses.
 
-    Raises `Tampered` where what they give does not make one tree, `InvalidInput` where the log is shorter.
+    Raises `Tampered` where what they give does not make one tree, `InvalidInput` where the log is shorter, `Retry`
+    where witnesses are missing that the policy wants.
     """
     from diwan import settings
     from diwan.cli.client import Client, segment
     from diwan.ledger.checkpoint import parse_checkpoint
-    from diwan.ledger.note import parse_note
     from diwan.ledger.tiles import TiledTree, wanted
     from diwan.ledger.tree import consistency_proof
     from diwan.ledger.witnessed import Growth
 
     prefix = f"/ledger/{segment(shard)}" if shard else "/ledger"
     with Client(settings.load().url, lambda: "") as client:
-        note = parse_note(client.download(f"{prefix}/checkpoint"))
+        note = published(client, shard, "checkpoint")
         size = parse_checkpoint(note.text).size
         if old > size:
             raise InvalidInput(
@@ -126,6 +129,11 @@ def growth_since(old: int, shard: str) -> Growth:
                 f"The log has {size} entries, and you say that it had {old}.",
                 "Is it of another year (--shard)? If not, entries were lost: keep your note, and tell the auditor.",
             )
+        if policy is not None:
+            note = satisfying(client, shard, policy, note)
+            size = parse_checkpoint(note.text).size
+            if old > size:
+                raise Retry("ledger.not_witnessed", "Witnesses have cosigned less than you kept yet.", "Try again.")
         try:
             tiles = {
                 tile.full: client.download(f"{prefix}/{tile.path}")

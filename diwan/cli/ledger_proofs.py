@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from diwan.cli.output import Output, OutputOption, emit, record, say
-from diwan.domain.errors import InvalidInput
+from diwan.domain.errors import InvalidInput, Retry
 
 if TYPE_CHECKING:
+    from diwan.cli.client import Client
     from diwan.ledger.checkpoint import Checkpoint
+    from diwan.ledger.note import Note
     from diwan.ledger.policy import Policy
     from diwan.ledger.proof import EntryProof
     from diwan.settings import Settings
@@ -73,18 +75,19 @@ def checkpoint(
 ) -> None:
     """Print the newest checkpoint of the log, as it was signed, and say who has cosigned it and when.
 
-    Without a policy these are the names in its lines, which nobody has checked.
+    With a policy that wants witnesses: the newest if they have cosigned it already, else the newest of the last hour
+    that most cosigned. Without a policy the names are those in its lines, which nobody has checked.
     """
     from diwan import settings
     from diwan.cli.client import Client
     from diwan.ledger.checkpoint import claimed, parse_checkpoint
-    from diwan.ledger.note import parse_note
 
-    which = "witnessed" if witnessed else "checkpoint"
-    with Client(settings.load().url, lambda: "") as client:
-        content = client.download(f"/ledger/{shard}/{which}" if shard else f"/ledger/{which}")
-    note = parse_note(content)
     trusted = None if policy is None else policy_of(policy)
+    with Client(settings.load().url, lambda: "") as client:
+        note = published(client, shard, "witnessed" if witnessed else "checkpoint")
+        if trusted is not None:
+            note = satisfying(client, shard, trusted, note)
+    content = bytes(note)
     said = parse_checkpoint(note.text) if trusted is None else trusted.checkpoint(note)
     cosigned = claimed(note) if trusted is None else trusted.cosigned(note)
     who = {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in cosigned.items()}
@@ -120,6 +123,35 @@ def vkey(
         return
     before = [f"{key} retired\n" for key in said.retired] if retired else []
     sys.stdout.write("".join([*before, *(f"{key}\n" for key in said.keys)]))
+
+
+def published(client: Client, shard: str, which: str) -> Note:
+    """Of the log of a year, or of the newest: `checkpoint` or `witnessed`, by the service's public addresses."""
+    from diwan.cli.client import segment
+    from diwan.ledger.note import parse_note
+
+    return parse_note(client.download(f"/ledger/{segment(shard)}/{which}" if shard else f"/ledger/{which}"))
+
+
+def satisfying(client: Client, shard: str, policy: Policy, newest: Note) -> Note:
+    """The newest checkpoint where witnesses enough have cosigned it by now, else the one that most have.
+
+    The log grows twice a second and witnesses are asked every other one: the newest seldom has their lines.
+    Raises `Tampered` where a signature is wrong, `Retry` (`ledger.not_witnessed`) where witnesses are still missing.
+    """
+    policy.signed(newest)
+    if policy.agreed(newest):
+        return newest
+    found = published(client, shard, "witnessed")
+    policy.signed(found)
+    if policy.agreed(found):
+        return found
+    raise Retry(
+        "ledger.not_witnessed",
+        f"No checkpoint of the last hour satisfies your policy yet: {policy.quorum} did not cosign.",
+        "Try again in some seconds; if it stays so, see that the policy has the witnesses' own keys, and ask them. "
+        "What a witness without a network cosigned is in the file that it gave (docs/witnesses.md).",
+    )
 
 
 def checkpoint_of(path: Path, policy: Policy | None) -> Checkpoint:

@@ -45,8 +45,13 @@ class Policy:
         Raises `Tampered`: a wrong signature of any key of the policy's is one too many.
         """
         found = self.signed(note)
-        if not self._agreed(self.quorum, set(self.cosigned(note))):
-            raise Tampered("checkpoint.no_quorum", f"Witnesses enough are missing: {self.quorum} did not cosign.")
+        if not self.agreed(note):
+            raise Tampered(
+                "checkpoint.no_quorum",
+                f"Witnesses enough are missing: {self.quorum} did not cosign.",
+                "The log's own signature holds. Ask for one that is made against your policy (--policy), or try again "
+                "in some seconds. If it stays so, see that the policy has the witnesses' own keys, and ask them.",
+            )
         return found
 
     def signed(self, note: Note) -> Checkpoint:
@@ -61,6 +66,10 @@ class Policy:
         """Which witnesses of the policy cosigned it, by their names, and when (seconds after 1970)."""
         at = {each.name: cosigned_at(note, each.key) for each in self.witnesses}
         return {name: seconds for name, seconds in at.items() if seconds is not None}
+
+    def agreed(self, note: Note) -> bool:
+        """Whether witnesses enough cosigned it. Raises `Tampered` for a wrong line of one of them."""
+        return self._agreed(self.quorum, set(self.cosigned(note)))
 
     def _agreed(self, name: str, seen: set[str]) -> bool:
         group = self.groups.get(name)

@@ -466,7 +466,8 @@ class Policy:
         demand(signed, "checkpoint.no_log", f"no log of the policy signed the checkpoint of {said_.origin}")
         seen = {name for name, key in self.witnesses.items() if self._cosigned(key, text, signatures)}
         agreed = not quorum or self._agreed(self.quorum, seen)
-        demand(agreed, "checkpoint.no_quorum", f"witnesses enough are missing: {self.quorum} did not cosign")
+        missing = f"witnesses enough are missing: {self.quorum} did not cosign; ask for one made against your policy"
+        demand(agreed, "checkpoint.no_quorum", missing)
         return said_
 
     def _cosigned(self, key: Key, text: str, signatures: dict[tuple[str, bytes], bytes]) -> bool:

@@ -225,7 +225,9 @@ async def _signed_well(
         return 0, BadTree(shard.name, error.code, f"its last checkpoint: {error.message}")
     found = await witnessed(conn, shard.name, policy=policy)
     if found is None:
-        why = f"no checkpoint is cosigned as the policy wants: {policy.quorum}"
+        why = (
+            f"no checkpoint is cosigned as the policy wants: {policy.quorum}; are the policy's keys the witnesses' own?"
+        )
         return 0, BadTree(shard.name, "checkpoint.no_quorum", why)
     return found.size, None
 

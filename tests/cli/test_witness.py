@@ -219,6 +219,63 @@ def test_a_checkpoint_says_who_has_cosigned_it(diwan: Diwan, fake: FakeService, 
     assert "cosigned by court.example/1" in diwan("ledger", "checkpoint", "--witnessed").output
 
 
+@pytest.fixture
+def demanded() -> SigningKey:
+    return witness("court.example/1")
+
+
+@pytest.fixture
+def demanding(log: Grower, demanded: SigningKey, tmp_path: Path) -> Path:
+    """The policy of an auditor who wants a witness's cosignature."""
+    path = tmp_path / "policy"
+    path.write_text(f"log {log.memory.keys()[0]}\nwitness court {demanded.verifier}\nquorum court\n")
+    return path
+
+
+def test_the_checkpoint_for_a_policy_with_a_quorum_is_the_newest_that_satisfies_it(
+    diwan: Diwan,
+    diwan_process: DiwanProcess,
+    fake: FakeService,
+    public: Note,
+    demanding: Path,
+    demanded: SigningKey,
+) -> None:
+    """The log grows twice a second, and witnesses are asked every other one: the newest is seldom cosigned yet."""
+    other = witness("other.example/1")
+    fake.answers["GET /ledger/witnessed"] = Answer(200, bytes(cosigned(public, demanded)))
+    done = diwan_process("ledger", "checkpoint", "--policy", str(demanding))
+    assert (done.returncode, done.stdout.encode()) == (0, bytes(cosigned(public, demanded))), done.stderr
+    assert "cosigned by court, 2027-01-15" in done.stderr
+    fake.answers["GET /ledger/checkpoint"] = Answer(200, bytes(cosigned(cosigned(public, other), demanded)))
+    done = diwan_process("ledger", "checkpoint", "--policy", str(demanding))
+    assert done.stdout.encode() == bytes(cosigned(cosigned(public, other), demanded)), "the newest is the best there is"
+    fake.answers["GET /ledger/checkpoint"] = fake.answers["GET /ledger/witnessed"] = Answer(200, bytes(public))
+    for more in ((), ("--witnessed",)):
+        done = diwan_process("ledger", "checkpoint", "--policy", str(demanding), *more)
+        assert (done.returncode, done.stdout) == (75, "")
+        assert "satisfies your policy yet: court did not cosign" in done.stderr
+        assert "Try again" in done.stderr
+    fake.answers["GET /ledger/checkpoint"] = Answer(200, bytes(public).replace(b"\n300\n", b"\n301\n"))
+    fake.answers["GET /ledger/witnessed"] = Answer(200, bytes(cosigned(public, demanded)))
+    assert diwan("ledger", "checkpoint", "--policy", str(demanding)).exit_code == 1, "a wrong one is not passed over"
+
+
+def test_growth_is_proved_to_a_checkpoint_that_satisfies_the_policy(
+    diwan: Diwan, fake: FakeService, public: Note, demanding: Path, demanded: SigningKey, tmp_path: Path
+) -> None:
+    kept, proof = tmp_path / "kept", tmp_path / "proof"
+    kept.write_bytes(bytes(cosigned(public, demanded)))
+    assert diwan("ledger", "grown", str(kept), "-o", str(proof)).exit_code == 0
+    done = diwan("ledger", "verify-grown", str(kept), str(proof), "--policy", str(demanding))
+    assert done.exit_code == 1
+    for words in ("court did not cosign", "--policy", "try again"):
+        assert words in " ".join(done.output.split())
+    fake.answers["GET /ledger/witnessed"] = Answer(200, kept.read_bytes())
+    done = diwan("ledger", "grown", str(kept), "--policy", str(demanding), "-o", str(proof))
+    assert done.exit_code == 0, done.output
+    assert diwan("ledger", "verify-grown", str(kept), str(proof), "--policy", str(demanding)).exit_code == 0
+
+
 def test_a_cosignature_that_found_no_place_can_be_had_again(
     diwan: Diwan, public: Note, court: str, tmp_path: Path
 ) -> None:
