@@ -73,11 +73,18 @@ class Sequencer:
         self._signed: dict[str, _Signed] = {}
 
     async def grow_once(self) -> int:
-        """Places what waits; how many entries, so 0 says that nothing waits now."""
+        """Places what waits; how many entries, so 0 says that nothing waits now.
+
+        Raises `NeedsPerson` where the ledger went on in a log of another origin.
+        """
         async with self._db.transaction(None) as conn:
             if not await anything_waits(conn):
                 return 0  # and nothing is locked, which would be written down
-            shard = await open_shard(conn, self._origin)
+            try:
+                shard = await open_shard(conn, self._origin)
+            except NeedsPerson as error:
+                log.error("ledger.not_placed", code=error.code, why=error.message, remedy=error.remedy)
+                raise
             done = await grow(conn, shard, at_most=self._at_most)
         if done.entries:
             metrics.LEDGER_PLACED.observe(done.waited_s)

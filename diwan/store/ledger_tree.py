@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from sqlalchemy import text
 
+from diwan.domain.errors import NeedsPerson
 from diwan.ledger.tiles import WIDTH, Tile, TiledTree, build, wanted
 from diwan.ledger.tree import EMPTY_ROOT, Node, root_at
 from diwan.store.connection import Connection
@@ -55,10 +56,18 @@ async def open_shard(conn: Connection, origin: str) -> Shard:
     transaction ends.
 
     A clock that goes back opens none: entries of a chain are never placed in an older log than those before them. Under
-    another origin a log is begun beside that of the same year, which stays as it is.
+    an origin that never had a log one is begun beside that of the same year, which stays as it is from then on: raises
+    `NeedsPerson` (`ledger.other_log`) where the log opened last is of another origin than this, which had one before.
     """
     await conn.execute(_LOCK_TREE)
     row = (await conn.execute(_NEWEST, {"origin": origin})).one()
+    if row.name is not None and row.last != origin:
+        raise NeedsPerson(
+            "ledger.other_log",
+            f"The ledger went on from {row.its_origin} to {row.last_origin}: the log of before takes in no more.",
+            f"Set DIWAN_LEDGER_ORIGIN of every sequencer and of the signer to {row.last}, or to a name that no log "
+            "here ever had, which begins a log beside. docs/ledger.md says what to do.",
+        )
     if row.name is not None and row.year <= row.of:
         return Shard(row.name, row.its_origin, row.size, row.root)
     name = row.year if row.taken == 0 else f"{row.year}-{row.taken + 1}"
@@ -71,13 +80,16 @@ _SHARD = "SELECT name, origin, size, root FROM ledger_shard"
 _LOCK_TREE = text("SELECT pg_advisory_xact_lock(hashtextextended('diwan ledger tree', 0))")
 _NEWEST = text(
     "SELECT now_.year, s.name, s.origin AS its_origin, s.size, s.root, left(s.name, 4) AS of, "
-    "(SELECT count(*) FROM ledger_shard t WHERE left(t.name, 4) = now_.year) AS taken "
+    "(SELECT count(*) FROM ledger_shard t WHERE left(t.name, 4) = now_.year) AS taken, "
+    "last.origin AS last_origin, left(last.origin, length(last.origin) - 5) AS last "
     "FROM (SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY') AS year) now_ LEFT JOIN LATERAL ("
     "SELECT * FROM ledger_shard WHERE origin = :origin || '/' || left(name, 4) ORDER BY left(name, 4) DESC LIMIT 1"
-    ") s ON true"
+    ") s ON true LEFT JOIN LATERAL (SELECT * FROM ledger_shard ORDER BY opened_at DESC LIMIT 1) last ON true"
 )
+# After all others, though the clock went back: which log was opened last is asked of this column alone.
 _OPEN_SHARD = text(
-    "INSERT INTO ledger_shard (name, origin, root, opened_at) VALUES (:name, :origin, :root, clock_timestamp())"
+    "INSERT INTO ledger_shard (name, origin, root, opened_at) SELECT :name, :origin, :root, "
+    "greatest(clock_timestamp(), (SELECT max(opened_at) + interval '1 microsecond' FROM ledger_shard))"
 )
 
 

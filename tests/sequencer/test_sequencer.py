@@ -20,6 +20,7 @@ from diwan.ledger.tree import EMPTY_ROOT, inclusion_proof, root_of
 from diwan.sequencer import Sequencer
 from diwan.store.database import Database
 from diwan.store.ledger_tree import leaf_of, published, read_tree, shards
+from diwan.store.ledger_tree_check import verify_tree
 from tests.sequencer.conftest import Write
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
@@ -146,6 +147,95 @@ async def test_another_origin_begins_a_log_beside_the_old_one(
     forget(database, newest.name)
 
 
+async def test_a_log_that_was_left_for_another_is_not_gone_on_with(
+    sequencer: Sequencer, write: Write, connect: Callable[[str], Database], signer: OwnSigner, database: TestDatabase
+) -> None:
+    """From A to B and back, as where the origin was mistyped once: a chain would go on in a log before its last one.
+    Also the next year's log is none of A's."""
+    await write(2, "tests/there_and_back")
+    await sequencer.grow_once()
+    second = Sequencer(connect("diwan_sequencer"), signer, "ledger.example/mistyped")
+    await write(1, "tests/there_and_back")
+    assert await second.grow_once() == 1
+    (newest, older) = await _shards(connect)
+    try:
+        await write(1, "tests/there_and_back")
+        with pytest.raises(NeedsPerson) as error:
+            await sequencer.grow_once()
+        assert (error.value.code, newest.origin in error.value.message) == ("ledger.other_log", True)
+        assert "DIWAN_LEDGER_ORIGIN" in error.value.remedy
+        assert [each.size for each in await _shards(connect)] == [1, older.size]
+        assert await second.grow_once() == 1
+        third = Sequencer(connect("diwan_sequencer"), signer, "ledger.example/third")
+        await write(1, "tests/there_and_back")
+        assert await third.grow_once() == 1
+        for left in (sequencer, second):
+            await write(1, "tests/there_and_back")
+            with pytest.raises(NeedsPerson):
+                await left.grow_once()
+            assert await third.grow_once() == 1
+        async with connect("diwan_auditor").transaction(TENANT, snapshot=True) as conn:
+            assert (await verify_tree(conn, TENANT)).first_bad is None
+    finally:
+        for each in (await _shards(connect))[:-1]:
+            forget(database, each.name)
+
+
+async def test_of_two_sequencers_with_two_origins_one_places_everything(
+    write: Write, connect: Callable[[str], Database], signer: OwnSigner, database: TestDatabase
+) -> None:
+    """At once: the one that began its log last goes on, the other stops at its next pass."""
+    before = {each.name for each in await _shards(connect)}
+    await write(120, "tests/two_origins")
+    two = [Sequencer(connect("diwan_sequencer"), signer, f"ledger.example/two-{n}", at_most=7) for n in range(2)]
+
+    async def all_of(one: Sequencer) -> bool:
+        try:
+            while await one.grow_once():
+                pass
+        except NeedsPerson as error:
+            return error.code != "ledger.other_log"
+        return True
+
+    try:
+        went_on = await asyncio.gather(*map(all_of, two))
+        assert sorted(went_on) in ([False, True], [True, True])  # the first may have been through with it
+        await write(3, "tests/two_origins")
+        assert sorted([await all_of(one) for one in two]) == [False, True]
+        order = rows(
+            database,
+            "select l.seq from ledger_leaf l join ledger_shard s on s.name = l.shard "
+            "where chain = 'tests/two_origins' order by s.opened_at, l.idx",
+        )
+        assert [seq for (seq,) in order] == list(range(1, 124))
+        async with connect("diwan_auditor").transaction(TENANT, snapshot=True) as conn:
+            assert (await verify_tree(conn, TENANT)).first_bad is None
+    finally:
+        for each in await _shards(connect):
+            if each.name not in before:
+                forget(database, each.name)
+
+
+async def test_logs_stand_in_the_order_of_their_opening_though_the_clock_went_back(
+    sequencer: Sequencer, write: Write, connect: Callable[[str], Database], signer: OwnSigner, database: TestDatabase
+) -> None:
+    with log_of_year(database, "2999"):
+        await write(1, "tests/clock_back")
+        await sequencer.grow_once()
+        second = Sequencer(connect("diwan_sequencer"), signer, "ledger.example/after_2999")
+        await write(1, "tests/clock_back")
+        await second.grow_once()
+        newest = (await _shards(connect))[0]
+        try:
+            assert newest.origin.startswith("ledger.example/after_2999/")
+            await write(1, "tests/clock_back")
+            with pytest.raises(NeedsPerson):
+                await sequencer.grow_once()
+            await second.grow_once()
+        finally:
+            forget(database, newest.name)
+
+
 @contextmanager
 def log_of_year(database: TestDatabase, year: str) -> Generator[None]:
     """A log of another year, begun an hour from now and gone afterwards."""
@@ -161,8 +251,14 @@ def log_of_year(database: TestDatabase, year: str) -> Generator[None]:
 
 
 def forget(database: TestDatabase, shard: str) -> None:
+    """A log, and the entries that had their places in it."""
     with psycopg.connect(database.url("postgres")) as connection:
         connection.execute("set session_replication_role = replica")
+        connection.execute(
+            "delete from entry e using ledger_leaf l where l.shard = %s "
+            "and (l.tenant, l.chain, l.seq) = (e.tenant, e.chain, e.seq)",
+            (shard,),
+        )
         for table in ("ledger_leaf", "ledger_tile", "ledger_checkpoint"):
             connection.execute(f"delete from {table} where shard = %s".encode(), (shard,))  # noqa: S608
         connection.execute("delete from ledger_shard where name = %s", (shard,))
