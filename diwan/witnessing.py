@@ -33,10 +33,11 @@ _TIMEOUT_S = 10.0
 _MOST_BYTES = 64 * 1024  # of an answer
 _SIZE = re.compile(rb"(0|[1-9]\d{0,15})\n")
 # What a witness's refusal means: machine name, and what a person is told.
+_SPLIT_VIEW = 422
 _REFUSALS = {
     403: ("witness.does_not_trust", "it does not count our key: tell it the one that signs now (`diwan ledger vkey`)"),
     404: ("witness.does_not_follow", "it does not follow this log: its operator adds it by the log's key"),
-    422: (
+    _SPLIT_VIEW: (
         "witness.split_view",
         "what it cosigned before is not how this log begins: somebody shows two histories",
     ),
@@ -138,10 +139,12 @@ class Witnessing:
             answered, content = await self._post(witness, bytes(growth))
             if answered == 200:
                 return _line_of(witness, note, content)
+            size = _SIZE.fullmatch(content)
+            if answered == 409 and old == checkpoint.size and (size is None or int(size[1]) == old):
+                answered = _SPLIT_VIEW  # of as many entries it knows another root: the same status, and no other size
             if answered in _REFUSALS:
                 code, why = _REFUSALS[answered]
                 raise NeedsPerson(code, f"The witness {witness.name} refuses: {why}.", "docs/witnesses.md says more.")
-            size = _SIZE.fullmatch(content)
             if answered != 409 or size is None:
                 break
             old = int(size[1])

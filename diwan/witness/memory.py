@@ -135,7 +135,8 @@ class Memory:
         """The checkpoint under the log's signature and this witness's, if the log is shown to have only grown.
 
         Raises, in this order: `NotFound` (a log that is not followed), `Refused` (not signed by it), `InvalidInput` (it
-        grew from more than it has), `AnotherSize`, `Tampered` (`proof.not_consistent`: perhaps a split view).
+        grew from more than it has), `AnotherSize`, `Tampered` (`proof.not_consistent`: perhaps a split view;
+        `witness.other_root`: one, of as many entries).
         """
         checkpoint = parse_checkpoint(growth.note.text)
         lines = [key for key in self._keys_of(checkpoint.origin) if growth.note.by(key) is not None]
@@ -156,6 +157,8 @@ class Memory:
         known = parse_checkpoint(before.text)
         if growth.old != known.size:
             raise AnotherSize(known.size)
+        if growth.old and not growth.proof and checkpoint.size == known.size and checkpoint.root != known.root:
+            raise Tampered("witness.other_root", "This witness cosigned another root of as many entries.")
         growth.check_from(known.root)
         signed = tuple(line for key in lines if (line := growth.note.by(key)) is not None)
         cosigned = self._cosigned(Note(growth.note.text, signed), cosigned_at(before, self.verifier) or 0)

@@ -1,6 +1,6 @@
 """The witness's HTTP application, as c2sp.org/tlog-witness says. Whoever asks is known by the log's signature alone.
 
-POST /add-checkpoint            200 cosignature lines; 400, 403, 404, 409 with the size, 422
+POST /add-checkpoint            200 cosignature lines; 400, 403, 404, 409 with the size or for another root of it, 422
 GET  /<origin hash>/checkpoint  what was cosigned last of a log, for monitors
 GET  /healthz, /readyz
 """
@@ -29,7 +29,12 @@ log = structlog.get_logger()
 Answer = TypeVar("Answer")
 
 # What the specification answers with, where our errors have another status.
-_STATUS = {"witness.old_beyond": 400, "proof.not_consistent": 422, "checkpoint.not_empty": 422}
+_STATUS = {
+    "witness.old_beyond": 400,
+    "witness.other_root": 409,
+    "proof.not_consistent": 422,
+    "checkpoint.not_empty": 422,
+}
 
 
 def create_app(memory: Memory) -> Starlette:

@@ -273,6 +273,44 @@ async def test_a_split_view_is_refused_and_seen(
     assert set(wants(outside, signer, "none").cosigned(note)) == {"university"}, "and nobody else is held up"
 
 
+def shown_another_history(outside: Outside, signer: OwnSigner, size: int) -> str:
+    """The court cosigned another tree of that size under the log's own key. The shard."""
+    other = MemoryLog(key_of(signer))
+    other.add(*(f"entry {n}".encode() for n in range(size)))
+    outside.memories["court"].add(Growth(0, (), other.checkpoint()))
+    return other.key.name[-4:]
+
+
+@pytest.mark.parametrize("content", [b"%d\n", b"", b"conflict\n"], ids=["its size", "nothing", "words"])
+async def test_a_split_view_at_the_same_size_is_no_outage(
+    outside: Outside, ask: Ask, connect: Callable[[str], Database], content: bytes
+) -> None:
+    """Whoever made the witness: the specification wants 409 there, too, and does not say with what body."""
+    size = parse_checkpoint(parse_note((await served(connect)).note).text).size
+
+    async def answer(request: Request) -> Response:
+        if (await request.body()).startswith(b"old %d\n" % size):
+            return Response(content.replace(b"%d", str(size).encode()), 409)
+        return Response(f"{size}\n", 409)
+
+    outside.answer("court", answer)
+    with pytest.raises(NeedsPerson) as error:
+        await ask("court")
+    assert error.value.code == "witness.split_view"
+
+
+async def test_our_own_witness_says_so_at_the_same_size_too(
+    outside: Outside, ask: Ask, connect: Callable[[str], Database], signer: OwnSigner
+) -> None:
+    size = parse_checkpoint(parse_note((await served(connect)).note).text).size
+    shard = shown_another_history(outside, signer, size)
+    with pytest.raises(NeedsPerson) as error:
+        await ask("court")
+    assert error.value.code == "witness.split_view"
+    assert metrics.LEDGER_REFUSED.values[shard, "court", "split_view"] == 1
+    assert outside.cosigned("court") == size
+
+
 async def test_a_witness_that_saw_more_than_the_log_has_is_heard(outside: Outside, ask: Ask, signer: OwnSigner) -> None:
     """As after an old backup was restored together with the signer's folder."""
     more = MemoryLog(key_of(signer))

@@ -80,7 +80,7 @@ def test_it_never_goes_back_and_never_to_another_history(memory: Memory) -> None
         (growth(0, 35), AnotherSize, "witness.another_size"),
         (growth(29, 35), AnotherSize, "witness.another_size"),
         (Growth(30, (), LOG.checkpoint(20)), InvalidInput, "witness.old_beyond"),
-        (growth(30, 30, OTHER), Tampered, "proof.not_consistent"),
+        (growth(30, 30, OTHER), Tampered, "witness.other_root"),
         (growth(30, 35, OTHER), Tampered, "proof.not_consistent"),
         (Growth(30, (), LOG.checkpoint(35)), Tampered, "proof.not_consistent"),
         (Growth(30, proof[::-1], LOG.checkpoint(35)), Tampered, "proof.not_consistent"),
