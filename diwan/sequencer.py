@@ -19,7 +19,17 @@ from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
 from diwan.ledger.note import Note, VerifierKey, parse_note, parse_vkey
 from diwan.ledger.tree import consistency_proof
 from diwan.store.database import Database
-from diwan.store.ledger_tree import Published, Shard, anything_waits, grow, open_shard, publish, read_tree, shards
+from diwan.store.ledger_tree import (
+    Published,
+    Shard,
+    anything_waits,
+    grow,
+    open_shard,
+    publish,
+    published,
+    read_tree,
+    shards,
+)
 
 log = structlog.get_logger()
 
@@ -137,10 +147,15 @@ class Sequencer:
             return any(each.name == shard.name and each.size > shard.size for each in await shards(conn))
 
     async def _publish(self, shard: Shard) -> _Signed:
-        """Raises `NeedsPerson` where the signer knows of a longer log: the database is older than what was signed."""
+        """Raises `NeedsPerson` where the signer knows of a longer log (the database is older than what was signed), or
+        of none though it signed this one: it would begin anew, and sign whatever history."""
         signed = self._signed.get(shard.name)
         metrics.LEDGER_SIGNED.set(0 if signed is None else signed.checkpoint.size, shard.name)
+        async with self._db.transaction(None) as conn:  # before the signer is asked: it knows of all that is there now
+            on_record = await published(conn, shard.name)
         before = await self._signer.last(shard.origin)
+        if before is None and on_record is not None:
+            raise _forgot(on_record)
         old = 0 if before is None else parse_checkpoint(parse_note(before).text).size
         metrics.LEDGER_SIGNED.set(old, shard.name)
         if old > shard.size:
@@ -159,3 +174,12 @@ class Sequencer:
             await publish(conn, Published(shard.name, checkpoint.size, checkpoint.root, note))
         metrics.LEDGER_SIGNED.set(checkpoint.size, shard.name)
         return _Signed(checkpoint, parse_note(note))
+
+
+def _forgot(signed: Published) -> NeedsPerson:
+    return NeedsPerson(
+        "ledger.signer_forgot",
+        f"The signer knows nothing of the log {signed.shard}, though a checkpoint of {signed.size} entries was signed.",
+        "Restore the signer's folder from its own backup; where there is none, begin a new log by another "
+        "DIWAN_LEDGER_ORIGIN. docs/ledger.md says how.",
+    )

@@ -15,12 +15,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import structlog
+
 from diwan import kept_notes
 from diwan.domain.errors import Conflict, NeedsPerson, NotFound, Refused, Tampered
 from diwan.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint, sign_checkpoint
 from diwan.ledger.note import Note, SigningKey, new_key, parse_note, parse_signing_key
 from diwan.ledger.tree import EMPTY_ROOT, check_consistency
 from diwan.vault import secretfile
+
+log = structlog.get_logger()
 
 
 class Memory:
@@ -153,6 +157,7 @@ class Memory:
         key = new_key(origin)
         kept_notes.replace(self._note_file(origin), bytes(sign_checkpoint(Checkpoint(origin, 0, EMPTY_ROOT), key)))
         secretfile.create(self._key_file(origin), str(key).encode() + b"\n")
+        log.warning("signer.log_begun", origin=origin, key=str(key.verifier))  # once a year, or it was never begun here
 
     def _last(self, origin: str) -> tuple[SigningKey, Note]:
         key = self._key(origin)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
@@ -12,13 +11,15 @@ from diwan.domain.actor import system
 from diwan.sequencer import Sequencer
 from diwan.store.database import Database
 from diwan.store.entries import append_entry
+from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
 from tests.support.growing import ORIGIN, OwnSigner
 
 
 @pytest.fixture
-def signer(tmp_path: Path) -> Iterator[OwnSigner]:
-    made = OwnSigner(tmp_path / "signer")
+def signer(tmp_path_factory: pytest.TempPathFactory, database: TestDatabase) -> Iterator[OwnSigner]:
+    """Of the database: tests that share one share the signer's memory of it."""
+    made = OwnSigner(tmp_path_factory.getbasetemp() / f"signer-{abs(hash(database.url('postgres')))}")
     yield made
     made.memory.close()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -20,6 +21,14 @@ from tests.sequencer.conftest import Write
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
 from tests.support.growing import OwnSigner
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Iterator[OwnSigner]:
+    """Of one test, as the log is."""
+    made = OwnSigner(tmp_path / "signer")
+    yield made
+    made.memory.close()
 
 
 @pytest.fixture

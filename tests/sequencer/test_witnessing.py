@@ -102,15 +102,6 @@ class Outside:
 
 
 @pytest.fixture
-def signer(tmp_path_factory: pytest.TempPathFactory, database: TestDatabase) -> Iterator[OwnSigner]:
-    """The tests of this module share a database, and so the signer's memory of it."""
-    folder = tmp_path_factory.getbasetemp() / f"signer-{abs(hash(database.url('postgres')))}"
-    made = OwnSigner(folder)
-    yield made
-    made.memory.close()
-
-
-@pytest.fixture
 async def grow(sequencer: Sequencer, write: Write) -> Grow:
     async def grown(count: int) -> None:
         await write(count, "tests/witnessed")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from diwan.domain.errors import Conflict, DiwanError, NeedsPerson, NotFound, Refused, Tampered
 from diwan.ledger.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
@@ -142,6 +143,21 @@ def test_a_key_that_is_lost_is_not_made_anew_over_what_it_signed(memory: Memory,
         assert error.value.code == "signer.key_lost"
     (kept,) = (folder / "signed").glob("*.note")
     assert kept.read_bytes() == bytes(note)
+    after.close()
+
+
+def test_a_log_that_is_begun_is_said_with_its_key(memory: Memory, folder: Path, tmp_path: Path) -> None:
+    """A folder that is lost as a whole is one of a signer that never began: the sequencer knows better, and the log."""
+    memory.sign(at(17), between(0, 17))
+    memory.close()
+    folder.rename(tmp_path / "lost")
+    after = Memory(folder, BASE, lambda: NOW)
+    assert after.last(ORIGIN) is None
+    with capture_logs() as logs:
+        after.sign(at(18), between(0, 18))
+        after.sign(at(19), between(18, 19))
+    (vkey,) = after.keys()
+    assert [(each["event"], each["origin"], each["key"]) for each in logs] == [("signer.log_begun", ORIGIN, vkey)]
     after.close()
 
 
