@@ -208,7 +208,10 @@ class RunActivities:
     async def _conclude(self, change: Change, dossier: Dossier, given: RunEnd) -> None:
         spec = spec_of(given.spec)
         conclusion = await self._conclusion(change, dossier, given)
-        await facts.store_facts(change.conn, given.tenant, given.case, conclusion.facts, dossier.cipher, now=change.now)
+        of_case = (given.tenant, given.case)
+        await facts.store_facts(
+            *(change.conn, *of_case, conclusion.facts, dossier.cipher), version=change.version, now=change.now
+        )
         for piece, document in conclusion.pieces.items():
             await documents.update_document(change.conn, given.tenant, document, piece=piece)
         dossier = await read_dossier(change.conn, change.case, dossier.cipher)
@@ -318,7 +321,9 @@ async def _keep(change: Change, dossier: Dossier, readings: list[Reading], known
             flags=sorted({*reading.flags, *reading.extraction.flags}),
         )
         await documents.store_pages(change.conn, case.tenant, case.id, reading.extraction.pages, dossier.cipher)
-    await facts.store_facts(change.conn, case.tenant, case.id, known, dossier.cipher, now=change.now)
+    await facts.store_facts(
+        change.conn, case.tenant, case.id, known, dossier.cipher, version=change.version, now=change.now
+    )
 
 
 def _agent_of(dossier: Dossier, step: StepRef) -> str:

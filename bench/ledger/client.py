@@ -59,7 +59,8 @@ async def with_entry(db: Database, task: Task, case: str, cipher: Cipher, number
     now = datetime.now(UTC)
     async with db.transaction(task.tenant) as conn, change_case(conn, task.tenant, case, now=now) as change:
         change.state.visit += 1
-        await store_facts(conn, task.tenant, case, [_fact(number, now.date())], cipher, now=change.now)
+        facts = [_fact(number, now.date())]
+        await store_facts(conn, task.tenant, case, facts, cipher, version=change.version, now=change.now)
         change.record(
             "case:step:moved",
             system(task.tenant, "bench"),
@@ -75,7 +76,8 @@ async def without(db: Database, task: Task, case: str, cipher: Cipher, number: i
         row = await plain.locked(conn, task.tenant, case)
         state = CaseState.model_validate(row.state)
         state.visit += 1
-        await store_facts(conn, task.tenant, case, [_fact(number, now.date())], cipher, now=now)
+        facts = [_fact(number, now.date())]
+        await store_facts(conn, task.tenant, case, facts, cipher, version=row.version + 1, now=now)
         plain.write(conn, row, state, now)
 
 

@@ -45,7 +45,7 @@ async def revise(change: Change, cipher: Cipher, standing: Standing, procedure: 
     if not wanted:
         raise InvalidInput("task.no_changes", "An edit changes something.", "Give `changes`.")
     facts = _facts(procedure, wanted, standing.actor, change.now)
-    await store_facts(conn, tenant, case, facts, cipher, now=change.now)
+    await store_facts(conn, tenant, case, facts, cipher, version=change.version, now=change.now)
     # From what was shown, not from all that was ever read: an earlier reading may be superseded.
     entered = {fact.name for fact in facts}
     known = [fact for fact in before.facts if not (fact.by_person and fact.name in entered)] + facts

@@ -26,9 +26,12 @@ def _context(case_id: str, name: str, provenance: str, revision: int) -> str:
 
 
 async def store_facts(
-    conn: Connection, tenant: str, case_id: str, facts: Sequence[Fact], cipher: Cipher, *, now: datetime
+    conn: Connection, tenant: str, case_id: str, facts: Sequence[Fact], cipher: Cipher, *, version: int, now: datetime
 ) -> None:
-    """Adds a revision of each fact, under the case's lock. Later ones of the same name and provenance count."""
+    """Adds a revision of each fact, under the case's lock. Later ones of the same name and provenance count.
+
+    `version` is the one that the case has after this transaction: from its entry on the facts are known.
+    """
     if not facts:
         return
     found = await conn.execute(
@@ -51,6 +54,7 @@ async def store_facts(
                 "revision": revision,
                 "fact_sealed": seal_value(cipher, RetentionClass.EVIDENCE, place, value),
                 "established_at": now,
+                "version": version,
             }
         )
     await conn.execute(insert(fact), rows)

@@ -109,7 +109,7 @@ async def _write(conn: Connection, event: Incoming, prepared: _Prepared) -> str:
     await event.insert(conn, prepared.body_sealed, case_id=case_id, inbox_seq=1)
     await insert_parties(conn, prepared.parties)
     await event.store_documents(conn, case_id, prepared.documents)
-    await store_facts(conn, envelope.tenant, case_id, prepared.facts, prepared.cipher, now=event.now)
+    await store_facts(conn, envelope.tenant, case_id, prepared.facts, prepared.cipher, version=1, now=event.now)
     return await number_case(conn, envelope.tenant, case_id, prepared.series)
 
 

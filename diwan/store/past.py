@@ -140,11 +140,15 @@ async def _known(conn: Connection, case: CaseRow, version: int) -> dict[tuple[st
     return {(row.relation, row.key): Known(row.since, row.at, row.was) for row in rows}
 
 
+# A fact never changes, and says itself with which version it came.
 _KNOWN = text(
-    "SELECT p.relation, p.key, p.since, e.at, p.was FROM (SELECT DISTINCT ON (relation, key) relation, key, was, "
+    "WITH known AS ((SELECT DISTINCT ON (relation, key) relation, key, was, "
     "min(version) OVER (PARTITION BY relation, key) AS since FROM case_past WHERE tenant = :tenant AND case_id = :case "
-    "AND version <= :version ORDER BY relation, key, version DESC) p "
-    "JOIN entry e ON e.tenant = :tenant AND e.chain = :case AND e.seq = p.since"
+    "AND version <= :version ORDER BY relation, key, version DESC) UNION ALL "
+    "SELECT 'fact', concat_ws('/', name, provenance, revision), '{}', version FROM fact "
+    "WHERE tenant = :tenant AND case_id = :case AND version <= :version) "
+    "SELECT k.relation, k.key, k.since, e.at, k.was FROM known k "
+    "JOIN entry e ON e.tenant = :tenant AND e.chain = :case AND e.seq = k.since"
 )
 _INSTANTS = ("wake_at", "closed_at", "changed_at", "due_at", "completed_at", "reminded_at", "sent_at", "received_at")
 

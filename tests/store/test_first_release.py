@@ -62,6 +62,7 @@ def _fill(connection: psycopg.Connection[tuple[object, ...]], tenant: str, now: 
         "'DW-2026-000001', 'urn:portal', 'r-1', %s, '1.0', %s, 'open', 'fr', 1, %s, %s, 1, 1, 'task', %s)",
         [tenant, PROCEDURE, hash_of(text), head, STATE, now],
     )
+    connection.execute("insert into fact values (%s, 'case-1', 'rooms', 'declared', 1, 'x', %s)", [tenant, now])
 
 
 async def test_every_ministry_is_watched_and_its_cases_go_on(first_release: TestDatabase, now: datetime) -> None:
@@ -71,6 +72,8 @@ async def test_every_ministry_is_watched_and_its_cases_go_on(first_release: Test
         assert watched.fetchall() == [(tenant, None, {}, None) for tenant in TENANTS]
         instants = connection.execute("select distinct changed_at, traceparent from case_file").fetchall()
         assert instants == [(None, "")]
+        known = connection.execute("select tenant, name, version from fact order by tenant").fetchall()
+        assert known == [(tenant, "rooms", 1) for tenant in TENANTS], "known since the version that the case had"
         forced = connection.execute("select relforcerowsecurity from pg_class where relname = 'tenant'").fetchall()
         assert forced == [(True,)], "the owner saw every ministry for a moment only"
     worker = Database.connect(first_release.url("diwan_worker"), role="diwan_worker", pool_size=1)

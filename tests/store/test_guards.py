@@ -239,6 +239,19 @@ def test_no_child_of_a_case_goes_without_a_version(demo: TestDatabase, whole: st
     refused(demo, "without a new version", lambda c: c.execute(delete, [whole]))
 
 
+def test_a_fact_says_with_which_version_of_its_case_it_came(demo: TestDatabase, whole: str) -> None:
+    def work(connection: Connection, off: int) -> None:
+        entry = next_entry(connection, whole)
+        copy(connection, "fact", whole, {"revision": 98, "version": entry[0] + off})
+        raise_version(connection, whole, entry)
+        insert_entry(connection, whole, entry)
+
+    for off in (-1, 1):
+        refused(demo, "without a new version", lambda connection, off=off: work(connection, off))
+    commit(demo, lambda connection: work(connection, 0))
+    assert stands(demo, "select count(*) from fact where case_id = %s and revision = 98", whole) == 1
+
+
 def test_a_request_to_a_model_is_no_change_but_its_answer_is(demo: TestDatabase, whole: str) -> None:
     new = {"attempt": 50, "used": False, "status": "sent"}
     commit(demo, lambda c: copy(c, "model_call", whole, new), role="diwan_pool")
@@ -293,7 +306,7 @@ def test_the_pool_writes_on_chains_of_cases_only(demo: TestDatabase, whole: str)
         entry = next_entry(connection, whole)
         insert_entry(connection, "refusals/clerk-1", (1, entry[1], None, entry[3]))
 
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="chains of cases"):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="pool_on_cases"):
         commit(demo, work, role="diwan_pool")
 
 

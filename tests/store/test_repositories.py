@@ -123,7 +123,7 @@ async def test_facts_keep_their_history_and_a_persons_apart(
         [price(4, Provenance.DOCUMENT)],
     ):
         async with worker.transaction(TENANT) as conn, change_case(conn, TENANT, case_id, now=now) as change:
-            await facts.store_facts(conn, TENANT, case_id, found, cipher, now=now)
+            await facts.store_facts(conn, TENANT, case_id, found, cipher, version=change.version, now=now)
             change.record("case:facts:found", WORKER, cipher=cipher)
     async with worker.transaction(TENANT) as conn:
         known = [fact for fact in await facts.current_facts(conn, TENANT, case_id, cipher) if fact.name == "price"]

@@ -163,7 +163,7 @@ async def whole_case(
             as_of=date(2026, 11, 23),
             established_by="agent:dossier-examiner",
         )
-        await facts.store_facts(conn, TENANT, case_id, [fact], cipher, now=now)
+        await facts.store_facts(conn, TENANT, case_id, [fact], cipher, version=change.version, now=now)
         await runs.end_run(change, run.id, status="finished")
         proposal = Proposal(
             proposer="rules",

@@ -145,9 +145,10 @@ fact = Table(
     Column("revision", Integer, nullable=False),
     sealed("fact_sealed"),
     instant("established_at"),
+    Column("version", BigInteger, nullable=False),
     PrimaryKeyConstraint("tenant", "case_id", "name", "provenance", "revision"),
     of_case(),
-)  # fact_sealed: JSON of domain Fact; provenance: its own, or `person`; the highest revision counts
+)  # fact_sealed: JSON of domain Fact; provenance: its own, or `person`; highest revision counts; version: of its case
 
 case_past = Table(
     "case_past",

@@ -110,11 +110,10 @@ entry = Table(
     text("chain"),
     Column("seq", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    Column("prev_seq", BigInteger),
     Column("prev_hash", LargeBinary),
     Column("header", LargeBinary, nullable=False),
     sealed("body_sealed", nullable=True),
     text("kind"),
     instant("at"),
     PrimaryKeyConstraint("tenant", "chain", "seq"),
-)  # header: canonical JSON, hashed as stored; body_sealed: salts and what they commit to; prev_seq is generated
+)  # header: canonical JSON, hashed as stored; body_sealed: salts and what they commit to
