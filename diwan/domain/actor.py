@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import lru_cache
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
 class ActorKind(StrEnum):
@@ -27,13 +28,11 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
-class Actor(BaseModel):
+class Actor(BaseModel, frozen=True):
     """`subject` is a stable pseudonym of the issuer's (`sub`), never a name.
 
     `authentication` says how it was established, e.g. `oidc:<issuer>`; empty for rules and agents.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     kind: ActorKind
     subject: str
@@ -45,13 +44,16 @@ class Actor(BaseModel):
         return any(role in self.roles for role in roles)
 
 
+@lru_cache(maxsize=256)
 def system(tenant: str, part: str) -> Actor:
     return Actor(kind=ActorKind.SYSTEM, subject=part, tenant=tenant)
 
 
+@lru_cache(maxsize=256)
 def rule(tenant: str, name: str) -> Actor:
     return Actor(kind=ActorKind.RULE, subject=name, tenant=tenant)
 
 
+@lru_cache(maxsize=256)
 def agent(tenant: str, spec: str) -> Actor:
     return Actor(kind=ActorKind.AGENT, subject=spec, tenant=tenant)

@@ -110,7 +110,11 @@ def encode(header: EntryHeader) -> bytes:
     Raises `Final` (`entry.too_large`) beyond that: the caller put into the header what belongs in the sealed body.
     """
     parts = {name: _said(part) for name in _PARTS if (part := getattr(header, name)) is not None}
-    encoded = canonical({**_said(header), "at": fixed_width(header.at), **parts})
+    said = {**_said(header), "at": fixed_width(header.at), **parts}
+    # A header's values are no fractions, and its own names are ASCII; those in its open maps may be anything.
+    sampling = header.model.sampling if header.model is not None else ()
+    plain = "".join((*header.commitments, *header.detail, *sampling)).isascii()
+    encoded = canonical_plain(said) if plain else rfc8785.dumps(said)
     if len(encoded) > MAX_HEADER_BYTES:
         raise Final(
             "entry.too_large",
@@ -167,12 +171,15 @@ def canonical(value: Any) -> bytes:
     orjson writes the same bytes many times faster where no number is a fraction and every key is ASCII (order by bytes
     is then order by UTF-16 units); a test compares the two.
     """
-    if _plain(value):
-        try:
-            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
-        except orjson.JSONEncodeError:
-            pass  # rfc8785 says what is wrong
-    return rfc8785.dumps(value)
+    return canonical_plain(value) if _plain(value) else rfc8785.dumps(value)
+
+
+def canonical_plain(value: Any) -> bytes:
+    """As `canonical`, of a value that is known to have no fraction in it and ASCII keys only."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError:
+        return rfc8785.dumps(value)  # which says what is wrong
 
 
 def _plain(value: Any) -> bool:
@@ -227,4 +234,7 @@ def _said(part: _Part) -> dict[str, Any]:
 
 def fixed_width(at: datetime) -> str:
     """An instant of UTC as entries have it: `2026-11-27T09:00:01.000000Z`."""
-    return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return at.isoformat(timespec="microseconds")[:_UNTIL_ZONE] + "Z"
+
+
+_UNTIL_ZONE = len("2026-11-27T09:00:01.000000")

@@ -26,7 +26,7 @@ import rfc8785
 
 from diwan.domain.errors import Final, Tampered
 from diwan.ledger.compact import Compact
-from diwan.ledger.entry import HASH_BYTES, SALT_BYTES, canonical, digest_of, keyed_hash
+from diwan.ledger.entry import HASH_BYTES, SALT_BYTES, canonical, canonical_plain, digest_of, keyed_hash
 
 FIELDS = "fields"  # the commitment's name in a header
 SEED_BYTES = 32
@@ -182,7 +182,8 @@ def _commit(salt: bytes, value: Any) -> bytes:
 
 
 def _bind(commitments: Mapping[str, bytes]) -> str:
-    return hashlib.sha256(canonical({pointer: each.hex() for pointer, each in commitments.items()})).hexdigest()
+    """The pointers are JSON pointers by `_POINTER`, so ASCII."""
+    return hashlib.sha256(canonical_plain({pointer: each.hex() for pointer, each in commitments.items()})).hexdigest()
 
 
 def _check_pointers(pointers: list[str]) -> None:

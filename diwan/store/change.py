@@ -6,11 +6,11 @@ numbering. One case and one version a transaction. No vault, HTTP or model call 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 import orjson
 from sqlalchemy import RowMapping
@@ -58,13 +58,22 @@ SELECT_CASE = f"SELECT {', '.join(COLUMNS)} FROM case_file"  # noqa: S608 - name
 
 def case_row(row: RowMapping | Mapping[str, Any]) -> CaseRow:
     """A row of `SELECT_CASE` as a value."""
-    values = {
-        **cast("Mapping[str, Any]", row),
-        "state": CaseState.model_validate(row["state"]),
-        "status": CaseStatus(row["status"]),
-        "kind": StepKind(row["kind"]),
-    }
-    return CaseRow(**cast("dict[str, Any]", values))
+    return _case_of([row[name] for name in COLUMNS])
+
+
+def _case_of(row: Sequence[Any]) -> CaseRow:
+    """`row` is in the order of `COLUMNS`."""
+    values = list(row)
+    for at, made in _MADE:
+        values[at] = made(values[at])
+    return CaseRow(*values)
+
+
+_MADE: tuple[tuple[int, Callable[[Any], object]], ...] = (
+    (COLUMNS.index("status"), CaseStatus),
+    (COLUMNS.index("kind"), StepKind),
+    (COLUMNS.index("state"), CaseState.model_validate),
+)
 
 
 class Change:
@@ -143,11 +152,8 @@ class Change:
         if draft.cipher is not None:
             before = canonical(was)
             states = {"state_before": before, "state_after": before if stands == was else canonical(stands)}
-        draft = replace(
-            *(draft,),
-            commitments={**states, **draft.commitments},
-            detail={**_turned(case, self.status, self.state), **draft.detail, **counted},
-        )
+        draft.commitments = {**states, **draft.commitments}
+        draft.detail = {**_turned(case, self.status, self.state), **draft.detail, **counted}
         place = Place(
             *(case.tenant, case.id, self.version, case.head, case.id),
             procedure_hash=case.procedure_hash,
@@ -265,7 +271,7 @@ async def change_case(conn: Connection, tenant: str, case_id: str, *, now: datet
     if row is None:
         raise NotFound("case.unknown", "There is no such case.", "Check its number.")
     # Read twice: the library's deep copy takes several times as long.
-    change = Change(conn, case_row(row._asdict()), CaseState.model_validate(row.state), now)
+    change = Change(conn, _case_of(row), CaseState.model_validate(row.state), now)
     spans.concerns(tenant, case_id, change.case.traceparent)
     yield change
     change._write()  # pyright: ignore[reportPrivateUsage]

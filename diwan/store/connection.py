@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, cast
 
 import psycopg
@@ -154,10 +155,11 @@ class Statement:
         self._names = tuple(dict.fromkeys(_NAME.findall(text)))
         numbers = {name: f"${number}" for number, name in enumerate(self._names, 1)}
         self._query = _NAME.sub(lambda found: numbers[found[1]], text).encode()
+        self._values = _values_of(self._names)
 
     def command(self, parameters: Mapping[str, object]) -> Command:
         """What `rows`, `row` and `write` send."""
-        return Command(self._query, tuple(parameters[name] for name in self._names))
+        return Command(self._query, self._values(parameters))
 
     async def rows(self, conn: Connection, parameters: Mapping[str, object]) -> list[Any]:
         """The rows, as named tuples."""
@@ -174,6 +176,13 @@ class Statement:
     def owed(self, conn: Connection, parameters: Mapping[str, object], *, otherwise: Refusal) -> None:
         """As `Connection.owe`."""
         conn.owe(self.command(parameters), otherwise)
+
+
+def _values_of(names: tuple[str, ...]) -> Callable[[Mapping[str, object]], tuple[object, ...]]:
+    """Those of `names`, in order: by one call where there are several."""
+    if len(names) > 1:
+        return cast("Callable[[Mapping[str, object]], tuple[object, ...]]", itemgetter(*names))
+    return lambda parameters: tuple(parameters[name] for name in names)
 
 
 # `::` is a cast.

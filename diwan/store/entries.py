@@ -6,11 +6,13 @@ Entries of a case are written by change.py only, in the transaction of the case'
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
-import secrets
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import TypedDict, Unpack
 
 import orjson
@@ -68,7 +70,7 @@ class EntryFields(TypedDict, total=False):
     public: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EntryDraft:
     """An entry to be: kind, actor and `EntryFields`."""
 
@@ -142,12 +144,7 @@ def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
         prev=place.prev.hex() if place.prev else None,
         at=now,
         kind=draft.kind,
-        actor=EntryActor(
-            kind=draft.actor.kind.value,
-            subject=draft.actor.subject,
-            roles=tuple(sorted(role.value for role in draft.actor.roles)),
-            authentication=draft.actor.authentication,
-        ),
+        actor=_acting(draft.actor),
         case=place.case,
         case_seq=place.seq if place.case else 0,
         step=place.step if draft.step is None else draft.step,
@@ -182,6 +179,17 @@ def build_entry(draft: EntryDraft, place: Place, now: datetime) -> BuiltEntry:
     )
 
 
+@lru_cache(maxsize=1024)
+def _acting(actor: Actor) -> EntryActor:
+    """Few act, and often."""
+    return EntryActor(
+        kind=actor.kind.value,
+        subject=actor.subject,
+        roles=tuple(sorted(role.value for role in actor.roles)),
+        authentication=actor.authentication,
+    )
+
+
 def _commit(draft: EntryDraft, place: Place) -> tuple[dict[str, str], bytes | None]:
     digests = {name: digest_of(value) for name, value in draft.commitments.items()}
     if draft.body is None and not digests:
@@ -190,13 +198,16 @@ def _commit(draft: EntryDraft, place: Place) -> tuple[dict[str, str], bytes | No
         raise Final("entry.no_cipher", "A body and commitments need the cipher of their case.", "Pass `cipher`.")
     if RESERVED & digests.keys():
         raise Final("entry.bad_commitment", "`body` and `fields` are what is said of a body.", "Pass `body`.")
-    salts = {name: secrets.token_bytes(SALT_BYTES) for name in digests}
-    sealed: dict[str, object] = {
-        "committed": {name: [_b64(salts[name]), _b64(digest)] for name, digest in digests.items()}
-    }
-    commitments = {name: commit_digest(salts[name], digest) for name, digest in digests.items()}
+    random = os.urandom(SEED_BYTES + SALT_BYTES * len(digests))  # asked for at once: each is a call of the system
+    committed: dict[str, list[str]] = {}
+    commitments: dict[str, str] = {}
+    for at, (name, digest) in enumerate(digests.items()):
+        salt = random[SEED_BYTES + SALT_BYTES * at :][:SALT_BYTES]
+        commitments[name] = commit_digest(salt, digest)
+        committed[name] = [_b64(salt), _b64(digest)]
+    sealed: dict[str, object] = {"committed": committed}
     if draft.body is not None:
-        seed = secrets.token_bytes(SEED_BYTES)
+        seed = random[:SEED_BYTES]
         commitments[FIELDS] = commit_fields(seed, draft.body)
         sealed |= {"seed": _b64(seed), "body": draft.body}
     ciphertext = draft.cipher.seal(
@@ -206,7 +217,7 @@ def _commit(draft: EntryDraft, place: Place) -> tuple[dict[str, str], bytes | No
 
 
 def _b64(value: bytes) -> str:
-    return base64.b64encode(value).decode()
+    return binascii.b2a_base64(value, newline=False).decode()
 
 
 def keys_scope(chain: str, header: bytes) -> str:
