@@ -27,7 +27,7 @@ from diwan.store.erasure_lists import to_carry_out
 from diwan.store.erasures import BY_SCHEDULE, ErasureRow, Wanted, ask_erasure
 from diwan.store.procedures import procedure_of
 from diwan.store.scope_erasures import ScopeErasure
-from diwan.store.tenants import calendar_for, kept_without_case, tenants
+from diwan.store.tenants import calendar_for, kept_without_case, over_all
 
 log = structlog.get_logger()
 
@@ -50,9 +50,7 @@ class Proposals:
 
     async def pass_once(self) -> int:
         """Looks once through every ministry. Returns how many proposals were made."""
-        async with self._db.transaction(None) as conn:
-            there = await tenants(conn)
-        return sum([await self._of_tenant(tenant) for tenant in there])
+        return await over_all(self._db, self._of_tenant)
 
     async def _of_tenant(self, tenant: str) -> int:
         made = 0
@@ -112,9 +110,7 @@ class Erasures:
 
     async def pass_once(self) -> int:
         """Returns how many were carried out, over all ministries. One that fails keeps no other from its turn."""
-        async with self._db.transaction(None) as conn:
-            there = await tenants(conn)
-        return sum([await self._of_tenant(tenant) for tenant in there])
+        return await over_all(self._db, self._of_tenant)
 
     async def _of_tenant(self, tenant: str) -> int:
         """All that can be carried out, each once, a page of them in memory."""
@@ -174,9 +170,7 @@ class WithoutCase:
 
     async def pass_once(self) -> int:
         """Looks once through every ministry. Returns of how many scopes the keys were destroyed."""
-        async with self._db.transaction(None) as conn:
-            there = await tenants(conn)
-        return sum([await self._of_tenant(tenant) for tenant in there])
+        return await over_all(self._db, self._of_tenant)
 
     async def _of_tenant(self, tenant: str) -> int:
         async with self._db.transaction(tenant) as conn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -14,6 +15,7 @@ from diwan.domain.tenant import KeptWithoutCase, OutsideEngine
 from diwan.procedures.periods import Calendar, calendar_of
 from diwan.procedures.schema import Procedure
 from diwan.store.connection import Connection, Statement
+from diwan.store.database import Database
 from diwan.store.tables import clock_watch, webhook
 from diwan.store.tables import tenant as tenant_table
 
@@ -28,6 +30,13 @@ async def put_tenant(conn: Connection, tenant: str, settings: dict[str, Any]) ->
 async def tenants(conn: Connection) -> list[str]:
     """All ministries, in a transaction without one, as the case worker: the rows of their clocks name them."""
     return list((await conn.execute(select(clock_watch.c.tenant).order_by(clock_watch.c.tenant))).scalars())
+
+
+async def over_all(db: Database, once: Callable[[str], Awaitable[int]]) -> int:
+    """The sum of what `once` says of every ministry, one after the other. `db` is the case worker's."""
+    async with db.transaction(None) as conn:
+        there = await tenants(conn)
+    return sum([await once(tenant) for tenant in there])
 
 
 async def settings_of(conn: Connection, tenant: str) -> dict[str, Any]:
