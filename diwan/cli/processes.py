@@ -102,6 +102,7 @@ async def _web(settings: Settings) -> None:
 
 
 _WATCH_S, _RETENTION_S, _ERASE_S, _WITHOUT_CASE_S, _HISTORIES_S = 60.0, 3600.0, 5.0, 30.0, 15.0
+_KEYS_S = 60.0
 
 
 def worker(
@@ -131,6 +132,7 @@ async def _worker(settings: Settings) -> None:
     from diwan.documents.typeset import render_letter
     from diwan.erasing import Erasures, Proposals, WithoutCase
     from diwan.histories import Histories
+    from diwan.key_records import KeyRecords
     from diwan.relay import run_forever
     from diwan.store.clock_watch import watch_all
     from diwan.store.traces import CaseTraces
@@ -168,6 +170,7 @@ async def _worker(settings: Settings) -> None:
             runs = RunActivities(db, ring, readers, Registers(db, ring), run_settings, clock)
             watching = run_forever("clock", lambda: watch_all(db, watch), stop, idle_s=_WATCH_S)
             keeping = run_forever("histories", Histories(db, ring, client, clock).pass_once, stop, idle_s=_HISTORIES_S)
+            recording = run_forever("keys", KeyRecords(db, ring, clock).pass_once, stop, idle_s=_KEYS_S)
             erasing = (run_forever("retention", Proposals(db, ring, watch).pass_once, stop, idle_s=_RETENTION_S),)
             if shredder is not None:
                 without_case = WithoutCase(db, shredder, watch)
@@ -178,7 +181,7 @@ async def _worker(settings: Settings) -> None:
             seen = [Observed(CaseTraces(db)), Registered(db, clock)]
             async with worker_version.of_this_worker(settings, client, stop) as build:
                 polling = case_worker(client, casework, runs, reruns, build=build, interceptors=seen)
-                await asyncio.gather(run_until(polling, stop), watching, keeping, *erasing)
+                await asyncio.gather(run_until(polling, stop), watching, keeping, recording, *erasing)
     await ring.aclose()
     if shredder is not None:
         await shredder.aclose()

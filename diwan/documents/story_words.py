@@ -52,6 +52,16 @@ WORDS: Mapping[str, Localized] = {
         fr="La conservation légale est levée",
         en="The legal hold was lifted",
     ),
+    "vault:key:begun": Localized(
+        ar="بدأ استعمال مفتاح جديد يحمي مفاتيح الملفات",
+        fr="Une nouvelle clé enveloppe désormais les clés des dossiers",
+        en="A new key wraps the cases' keys from now on",
+    ),
+    "vault:key:retired": Localized(
+        ar="أُتلف مفتاح كان يحمي مفاتيح الملفات",
+        fr="Une clé qui enveloppait les clés des dossiers est détruite",
+        en="A key that wrapped the cases' keys is destroyed",
+    ),
     "ministry:export:begun": Localized(
         ar="بدأ تصدير كل ما يُحفظ عن الوزارة",
         fr="L’export de tout ce qui est conservé du ministère a commencé",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -52,3 +53,18 @@ class Eraser(Protocol):
     async def destroy(
         self, tenant: str, scope: str, classes: Collection[RetentionClass], order: str
     ) -> Mapping[RetentionClass, datetime]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEpoch:
+    """A key that wraps the keys of cases, by name: since when, and when it was destroyed."""
+
+    name: str
+    begun_at: datetime
+    retired_at: datetime | None = None
+
+
+class Epochs(Protocol):
+    """Says which keys wrapped the keys of cases, the oldest first. Does I/O; raises `Unavailable`."""
+
+    async def epochs(self) -> Sequence[KeyEpoch]: ...

@@ -303,12 +303,17 @@ async def append_entry(
     """
     if "/" not in chain:
         raise Final("entry.not_a_chain", "A chain outside cases has a slash in its name.", "Name it `kind/subject`.")
-    await conn.execute(_TAKE_TURN, {"turn": f"{tenant}\x1f{chain}"})
+    await take_turn(conn, tenant, chain)
     last = (await conn.execute(_LAST, {"tenant": tenant, "chain": chain})).one_or_none()
     seq, prev = (last.seq + 1, last.hash) if last else (1, None)
     built = build_entry(EntryDraft(kind, actor, **said), Place(tenant, chain, seq, prev), now)
     await conn.execute(_INSERT, built.parameters)
     return int(seq)
+
+
+async def take_turn(conn: Connection, tenant: str, chain: str) -> None:
+    """Until the transaction ends nobody else adds to this chain outside cases; may be repeated."""
+    await conn.execute(_TAKE_TURN, {"turn": f"{tenant}\x1f{chain}"})
 
 
 _TAKE_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended(:turn, 0))")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,13 +14,14 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from diwan.domain.errors import DiwanError, InvalidInput, Unavailable
-from diwan.domain.ports import RetentionClass
+from diwan.domain.ports import KeyEpoch, RetentionClass
 from diwan.local import exchange
 from diwan.vault import pseudonym
 from diwan.vault.cipher import CaseCipher
 from diwan.vault.protocol import (
     DestructionAnswer,
     DestructionRequest,
+    EpochsAnswer,
     GenerationAnswer,
     KeysAnswer,
     KeysRequest,
@@ -47,7 +48,7 @@ class _Cached:
 
 
 class VaultKeyring:
-    """Implements `diwan.domain.ports.Keyring`, and with the eraser's token `Eraser`, against a vault process.
+    """Implements `diwan.domain.ports.Keyring` and `Epochs`, with the eraser's token `Eraser`, against a vault process.
 
     `location` is a unix socket's path or a loopback URL (address.py). Keys stay in this process's memory, at most
     `capacity` scopes for `ttl` seconds each. Whoever uses them makes this ask the vault every half minute whether any
@@ -117,6 +118,11 @@ class VaultKeyring:
         )
         self._ciphers.pop((tenant, scope), None)
         return answer.destroyed
+
+    async def epochs(self) -> Sequence[KeyEpoch]:
+        """Which keys wrapped the cases' keys (ports.py). Raises `Unavailable`; does not retry."""
+        answer = await exchange.exchange(self._http, "GET", "/v1/epochs", b"", service="vault")
+        return exchange.read(answer, EpochsAnswer, service="vault").epochs
 
     async def ready(self) -> None:
         """Raises `Unavailable` unless the vault answers and can read its database. Does not retry."""

@@ -17,7 +17,7 @@ from typing import BinaryIO, Self
 import structlog
 
 from diwan.domain.errors import NeedsPerson, NotFound
-from diwan.domain.ports import RetentionClass
+from diwan.domain.ports import KeyEpoch, RetentionClass
 from diwan.vault import aead, database, journal, secretfile
 from diwan.vault.journal import Destruction, Journal, Place
 from diwan.vault.keks import KeyEncryptionKeys
@@ -97,6 +97,21 @@ class KeyStore:
         """A number that is another after every destruction."""
         with self._lock, database.explained():
             return self._generation()
+
+    def epochs(self) -> tuple[KeyEpoch, ...]:
+        """The key-encryption keys that wrapped anything, the oldest first; retired once they are gone from what holds
+        them, not when that was begun."""
+        with self._lock, database.explained():
+            self._keks.refresh()
+            rows = self._connection.execute("SELECT id, first_used_at, retired_at FROM kek ORDER BY first_used_at, id")
+            return tuple(
+                KeyEpoch(
+                    name,
+                    datetime.fromisoformat(begun),
+                    datetime.fromisoformat(retired) if retired and name not in self._keks else None,
+                )
+                for name, begun, retired in rows
+            )
 
     def keys(self, tenant: str, scope: str, *, create: bool, now: datetime) -> Keys:
         """Keys of a scope; with `create`, missing ones are made.

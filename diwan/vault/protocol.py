@@ -3,14 +3,15 @@
     POST /v1/keys          {"tenant", "scope"}                      -> {"keys": {"decision": "<base64>" | null, ...},
                                                                         "generation": 7}
     GET  /v1/generation                                             -> {"generation": 7}
+    GET  /v1/epochs                                                 -> {"epochs": [{"name", "begun_at", "retired_at"}]}
     POST /v1/pseudonyms    {"tenant", "purpose", "digest"}          -> {"pseudonym": "<64 hex digits>"}
     POST /v1/destructions  {"tenant", "scope", "classes", "order"}  -> {"destroyed": {"exchange": "<when>", ...}}
     GET  /healthz, /readyz                                          -> {"status": "ok"}
 
 A key that is null was destroyed. Missing keys are made when the caller has the right to. The generation is another
 after every destruction: keys that a caller holds from before may be stale. An order is the hash of the ledger entry
-that asks for it. An error is {"error": "<class of domain/errors.py>", "code", "message", "remedy"} with the class's
-HTTP status.
+that asks for it. An epoch is a key-encryption key, by its name; `retired_at` is null while it is there. An error is
+{"error": "<class of domain/errors.py>", "code", "message", "remedy"} with the class's HTTP status.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints
 
-from diwan.domain.ports import RetentionClass
+from diwan.domain.ports import KeyEpoch, RetentionClass
 
 MAX_BODY_BYTES = 8 * 1024
 
@@ -62,6 +63,10 @@ class PseudonymAnswer(_Message):
 
 class GenerationAnswer(_Message):
     generation: int
+
+
+class EpochsAnswer(_Message):
+    epochs: tuple[KeyEpoch, ...]
 
 
 class DestructionRequest(_Message):

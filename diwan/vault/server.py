@@ -23,6 +23,7 @@ from diwan.vault.protocol import (
     MAX_BODY_BYTES,
     DestructionAnswer,
     DestructionRequest,
+    EpochsAnswer,
     GenerationAnswer,
     KeysAnswer,
     KeysRequest,
@@ -42,6 +43,7 @@ def create_app(store: KeyStore, hashes: TokenHashes, *, clock: Callable[[], date
         routes=[
             Route("/v1/keys", vault.keys, methods=["POST"]),
             Route("/v1/generation", vault.generation, methods=["GET"]),
+            Route("/v1/epochs", vault.epochs, methods=["GET"]),
             Route("/v1/pseudonyms", vault.pseudonyms, methods=["POST"]),
             Route("/v1/destructions", vault.destructions, methods=["POST"]),
             Route("/healthz", _healthy, methods=["GET"]),
@@ -69,6 +71,10 @@ class _Vault:
     async def generation(self, request: Request) -> Response:
         self._authenticate(request, Right.GET)
         return exchange.answer(GenerationAnswer(generation=await asyncio.to_thread(self._store.generation)))
+
+    async def epochs(self, request: Request) -> Response:
+        self._authenticate(request, Right.GET)
+        return exchange.answer(EpochsAnswer(epochs=await asyncio.to_thread(self._store.epochs)))
 
     async def pseudonyms(self, request: Request) -> Response:
         caller = self._authenticate(request, Right.PSEUDONYM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -70,6 +71,15 @@ async def client_of(folder: Path, *answers: bytes) -> AsyncGenerator[tuple[Vault
             yield client, server, pauses
         finally:
             await client.aclose()
+
+
+async def test_a_vault_says_which_keys_wrap_the_cases_keys(vault: Vault) -> None:
+    async with contextlib.aclosing(vault.keyring(Caller.WORKER)) as ring:
+        (epoch,) = await ring.epochs()
+    assert (epoch.name[:4], epoch.begun_at.tzinfo is not None, epoch.retired_at) == ("kek-", True, None)
+    async with contextlib.aclosing(vault.keyring(Caller.ERASER)) as eraser:
+        with pytest.raises(Unavailable):
+            await eraser.epochs()
 
 
 async def test_a_vault_that_is_away_for_a_moment_is_asked_again(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from diwan.domain.errors import Conflict, NeedsPerson, NotFound, Tampered, Unavailable
-from diwan.domain.ports import RetentionClass
+from diwan.domain.ports import KeyEpoch, RetentionClass
 from diwan.vault import aead, alone, database, keyfile, rotation
 from diwan.vault.hsm import TokenKeys, TokenPlace
 from diwan.vault.keks import KeyEncryptionKeys
@@ -112,6 +112,31 @@ def test_a_rotation_beside_a_vault_that_serves(
     assert all_keys(again, 6) == before
     again.close()
     assert rotation.status(folder / "vault.sqlite", keeping.opened(place)).retired == (old,)
+
+
+def test_its_epochs_are_told_and_their_end_once_the_key_is_gone(
+    kept: tuple[Place, KeyEncryptionKeys], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a vault that serves, of what other processes do to its keys."""
+    place, keks = kept
+    path = folder / "vault.sqlite"
+    store, later, last = made(folder, keks, 1), NOW + timedelta(days=30), NOW + timedelta(days=31)
+    (first,) = store.epochs()
+    assert (first.name, first.retired_at) == (keks.current, None)
+    new = rotation.rotate(path, keeping.opened(place), now=later, say=lambda _: None).current
+    assert store.epochs() == (first, KeyEpoch(new, later))
+
+    def dies(self: KeyEncryptionKeys, name: str) -> None:
+        raise RuntimeError("it dies")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(keks), "remove", dies)
+        with pytest.raises(RuntimeError):
+            rotation.retire(path, keeping.opened(place), first.name, now=last)
+    assert store.epochs() == (first, KeyEpoch(new, later)), "marked, and still there"
+    rotation.retire(path, keeping.opened(place), first.name, now=last)
+    assert store.epochs() == (KeyEpoch(first.name, first.begun_at, last), KeyEpoch(new, later))
+    store.close()
 
 
 def test_a_key_destroyed_between_reading_and_wrapping_anew_stays_destroyed(store: KeyStore, folder: Path) -> None:

@@ -57,6 +57,17 @@ async def test_a_pool_worker_gets_the_cache_salt_and_no_other_pseudonym(
     assert (await http.post("/v1/pseudonyms", json=PSEUDONYM, headers=as_(Caller.POOL))).status_code == 403
 
 
+async def test_epochs_are_told_by_name_and_no_key_with_them(http: httpx.AsyncClient, store: KeyStore) -> None:
+    store.keys("demo", "case-1", create=True, now=NOW)
+    for caller in set(Caller) - {Caller.ERASER}:
+        (epoch,) = (await http.get("/v1/epochs", headers=as_(caller))).json()["epochs"]
+        assert set(epoch) == {"name", "begun_at", "retired_at"}
+        assert epoch["name"].startswith("kek-")
+        assert len(epoch["name"]) == len("kek-") + 16
+    assert (await http.get("/v1/epochs", headers=as_(Caller.ERASER))).status_code == 403
+    assert (await http.get("/v1/epochs")).status_code == 401
+
+
 def test_every_caller_has_its_rights_written_down() -> None:
     assert set(callers.RIGHTS) == set(Caller)
 

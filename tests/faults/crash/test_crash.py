@@ -146,7 +146,8 @@ OUTSIDE = {
 # The clock is written down by whoever comes by when the last look at it is old, hosts of the pool say every few seconds
 # how they are, and are forgotten when they have been gone for days: no event hangs on it. Nor on what the schedule
 # proposes to be erased: years go by before it, and whoever looks next proposes it again. Nor on a run whose case was
-# erased before its history was kept (tests/activities/test_histories.py).
+# erased before its history was kept (tests/activities/test_histories.py), nor on what is put on record of the vault's
+# own keys: whoever looks next does (tests/store/test_key_records.py).
 CLOCK = {
     *(
         "dependencies.Dependencies.cipher",
@@ -157,7 +158,7 @@ CLOCK = {
     ),
     *("housekeeping.GoneHosts.pass_once", "erasing.Proposals._of_tenant", "erasing.Proposals._of_version"),
     *("erasing.Proposals._proposed", "erasing.WithoutCase._of_tenant"),
-    "histories.Histories._erased",
+    *("histories.Histories._erased", "key_records.KeyRecords._of_tenant"),
 }
 # Who asks for a rerun while no host serves is refused, which is on record, and asks again: that may come to pass once,
 # or not at all. What is refused for good has a kind of its own, whose both sides are met.
