@@ -324,6 +324,7 @@ async def _keep(change: Change, dossier: Dossier, readings: list[Reading], known
     await facts.store_facts(
         change.conn, case.tenant, case.id, known, dossier.cipher, version=change.version, now=change.now
     )
+    change.brought(facts=len(known), pages=sum(len(reading.extraction.pages) for reading in readings))
 
 
 def _agent_of(dossier: Dossier, step: StepRef) -> str:

@@ -18,6 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from diwan.domain.errors import NotFound, Tampered
 from diwan.domain.ports import Cipher, Keyring, RetentionClass
+from diwan.ledger.dossier_twins import compare_dossier
 from diwan.ledger.erasure_twins import compare_erasures
 from diwan.ledger.history import read_history
 from diwan.ledger.receipt_twins import compare_receipts
@@ -127,6 +128,7 @@ class Reconciliation:
         async with self.db.transaction(tenant, snapshot=True) as conn:
             data = await read_case(conn, tenant, case_id)
             found = compare(data)
+            compare_dossier(data, found)
             compare_receipts(data, found)
             compare_erasures(data, found)
             await open_receipts(conn, tenant, data, cipher, found)

@@ -96,6 +96,7 @@ class Change:
         self._closed_at = case.closed_at
         self._inbox_last = case.inbox_last
         self._closing: Mapping[str, Scalar] = {}
+        self._brought: Mapping[str, Scalar] = {}
         self._outbox = 0
         self._draft: EntryDraft | None = None
         self._unchanged = False
@@ -121,6 +122,10 @@ class Change:
         self._inbox_last += 1
         return self._inbox_last
 
+    def brought(self, **rows: int) -> None:
+        """So many facts or pages came with this change; its entry counts them, for they have none of their own."""
+        self._brought = rows
+
     def announced(self, events: int) -> None:
         """So many events go out to webhooks that tell of this change; its entry counts them."""
         self._outbox += events
@@ -144,7 +149,7 @@ class Change:
         if draft is None:
             raise Final("change.not_recorded", "A change without a ledger entry.", "Call `record` or `unchanged`.")
         case = self.case
-        counted = {**self._closing, **({"outbox": self._outbox} if self._outbox else {})}
+        counted = {**self._brought, **self._closing, **({"outbox": self._outbox} if self._outbox else {})}
         was = standing(case)
         # Most entries, those of an agent's calls, leave the case standing where it stood.
         stands = self._standing(was["state"] if self.state == case.state else self.state.model_dump(mode="json"))

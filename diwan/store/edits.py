@@ -46,6 +46,7 @@ async def revise(change: Change, cipher: Cipher, standing: Standing, procedure: 
         raise InvalidInput("task.no_changes", "An edit changes something.", "Give `changes`.")
     facts = _facts(procedure, wanted, standing.actor, change.now)
     await store_facts(conn, tenant, case, facts, cipher, version=change.version, now=change.now)
+    change.brought(facts=len(facts))
     # From what was shown, not from all that was ever read: an earlier reading may be superseded.
     entered = {fact.name for fact in facts}
     known = [fact for fact in before.facts if not (fact.by_person and fact.name in entered)] + facts

@@ -30,7 +30,8 @@ async def store_facts(
 ) -> None:
     """Adds a revision of each fact, under the case's lock. Later ones of the same name and provenance count.
 
-    `version` is the one that the case has after this transaction: from its entry on the facts are known.
+    `version` is the one that the case has after this transaction: from its entry on the facts are known,
+    and it counts them (`Change.brought`).
     """
     if not facts:
         return

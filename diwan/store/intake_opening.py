@@ -17,7 +17,7 @@ from diwan.store.clock_watch import CLOCK_UNSURE, standing
 from diwan.store.connection import Connection
 from diwan.store.database import Database
 from diwan.store.documents import SealedDocument
-from diwan.store.entries import EntryDraft
+from diwan.store.entries import EntryDraft, EntryFields
 from diwan.store.facts import store_facts
 from diwan.store.incoming import Accepted, Incoming, answer_again, case_id_of, entry_fields, kind_of
 from diwan.store.new_case import NewCase, create_case, number_case
@@ -56,13 +56,20 @@ async def open_case_by(db: Database, keyring: Keyring, event: Incoming, applicat
             return await _opened_before(conn, event, application, cipher)
     prepared = await _prepare(db, keyring, event, application)
     async with db.transaction(event.envelope.tenant) as conn:
-        draft = EntryDraft(kind_of(event.envelope), event.client, **entry_fields(event, prepared.cipher, 1))
+        draft = EntryDraft(kind_of(event.envelope), event.client, **_said(event, prepared))
         opened = await create_case(conn, event.envelope.tenant, prepared.case, draft, now=event.now)
         if opened is None:
             return await _opened_before(conn, event, application, prepared.cipher)
         number = await _write(conn, event, prepared)
     taken = [made.taken for made in prepared.documents]
     return Accepted(prepared.case.id, number, 1, duplicate=False, documents=taken)
+
+
+def _said(event: Incoming, prepared: _Prepared) -> EntryFields:
+    """With how many facts and parties came, which have no entries of their own."""
+    said = entry_fields(event, prepared.cipher, 1)
+    counted = {"facts": len(prepared.facts), "parties": len(prepared.parties)}
+    return {**said, "detail": {**said.get("detail", {}), **counted}}
 
 
 async def _prepare(db: Database, keyring: Keyring, event: Incoming, application: Application) -> _Prepared:

@@ -175,6 +175,11 @@ _ROWS = {
         "AND f.case_id = :case)))"
     ),
     "document": _rows("id", "document"),
+    "fact": text(
+        "SELECT version, count(*) AS count FROM fact WHERE tenant = :tenant AND case_id = :case GROUP BY version"
+    ),
+    "page": _rows("count(*) AS count", "page"),
+    "party": _rows("count(*) AS count", "party"),
     "agent_run": _rows("id, step, visit, status", "agent_run"),
     "model_call": _rows("run_id, call, attempt, status, used", "model_call"),
     "tool_call": _rows("run_id, call, position, tool", "tool_call"),

@@ -21,6 +21,7 @@ from diwan.domain.event import APPLICATION_WITHDRAWN
 from diwan.domain.ports import Keyring, RetentionClass
 from diwan.domain.task import TaskAct
 from diwan.erasing import Erasures
+from diwan.ledger.dossier_twins import NOT_COUNTED
 from diwan.ledger.receipt import ISSUED, Facts
 from diwan.ledger.receipt_code import chain_of, code_of
 from diwan.ledger.receipt_standing import REPLACED
@@ -246,6 +247,55 @@ async def test_a_procedure_whose_text_is_another_than_its_hash_is_named(auditor:
         told = await auditor.case(case)
         connection.execute("update procedure_version set body = left(body, -1)")
     assert [each.name for each in told.findings] == ["procedure.text_differs"]
+
+
+# What a superuser does to the facts, pages and parties of a case, and what of it is named, and where.
+UNDONE: dict[LiteralString, set[tuple[str, str]]] = {
+    "delete from fact where case_id = {case} and provenance = 'person'": {("fact.row_missing", "edited")},
+    "delete from fact where case_id = {case} and provenance = 'registry'": {("fact.row_missing", "began")},
+    "delete from fact where case_id = {case} and provenance = 'document'": {("fact.row_missing", "ended")},
+    "delete from fact where case_id = {case} and provenance = 'declared'": {("fact.row_missing", "opened")},
+    "update fact set version = 2 where case_id = {case} and provenance = 'person'": {
+        *(("fact.row_missing", "edited"), ("fact.entry_missing", "consumed"))
+    },
+    "insert into fact select (jsonb_populate_record(f, '{{\"revision\": 9}}')).* from fact f where case_id = {case} "
+    "and provenance = 'person'": {("fact.entry_missing", "edited")},
+    "delete from page where case_id = {case}": {("page.row_missing", "page")},
+    "delete from party where case_id = {case}": {("party.row_missing", "party")},
+    'insert into party select (jsonb_populate_record(p, \'{{"id": "planted"}}\')).* from party p '
+    "where case_id = {case}": {("party.entry_missing", "party")},
+}
+
+
+async def test_a_fact_a_page_or_a_party_that_its_entry_does_not_count_is_named(
+    auditor: Auditor, office: Office
+) -> None:
+    case = await office.reviewed("facts-gone")
+    await office.act(CLERK, case, TaskAct.EDIT, reason="The promise says so.", changes={"price": 300_000})
+    whole = await auditor.case(case)
+    assert whole.findings == []
+    assert min(whole.counts[what] for what in ("fact", "page", "party")) > 0
+    assert whole.counts[NOT_COUNTED] == 0
+    numbers = {
+        "opened": 1,
+        "consumed": 2,
+        "began": (await office.entries(case, "agent:run:started"))[0].seq,
+        "ended": (await office.entries(case, "agent:run:ended"))[0].seq,
+        "edited": (await office.entries(case, "task:act:recorded"))[-1].seq,
+    }
+    with office.database.superuser() as connection:
+        connection.execute("set session_replication_role = replica")
+        tables = ("fact", "page", "party")
+        for table in tables:
+            connection.execute(SQL("create temp table kept_{0} as select * from {0}").format(SQL(table)))
+        for undone, names in UNDONE.items():
+            connection.execute(SQL(undone).format(case=case))
+            told = {(each.name, each.where) for each in (await auditor.case(case)).findings}
+            assert told == {(name, f"entry {numbers[at]}" if at in numbers else at) for name, at in names}, undone
+            for table in tables:
+                connection.execute(SQL("delete from {0}").format(SQL(table)))
+                connection.execute(SQL("insert into {0} select * from kept_{0}").format(SQL(table)))
+    assert (await auditor.case(case)).findings == []
 
 
 @dataclass
