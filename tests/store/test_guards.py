@@ -219,6 +219,26 @@ def test_what_stands_on_the_ledger_stays_even_for_the_superuser(
     refused(demo, "what is written stays", lambda c: c.execute(statement))
 
 
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("update procedure_version set body = body || ' '", "what is published stays"),
+        ("update procedure_version set published_at = now()", "what is published stays"),
+        ("delete from procedure_version", "what is published stays"),
+        ("truncate procedure_version cascade", "what is published stays"),
+        ("update delegation set amount_limit = null, revoked_on = null", "revoked, not changed"),
+        ("update delegation set valid_to = valid_to + 1", "revoked, not changed"),
+        ("update delegation set subject = 'x'", "revoked, not changed"),
+        ("delete from delegation", "revoked, not changed"),
+        ("truncate delegation cascade", "revoked, not changed"),
+    ],
+)
+def test_what_cases_were_decided_by_stays_even_for_the_superuser(
+    demo: TestDatabase, whole: str, statement: LiteralString, why: str
+) -> None:
+    refused(demo, why, lambda c: c.execute(statement))
+
+
 @pytest.mark.parametrize("child", [table.name for table in CHILDREN])
 def test_no_child_of_a_case_changes_without_a_version(demo: TestDatabase, whole: str, child: str) -> None:
     """An update that changes nothing is change enough; so is an insert."""
