@@ -17,17 +17,18 @@ import typer
 from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs, ledger_receipts, ledger_reconcile, ledger_search
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record, say
-from diwan.domain.errors import NotFound
+from diwan.domain.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from diwan.ledger.checkpoint import Checkpoint
     from diwan.ledger.policy import Policy
     from diwan.ledger.verify import BadEntry
     from diwan.settings import Settings
     from diwan.store.ledger_check import Report
-    from diwan.store.ledger_tree_check import BadTree, TreeReport
+    from diwan.store.ledger_leaf_check import BadTree
+    from diwan.store.ledger_tree_check import TreeReport
     from diwan.vault.client import VaultKeyring
 
 Json = dict[str, Any]
@@ -70,6 +71,16 @@ def verify(
     checkpoints: Annotated[
         list[Path] | None, typer.Option("--checkpoint", metavar="FILE", help="One that you kept; may be repeated.")
     ] = None,
+    other: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--other",
+            metavar="NAME[=LEAVES]",
+            help="A ministry that may have leaves beside this one, no others may; how many, at --checkpoint where one "
+            "is given. May be repeated.",
+        ),
+    ] = None,
+    no_others: Annotated[bool, typer.Option("--no-others", help="No other ministry may have leaves.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Recompute every hash and link of a ministry's ledger, every case against its chain, and the tree over all.
@@ -81,14 +92,30 @@ def verify(
 
     trusted = None if policy is None else ledger_proofs.policy_of(policy)
     kept = [ledger_proofs.checkpoint_of(each, trusted) for each in checkpoints or ()]
-    checked = asyncio.run(check(settings.load(), tenant, case, trusted, kept))
-    if not checked.report.entries:
+    others = _others(other or [], none=no_others)
+    checked = asyncio.run(check(settings.load(), tenant, case, trusted, kept, others))
+    if not checked.report.entries and checked.first_bad is None:
         raise NotFound("ledger.empty", f"There are no entries of {tenant}.", "Check --tenant and --case.")
     data = checked.as_json()
     emit(output, data, lambda width: record([(name.replace("_", " "), value) for name, value in data.items()]))
     if checked.first_bad is not None:
         say(f"The first that does not hold: {checked.first_bad}")
         raise typer.Exit(1)
+    if checked.tree and checked.tree.unknown:
+        say(f"Leaves are on record as those of ministries that were never set up: {', '.join(checked.tree.unknown)}")
+
+
+def _others(given: Sequence[str], *, none: bool) -> dict[str, int | None] | None:
+    """What `--other` and `--no-others` say; None where neither is given. Raises InvalidInput."""
+    if none and given:
+        raise InvalidInput("ledger.others_malformed", "There are others or none.", "Give --other or --no-others.")
+    expected: dict[str, int | None] = {}
+    for each in given:
+        name, equals, leaves = each.partition("=")
+        if not name or (equals and not (leaves.isascii() and leaves.isdecimal())):
+            raise InvalidInput("ledger.others_malformed", f"{each} names no ministry.", "It reads NAME or NAME=LEAVES.")
+        expected[name] = int(leaves) if equals else None
+    return expected if given or none else None
 
 
 @dataclass(frozen=True)
@@ -113,7 +140,12 @@ class Checked:
 
 
 async def check(
-    chosen: Settings, tenant: str, case: str = "", policy: Policy | None = None, kept: Sequence[Checkpoint] = ()
+    chosen: Settings,
+    tenant: str,
+    case: str = "",
+    policy: Policy | None = None,
+    kept: Sequence[Checkpoint] = (),
+    others: Mapping[str, int | None] | None = None,
 ) -> Checked:
     """What is stored, checked in one snapshot; the tree where no case is named.
 
@@ -127,7 +159,9 @@ async def check(
     try:
         async with db.transaction(tenant, snapshot=True) as conn:
             report = await verify_tenant(conn, tenant, keyring=keys, chain=case or None)
-            tree = None if case or report.first_bad else await verify_tree(conn, tenant, policy=policy, kept=kept)
+            if case or report.first_bad:
+                return Checked(report, None)
+            tree = await verify_tree(conn, tenant, policy=policy, kept=kept, others=others)
             return Checked(report, tree)
     finally:
         if keys is not None:

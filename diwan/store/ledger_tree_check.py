@@ -5,8 +5,8 @@ It needs no key. That a checkpoint was signed, and witnessed, is checked by the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import text
 
@@ -19,50 +19,53 @@ from diwan.ledger.tree import root_at, root_of
 from diwan.ledger.verify import BadEntry
 from diwan.store.connection import Connection
 from diwan.store.ledger_cosigned import witnessed
+from diwan.store.ledger_leaf_check import BadTree, LeafCheck, reach_of
 from diwan.store.ledger_tree import Shard, read_tree, shards
 
-_BATCH = 2_000
 _HASH = 32
-
-
-@dataclass(frozen=True, slots=True)
-class BadTree:
-    """What of a shard does not hold: `reason` is a machine name, `text` is for people."""
-
-    shard: str
-    reason: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"log {self.shard}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
 class TreeReport:
     """`placed` entries of the tenant are in the tree, `waiting` wait; `leaves` there are in all, `signed` of them;
-    `witnessed` of them by a checkpoint that satisfies the auditor's policy; `of_others` are other ministries', whose
-    auditors account for them."""
+    `witnessed` of them by a checkpoint that satisfies the auditor's policy; `of_others` says how many are whose else:
+    what these say is for their own auditors to recompute. `unknown` are those among them that were never set up.
+    `at_checkpoint` counts each ministry's leaves, the tenant's too, as far as the checkpoints go that were kept."""
 
     placed: int
     waiting: int
     leaves: int
     signed: int
     witnessed: int
-    of_others: int
+    of_others: Mapping[str, int]
     first_bad: BadEntry | BadTree | None
+    unknown: tuple[str, ...] = ()
+    at_checkpoint: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 async def verify_tree(
-    conn: Connection, tenant: str, *, policy: Policy | None = None, kept: Sequence[Checkpoint] = ()
+    conn: Connection,
+    tenant: str,
+    *,
+    policy: Policy | None = None,
+    kept: Sequence[Checkpoint] = (),
+    others: Mapping[str, int | None] | None = None,
 ) -> TreeReport:
     """Checks all shards and the tenant's leaves, in the snapshot of `conn`; stops at the first that does not hold.
 
     With a `policy` each shard's last checkpoint must be signed, and one be witnessed, as it says. Each checkpoint in
-    `kept` must be of the tree as it was then.
+    `kept` must be of the tree as it was then. With `others` no ministry but these may have leaves, and each as many as
+    said, unless None is: at the checkpoints that were kept, where there are any, for logs grow.
     """
-    leaves = signed = seen = placed = others = 0
+    leaves = signed = seen = 0
     there = await shards(conn)
-    last: dict[str, int] = {}
+    check = LeafCheck(conn, tenant, reach_of(there, kept))
+
+    def report(bad: BadEntry | BadTree | None, waiting: int = 0) -> TreeReport:
+        of_others = {name: count for name, count in check.leaves.items() if name != tenant}
+        at = check.reached if kept else {}
+        return TreeReport(check.placed, waiting, leaves, signed, seen, of_others, bad, tuple(sorted(check.unknown)), at)
+
     for shard in reversed(there):
         bad: BadEntry | BadTree | None = await _tiles_hold(conn, shard)
         size, note = await _last_note(conn, shard)
@@ -71,25 +74,25 @@ async def verify_tree(
         if bad is None:
             count, bad = await _signed_well(conn, shard, note, policy)
             seen += count
-        if bad is None:
-            count, bad = await _every_leaf_is_somebodys(conn, tenant, shard)
-            others += shard.size - count
-        if bad is None:
-            count, bad = await _leaves_hold(conn, tenant, shard, last)
-            placed += count
+        bad = bad or await check.shard(shard)
         if bad is not None:
-            return TreeReport(placed, 0, leaves, signed, seen, others, bad)
+            return report(bad)
     waiting = (await conn.execute(_WAITING, {"tenant": tenant})).scalar_one()
-    bad = _known(there, kept) or await _all_placed(conn, tenant)
-    return TreeReport(placed, waiting, leaves, signed, seen, others, bad)
+    bad = _known(there, kept, policy) or await _all_placed(conn, tenant)
+    if bad is None and others is not None:
+        bad = check.differ_from(others)
+    return report(bad, waiting)
 
 
-def _known(there: Sequence[Shard], kept: Sequence[Checkpoint]) -> BadTree | None:
-    """A log of which somebody kept a checkpoint is there."""
+def _known(there: Sequence[Shard], kept: Sequence[Checkpoint], policy: Policy | None) -> BadTree | None:
+    """A log of which somebody kept a checkpoint is there, and each that the policy names."""
     origins = {shard.origin for shard in there}
     for checkpoint in kept:
         if checkpoint.origin not in origins:
             return BadTree(checkpoint.origin, "tree.log_missing", "the log of a checkpoint that was kept is not there")
+    for key in () if policy is None else policy.logs:
+        if key.name not in origins:
+            return BadTree(key.name, "tree.log_missing", "the policy names this log, and it is not there")
     return None
 
 
@@ -230,64 +233,3 @@ async def _signed_well(
         )
         return 0, BadTree(shard.name, "checkpoint.no_quorum", why)
     return found.size, None
-
-
-async def _every_leaf_is_somebodys(conn: Connection, tenant: str, shard: Shard) -> tuple[int, BadTree | None]:
-    """Every place of the tree has its row, with the tile's hash; how many of them are the tenant's.
-
-    A hash in a tile without one would be an entry that nobody has: one that was taken out, or made up.
-    """
-    count, after, mine = 0, -1, 0
-    while True:
-        rows = (await conn.execute(_ALL, {"shard": shard.name, "after": after, "limit": _BATCH})).all()
-        for row in rows:
-            if row.idx != count or count >= shard.size:
-                return mine, BadTree(shard.name, "tree.leaf_missing", f"leaf {count} is no entry's on record")
-            if row.hash != row.there:
-                return mine, BadTree(shard.name, "tree.leaf_differs", f"leaf {count} is another hash than its tile has")
-            count += 1
-            mine += row.tenant == tenant
-        if len(rows) < _BATCH:
-            break
-        after = rows[-1].idx
-    if count != shard.size:
-        return mine, BadTree(shard.name, "tree.leaf_missing", f"leaf {count} is no entry's on record")
-    return mine, None
-
-
-_ALL = text(
-    "SELECT l.idx, l.tenant, l.hash, substr(t.hashes, (l.idx % 256)::int * 32 + 1, 32) AS there "
-    "FROM diwan_leaves(:shard, :after, :limit) l "
-    "LEFT JOIN ledger_tile t ON (t.shard, t.level, t.idx) = (:shard, 0, l.idx / 256) ORDER BY l.idx"
-)
-
-
-async def _leaves_hold(
-    conn: Connection, tenant: str, shard: Shard, previous: dict[str, int]
-) -> tuple[int, BadEntry | BadTree | None]:
-    """Each leaf of the tenant's is the hash of its entry, after those before it in its chain; how many there are."""
-    count, after = 0, -1
-    while True:
-        given = {"tenant": tenant, "shard": shard.name, "after": after, "limit": _BATCH}
-        rows = (await conn.execute(_LEAVES, given)).all()
-        for row in rows:
-            if row.entry is None:
-                return count, BadEntry(tenant, row.chain, row.seq, "entry.missing", f"leaf {row.idx} has no entry")
-            if row.entry != row.hash:
-                why = f"leaf {row.idx} is not the entry's hash"
-                return count, BadEntry(tenant, row.chain, row.seq, "tree.leaf_differs", why)
-            if row.seq <= previous.get(row.chain, 0):
-                why = f"leaf {row.idx} stands after a later entry of its chain"
-                return count, BadEntry(tenant, row.chain, row.seq, "tree.out_of_order", why)
-            previous[row.chain] = row.seq
-            count += 1
-        if len(rows) < _BATCH:
-            return count, None
-        after = rows[-1].idx
-
-
-_LEAVES = text(
-    "SELECT l.idx, l.chain, l.seq, l.hash, e.hash AS entry "
-    "FROM ledger_leaf l LEFT JOIN entry e USING (tenant, chain, seq) "
-    "WHERE l.tenant = :tenant AND l.shard = :shard AND l.idx > :after ORDER BY l.idx LIMIT :limit"
-)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from diwan.store.intake import accept_event
 from tests.cli.conftest import DiwanProcess
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT, application, envelope, ministry, sender
+from tests.support.growing import growing
 from tests.support.keyring import MemoryKeyring
 
 
@@ -52,3 +55,34 @@ def test_without_an_auditors_database_it_says_what_to_set(diwan_process: DiwanPr
     done = diwan_process("ledger", "verify")
     assert done.returncode == 2
     assert "DIWAN_DATABASE_URL_AUDITOR" in done.stderr
+
+
+async def test_leaves_of_other_ministries_are_told_apart_and_may_be_ruled_out(
+    diwan_process: DiwanProcess, database: TestDatabase, tmp_path: Path
+) -> None:
+    url = database.url("diwan_auditor")
+    async with growing(database, tmp_path / "signer") as log:
+        await log.grow(2, "first")
+        await log.grow(3, "second")
+
+    def verified(*options: str, tenant: str = "first") -> tuple[int, str, dict[str, Any]]:
+        done = diwan_process(
+            "ledger", "verify", "--tenant", tenant, "--output", "json", *options, DIWAN_DATABASE_URL_AUDITOR=url
+        )
+        return done.returncode, done.stderr, json.loads(done.stdout or "{}")
+
+    code, said, report = verified("--other", "second=3", "--other", TENANT)
+    assert (code, report["of_others"]["second"], "first" in report["of_others"]) == (0, 3, False)
+    assert "second" in report["unknown"]
+    assert "second" in said, "it was never set up here"
+    assert verified("--no-others")[0] == 1
+    code, said, _ = verified("--other", "second=2", "--other", TENANT)
+    assert (code, "second has 3 leaves, not 2" in said) == (1, True)
+    for wrong in (("--other", "second=many"), ("--other", "=2"), ("--other", "second", "--no-others")):
+        assert verified(*wrong)[0] == 2
+    with database.superuser() as everything:
+        everything.execute("set session_replication_role = replica")
+        everything.execute("delete from entry where tenant = 'second'")
+    for tenant in ("first", "second"):
+        code, said, _ = verified(tenant=tenant)
+        assert (code, "leaf" in said) == (1, True), "also where all that a ministry had was taken out"

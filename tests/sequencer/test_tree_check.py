@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,8 @@ from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
 from tests.support.growing import OwnSigner
 
+OTHER = "another"  # a ministry that the service knows; "ghost" is none
+
 
 @pytest.fixture
 def signer(tmp_path: Path) -> Iterator[OwnSigner]:
@@ -39,6 +41,7 @@ async def full(database: TestDatabase, sequencer: Sequencer, write: Write) -> No
         connection.execute(
             "truncate entry, ledger_pending, ledger_leaf, ledger_tile, ledger_checkpoint, ledger_shard cascade"
         )
+        connection.execute("insert into tenant (tenant, settings) values (%s, '{}') on conflict do nothing", (OTHER,))
     await write(296, "tests/a")
     await write(4, "tests/b")
     await sequencer.grow_once()
@@ -47,18 +50,114 @@ async def full(database: TestDatabase, sequencer: Sequencer, write: Write) -> No
 
 
 async def checked(
-    connect: Callable[[str], Database], policy: Policy | None = None, kept: tuple[Checkpoint, ...] = ()
+    connect: Callable[[str], Database],
+    policy: Policy | None = None,
+    kept: tuple[Checkpoint, ...] = (),
+    tenant: str = TENANT,
+    others: Mapping[str, int | None] | None = None,
 ) -> TreeReport:
-    async with connect("diwan_auditor").transaction(TENANT, snapshot=True) as conn:
-        return await verify_tree(conn, TENANT, policy=policy, kept=kept)
+    async with connect("diwan_auditor").transaction(tenant, snapshot=True) as conn:
+        return await verify_tree(conn, tenant, policy=policy, kept=kept, others=others)
 
 
 async def test_what_holds(full: None, connect: Callable[[str], Database], signer: OwnSigner) -> None:
     (vkey,) = signer.memory.keys()
     report = await checked(connect, Policy((parse_vkey(vkey),)))
     assert report == TreeReport(
-        placed=300, waiting=3, leaves=300, signed=300, witnessed=300, of_others=0, first_bad=None
+        placed=300, waiting=3, leaves=300, signed=300, witnessed=300, of_others={}, first_bad=None
     )
+
+
+async def test_a_log_that_the_policy_names_is_there(
+    full: None, connect: Callable[[str], Database], signer: OwnSigner
+) -> None:
+    """As where the newest log was taken out whole, with all that stood in it."""
+    (vkey,) = map(parse_vkey, signer.memory.keys())
+    gone = new_key("ledger.example/log/2031").verifier
+    bad = (await checked(connect, Policy((vkey, gone)))).first_bad
+    assert bad is not None
+    assert (bad.reason, "ledger.example/log/2031" in str(bad)) == ("tree.log_missing", True)
+
+
+async def test_leaves_of_others_are_counted_by_ministry(
+    full: None, connect: Callable[[str], Database], sequencer: Sequencer, write: Write
+) -> None:
+    """Also those of a ministry that was never set up: whoever comes with such a token has refusals on record."""
+    await write(5, "tests/o", OTHER)
+    await write(2, "tests/o", "ghost")
+    await sequencer.grow_once()
+    report = await checked(connect)
+    assert (report.of_others, report.unknown, report.first_bad) == ({OTHER: 5, "ghost": 2}, ("ghost",), None)
+    theirs = await checked(connect, tenant=OTHER)
+    assert (theirs.placed, theirs.of_others, theirs.first_bad) == (5, {TENANT: 303, "ghost": 2}, None)
+
+
+async def test_an_auditor_says_which_others_have_leaves_and_how_many(
+    full: None, connect: Callable[[str], Database], sequencer: Sequencer, write: Write, signer: OwnSigner
+) -> None:
+    assert (await checked(connect, others={})).first_bad is None
+    await write(5, "tests/o", OTHER)
+    await write(2, "tests/o", "ghost")
+    await sequencer.grow_once()
+    await sequencer.publish_once()
+    (vkey,) = map(parse_vkey, signer.memory.keys())
+    note = signer.memory.last(vkey.name)
+    assert note is not None
+    kept = (parse_checkpoint(note.text),)
+    await write(1, "tests/o", OTHER)
+    await sequencer.grow_once()
+
+    async def said(others: Mapping[str, int | None], then: tuple[Checkpoint, ...] = ()) -> str:
+        bad = (await checked(connect, kept=then, others=others)).first_bad
+        assert bad is None or bad.reason == "tree.others_differ"
+        return str(bad or "")
+
+    assert not await said({OTHER: None, "ghost": 2})
+    assert not await said({OTHER: 6, "ghost": 2})
+    assert not await said({OTHER: 5, "ghost": 2}, kept), "as many as there were at the checkpoint"
+    assert "ghost" in await said({OTHER: None})
+    assert "leaf 300" in await said({"ghost": None})
+    assert f"{OTHER} has 6 leaves, not 5" in await said({OTHER: 5, "ghost": 2})
+    assert f"{OTHER} has 5 leaves, not 6" in await said({OTHER: 6, "ghost": 2}, kept)
+    assert "third has 0 leaves, not 1" in await said({OTHER: 6, "ghost": 2, "third": 1})
+    assert (await checked(connect, kept=kept)).at_checkpoint == {TENANT: 303, OTHER: 5, "ghost": 2}
+
+
+# Entries taken out, or given away, and their leaves made somebody else's: what each ministry's own check says.
+RELABELLED = {
+    # to a ministry that nobody is the auditor of
+    "delete from entry where chain = 'tests/b'; update ledger_leaf set tenant = 'ghost' where chain = 'tests/b'": {
+        TENANT: ("tree.ministry_unknown", "leaf 296"),
+        OTHER: ("tree.ministry_unknown", "leaf 296"),
+    },
+    # to one that has an auditor
+    "delete from entry where chain = 'tests/b'; update ledger_leaf set tenant = 'another' where chain = 'tests/b'": {
+        TENANT: ("tree.entry_missing", "leaf 296"),
+        OTHER: ("entry.missing", "leaf 296"),
+    },
+    # with the entries, which still say whose they are
+    "update entry set tenant = 'another' where chain = 'tests/b'; "
+    "update ledger_leaf set tenant = 'another' where chain = 'tests/b'": {
+        TENANT: ("tree.entry_missing", "leaf 296"),
+    },
+    # with others in their place
+    "update entry set header = '{}' where chain = 'tests/b'; update entry set tenant = 'ghost' where chain = 'tests/b';"
+    "update ledger_leaf set tenant = 'ghost' where chain = 'tests/b'": {
+        TENANT: ("tree.ministry_unknown", "leaf 296"),
+        OTHER: ("tree.ministry_unknown", "leaf 296"),
+    },
+}
+
+
+@pytest.mark.parametrize("statement", RELABELLED)
+async def test_leaves_that_were_made_another_ministrys_are_named(
+    full: None, connect: Callable[[str], Database], database: TestDatabase, statement: str
+) -> None:
+    tampered(database, statement)
+    for tenant, (reason, where) in RELABELLED[statement].items():
+        bad = (await checked(connect, tenant=tenant)).first_bad
+        assert bad is not None
+        assert (bad.reason, where in str(bad)) == (reason, True)
 
 
 async def test_a_checkpoint_of_somebody_else_is_not_the_auditors(
@@ -100,6 +199,14 @@ async def test_a_leaf_that_was_made_up_is_found(
     bad = (await checked(connect)).first_bad
     assert bad is not None
     assert (bad.reason, "leaf 300" in str(bad)) == ("tree.leaf_missing", True)
+
+
+def tampered(database: TestDatabase, statements: str) -> None:
+    """By whoever owns the machine."""
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute("set session_replication_role = replica")
+        for each in statements.split(";"):
+            assert connection.execute(each.encode()).rowcount
 
 
 # Done to the database by whoever owns the machine; what the check says first.
@@ -158,10 +265,7 @@ DONE = {
 async def test_what_was_done_to_it_is_named(
     full: None, connect: Callable[[str], Database], database: TestDatabase, statement: str
 ) -> None:
-    with psycopg.connect(database.url("postgres")) as connection:
-        connection.execute("set session_replication_role = replica")
-        for each in statement.split(";"):
-            assert connection.execute(each.encode()).rowcount
+    tampered(database, statement)
     bad = (await checked(connect)).first_bad
     assert bad is not None
     reason, where = DONE[statement]
