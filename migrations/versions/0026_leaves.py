@@ -6,12 +6,12 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0025"
-down_revision = "0024"
+revision = "0026"
+down_revision = "0025"
 
 _SQL = Path(__file__).resolve().parent.parent / "sql"
 
 
 def upgrade() -> None:
     # No driver parameters: the SQL holds percent signs.
-    op.get_bind().connection.cursor().execute((_SQL / "0025_leaves.sql").read_bytes())
+    op.get_bind().connection.cursor().execute((_SQL / "0026_leaves.sql").read_bytes())
