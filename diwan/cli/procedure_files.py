@@ -100,9 +100,12 @@ def simulate(
 ) -> list[Json]:
     """The steps of a case. Without a dossier and pieces, every required piece counts as handed in.
 
-    Raises InvalidInput for names and values that the procedure does not know.
+    Raises InvalidInput for names and values that the procedure does not know, and for a procedure in which `lint` finds
+    an error: on paper it would go on where a case could not.
     """
-    procedure = check(text_of(file))
+    text = text_of(file)
+    procedure = check(text)
+    linter.refuse_unpublishable(text)
     today = calendar_of(procedure).day_of(now)
     given = dict.fromkeys(pieces, "given")
     held: list[Fact] = []

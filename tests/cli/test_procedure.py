@@ -112,6 +112,18 @@ def test_simulate_refuses_what_the_procedure_does_not_know(diwan: Diwan, argumen
     assert says in done.stderr
 
 
+def test_what_lint_refuses_is_not_played(diwan: Diwan, tmp_path: Path) -> None:
+    """On paper it would be decided a second time, which no case can be."""
+    again = "  again:\n    kind: act\n    letter: decision\n    label: {ar: مرة أخرى, fr: Encore, en: Again}\n"
+    text = example_text(NAME).replace("      - {to: closed}\n  withdrawal:", "      - {to: again}\n  withdrawal:")
+    text = text.replace("  withdrawal:\n", f"{again}    next:\n      - {{to: closed}}\n  withdrawal:\n", 1)
+    (tmp_path / "p.yaml").write_text(text, encoding="utf-8")
+    done = diwan("procedure", "simulate", str(tmp_path / "p.yaml"), *SHOWN, "--fact", "price=280000")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "decide → again" in done.stderr
+    assert diwan("procedure", "lint", str(tmp_path / "p.yaml")).exit_code == 1
+
+
 def test_a_name_that_is_neither_file_nor_shipped_exits_3_and_lists_what_is(diwan: Diwan) -> None:
     done = diwan("procedure", "show", "absent.yaml")
     assert done.exit_code == 3
