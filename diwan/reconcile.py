@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from diwan.domain.errors import NotFound, Tampered
 from diwan.domain.ports import Cipher, Keyring, RetentionClass
 from diwan.ledger.dossier_twins import compare_dossier
-from diwan.ledger.erasure_twins import compare_erasures
+from diwan.ledger.erasure_twins import compare_erasures, compare_keys
 from diwan.ledger.history import read_history
 from diwan.ledger.receipt_twins import compare_receipts
 from diwan.ledger.retrace import Retraced, retrace
@@ -28,6 +28,7 @@ from diwan.store.cases import get_case
 from diwan.store.database import Database
 from diwan.store.histories import RunRow, runs_of
 from diwan.store.reconcile import cases_of, kept_histories, open_receipts, orphans, read_case
+from diwan.store.sealing import is_destroyed
 
 # A run that has just begun has done nothing yet, and is not known; one that has just ended is still to be kept.
 _JUST_BEGUN, _KEPT_WITHIN = timedelta(minutes=2), timedelta(days=1)
@@ -131,6 +132,10 @@ class Reconciliation:
             compare_dossier(data, found)
             compare_receipts(data, found)
             compare_erasures(data, found)
+            if cipher is None:
+                found.counts["cases whose keys the vault was not asked about"] += 1
+            else:
+                compare_keys(data, {each for each in RetentionClass if is_destroyed(cipher, each)}, found)
             await open_receipts(conn, tenant, data, cipher, found)
             kept = await kept_histories(conn, tenant, data, cipher, found)
         by_now = {row["run_id"] for row in data.rows["workflow_run"]}

@@ -5,6 +5,9 @@ An approval that a hold took back stands no more: the row says nothing of it, an
 
 from __future__ import annotations
 
+from collections.abc import Container
+
+from diwan.domain.ports import RetentionClass
 from diwan.ledger.twins import CaseData, Found, Key, Row, Said
 
 _BEGUN = ("started", "done")
@@ -23,6 +26,32 @@ def compare_erasures(data: CaseData, found: Found) -> None:
     found.match("hold", ((row["id"], row["placed_by"]) for row in holds), map(_hold, data.of("case:hold:placed")))
     lifted = ((row["id"], row["lifted_by"]) for row in holds if row["lifted_by"])
     found.match("hold_end", lifted, map(_hold, data.of("case:hold:lifted")))
+
+
+def compare_keys(data: CaseData, gone: Container[RetentionClass], found: Found) -> None:
+    """The keys that the vault has destroyed (`gone`) are those that the ledger tells of, whatever order it was shown.
+
+    Between `started` and `destroyed` a key may be there still; after it none is, but in a vault that was restored past
+    its journal of destructions.
+    """
+    begun, destroyed = (_classes(data, *kinds) for kinds in (_DESTROYING, _DESTROYING[1:]))
+    for retention in RetentionClass:
+        if retention in gone:
+            found.counts["keys destroyed"] += 1
+            if retention not in begun:
+                text = "the vault has destroyed it, or never had it, and no entry tells of an erasure"
+                found.find("key.destroyed_untold", retention.value, text)
+        elif retention in destroyed:
+            found.find(
+                "key.still_there", retention.value, "the ledger tells that it is destroyed, and the vault has it"
+            )
+
+
+_DESTROYING = ("case:erasure:started", "case:keys:destroyed")
+
+
+def _classes(data: CaseData, *kinds: str) -> set[str]:
+    return {each for entry in data.of(*kinds) for each in str(entry.detail.get("classes", "")).split(",")}
 
 
 def _asked(row: Row) -> Key:

@@ -1,8 +1,8 @@
 """What an agent's run asked and was answered: exact requests and answers of every attempt, results of tools.
 
 Of the attempts of one call the first stored answer counts; others are kept and never used, and so are answers that
-come after the run has ended. These statements are most of what the service does all day, so psycopg runs them itself
-(`Statement`): three for a model call and two for a tool call, besides the case's own, sent along with those.
+come after the run has ended. These statements are most of what the service does all day, so they are messages of our
+own (`Statement`): three for a model call and two for a tool call, besides the case's own, sent along with those.
 """
 
 from __future__ import annotations

@@ -180,7 +180,7 @@ async def test_a_key_that_is_gone_and_no_erasure_told_of_it_is_named(auditor: Au
     whole = await auditor.case(case)
     assert (whole.findings, whole.counts["histories compared"]) == ([], 1)
     await office.keyring.destroy(TENANT, case, [RetentionClass.DECISION], "order")
-    gone = {"history.erased_untold", "receipt.erased_untold"}
+    gone = {"history.erased_untold", "receipt.erased_untold", "key.destroyed_untold"}
     assert await auditor.names(case) == gone
     told = await auditor.work(keyring=Forgetful()).of_case(TENANT, case)
     assert set(told.by_name) == gone, "nor where the vault has never heard of the case"

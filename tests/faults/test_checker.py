@@ -1,6 +1,7 @@
 """The checker has nothing against what is whole, shares no code with the service, and each of its findings is planted.
 
-The faults are planted in test_checker_rows.py, test_checker_entries.py and test_checker_logs.py.
+The faults are planted in test_checker_rows.py, test_checker_entries.py,
+test_checker_tree.py and test_checker_logs.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from diwan.ledger.erasure_twins import compare_erasures
+from diwan.domain.ports import RetentionClass
+from diwan.ledger.erasure_twins import compare_erasures, compare_keys
 from diwan.ledger.twins import CaseData, Found, Said
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -24,11 +25,19 @@ class Made:
     entries: list[dict[str, Any]]
     rows: Rows
 
+    def data(self) -> CaseData:
+        return CaseData({"id": "c"}, [Said(n, b"", header) for n, header in enumerate(self.entries, 1)], self.rows)
+
     def names(self) -> set[str]:
-        said = [Said(n, b"", header) for n, header in enumerate(self.entries, 1)]
         found = Found("c")
-        compare_erasures(CaseData({"id": "c"}, said, self.rows), found)
+        compare_erasures(self.data(), found)
         return {each.name for each in found.findings}
+
+    def keys(self, *gone: RetentionClass) -> set[tuple[str, str]]:
+        """What is found where the vault has destroyed these."""
+        found = Found("c")
+        compare_keys(self.data(), gone, found)
+        return {(each.name, each.where) for each in found.findings}
 
     def drop(self, kind: str) -> None:
         """The last entry of this kind."""
@@ -88,6 +97,18 @@ def made() -> Made:
 
 def test_what_is_whole_has_no_finding(made: Made) -> None:
     assert made.names() == set()
+
+
+def test_the_keys_that_are_gone_are_those_that_entries_tell_of(made: Made) -> None:
+    """Of the case here the `exchange` key is destroyed; an erasure of the two others is only asked for, or approved."""
+    exchange, evidence, decision = RetentionClass.EXCHANGE, RetentionClass.EVIDENCE, RetentionClass.DECISION
+    assert made.keys(exchange) == set()
+    assert made.keys() == {("key.still_there", "exchange")}
+    assert made.keys(*RetentionClass) == {("key.destroyed_untold", each.value) for each in (evidence, decision)}
+    made.drop("case:keys:destroyed")
+    assert (made.keys(), made.keys(exchange)) == (set(), set()), "begun: it may be there still"
+    made.drop("case:erasure:started")
+    assert made.keys(exchange) == {("key.destroyed_untold", "exchange")}
 
 
 # Which entry is taken away, or is there once more, and what names the rows that are left without, or the entry.

@@ -152,7 +152,9 @@ def _taken_out(table: str, where: str) -> list[sql.Composed]:
 def _put_back(connection: psycopg.Connection[Any], table: str) -> sql.Composed:
     """Without the columns that are computed."""
     rows = connection.execute(
-        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and attgenerated = ''", [table]
+        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and attgenerated = '' "
+        "and not attisdropped",
+        [table],
     ).fetchall()
     columns = sql.SQL(", ").join(sql.Identifier(row[0]) for row in rows)
     return sql.SQL("insert into {0} ({1}) select {1} from taken").format(sql.Identifier(table), columns)

@@ -39,6 +39,8 @@ def _banned(tree: ast.AST) -> list[str]:
             if isinstance(owner, ast.Name) and owner.id in REPLAYED:
                 continue
             found.append(f"line {node.lineno}: .{node.func.attr}()")
+        if isinstance(node, ast.ImportFrom) and node.module in {"os", "uuid"}:
+            found += [f"line {node.lineno}: import {each.name}" for each in node.names if each.name in BANNED_CALLS]
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             found += [
@@ -57,4 +59,8 @@ def test_no_clock_and_no_randomness(path: Path) -> None:
 def test_the_rule_sees_what_it_bans() -> None:
     planted = "import random\nfrom datetime import datetime\ndatetime.now()"
     assert sorted(_banned(ast.parse(planted))) == ["line 1: import random", "line 3: .now()"]
+    assert _banned(ast.parse("from os import urandom\nfrom uuid import uuid4")) == [
+        "line 1: import urandom",
+        "line 2: import uuid4",
+    ]
     assert _banned(ast.parse("workflow.now()")) == []
