@@ -37,6 +37,14 @@ _ERASURES = (
     Column("Status", "status", keep=True),
     Column("Id", "id", keep=True),
 )
+_SCOPES = (
+    Column("Keys of", "scope", keep=True),
+    Column("Rule", "rule", keep=True),
+    Column("From", "kept_from"),
+    Column("Kept until", "kept_until"),
+    Column("Begun", "started_at"),
+    Column("Destroyed", "done_at"),
+)
 CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="Number or id.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Of the erasures, as the list has them.")]
 Because = Annotated[str, typer.Option("--reason", help="Why; kept sealed on the case's ledger.")]
@@ -70,15 +78,34 @@ def list_(
         str,
         typer.Option("--ground", help="retention (the schedule), person (all others), request, unlawful or order."),
     ] = "",
+    without_case: Annotated[
+        bool,
+        typer.Option(
+            "--without-case", help="What belongs to no case and goes by a rule; with --status done what is gone."
+        ),
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most, oldest first.")] = 50,
     role: AsOption = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List what is to be erased: what a procedure's retention is over for, and what people have asked for."""
+    if without_case:
+        _list_without_case(status, ground, limit, role, output)
+        return
     with connect(role, AsRole.SUPERVISOR) as client:
         items = list(pages(client, "/v1/erasures", {"status": status, "ground": ground}, limit=limit))
     rows = [{**item, "classes": ", ".join(item["classes"])} for item in items]
     emit(output, items, lambda width: table(_ERASURES, rows, width=width) if rows else Text("Nothing is to be erased."))
+
+
+def _list_without_case(status: str, ground: str, limit: int, role: AsRole | None, output: Output) -> None:
+    if ground or status not in ("", "started", "done"):
+        raise typer.BadParameter("--without-case goes with --status started or done alone: nobody asks for it.")
+    with connect(role, AsRole.SUPERVISOR) as client:
+        asked = {"done": "true" if status == "done" else "false"}
+        items = list(pages(client, "/v1/erasures/without-case", asked, limit=limit))
+    rows = [{**item, **{name: minute(item[name]) for name in ("started_at", "done_at")}} for item in items]
+    emit(output, items, lambda width: table(_SCOPES, rows, width=width) if rows else Text("Nothing is to be erased."))
 
 
 def ask(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 
 from sqlalchemy import text
 
-from diwan.domain.erasure import ErasureStatus, Ground
+from diwan.domain.erasure import ErasureStatus, Ground, ScopeRule
 from diwan.store.connection import Connection
 from diwan.store.cursors import cursor_of, read_cursor
 from diwan.store.erasures import HINDERED, ErasureRow, erasure_row
@@ -48,6 +49,31 @@ async def list_erasures(
     return ErasurePage(rows, cursor_of(rows[-1].asked_at, rows[-1].id) if len(found) > limit else "")
 
 
+@dataclass(frozen=True, slots=True)
+class ScopeErasureRow:
+    """Keys of no case that are to be destroyed by a rule, or are (scope_erasures.py)."""
+
+    scope: str
+    rule: ScopeRule
+    kept_from: date
+    kept_until: date | None
+    started_at: datetime | None
+    done_at: datetime | None
+
+
+async def list_without_case(
+    conn: Connection, tenant: str, *, done: bool, after: str = "", limit: int
+) -> tuple[Sequence[ScopeErasureRow], str]:
+    """A page of what belongs to no case, by scope, and the scope to go on after, empty on the last.
+
+    What is noted or under way, or what is done.
+    """
+    given = {"tenant": tenant, "done": done, "after": after, "limit": limit + 1}
+    found = [ScopeErasureRow(row.scope, ScopeRule(row.rule), *row[2:]) for row in await conn.execute(_SCOPES, given)]
+    rows = found[:limit]
+    return rows, rows[-1].scope if len(found) > limit else ""
+
+
 async def to_carry_out(
     conn: Connection, tenant: str, *, after: ErasureRow | None = None, limit: int
 ) -> list[ErasureRow]:
@@ -69,6 +95,10 @@ _LIST = text(
     "AND e.status = ANY (cast(:statuses AS text[])) AND e.ground = ANY (cast(:grounds AS text[])) "
     "AND (cast(:at AS timestamptz) IS NULL OR (e.asked_at, e.id) > (:at, :last)) "
     "ORDER BY e.asked_at, e.id LIMIT :limit"
+)
+_SCOPES = text(
+    "SELECT scope, rule, kept_from, kept_until, started_at, done_at FROM scope_erasure WHERE tenant = :tenant "
+    "AND (done_at IS NOT NULL) = :done AND scope > :after ORDER BY scope LIMIT :limit"
 )
 _TO_CARRY_OUT = text(
     f"SELECT {_COLUMNS} FROM erasure e "  # noqa: S608 - names and conditions of our own

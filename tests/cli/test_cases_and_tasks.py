@@ -82,6 +82,24 @@ def test_case_list_reads_page_after_page_up_to_the_limit(diwan: Diwan, fake: Fak
     assert len(fake.asked) == 3
 
 
+def test_erasure_list_of_what_belongs_to_no_case(diwan: Diwan, fake: FakeService) -> None:
+    upload = {"scope": "staged/9f", "rule": "upload", "kept_from": "2026-11-01", "kept_until": None}
+    upload |= {"started_at": None, "done_at": None}
+    month = {"scope": "searches/2020-01", "rule": "searches", "kept_from": "2020-01-31", "kept_until": "2023-01-31"}
+    month |= {"started_at": "2026-11-27T09:00:00Z", "done_at": "2026-11-27T09:00:01Z"}
+    fake.answers["GET /v1/erasures/without-case"] = Answer(200, {"items": [upload, month], "next": None})
+    done = diwan("erasure", "list", "--without-case", "--output", "json")
+    assert json.loads(done.stdout) == [upload, month]
+    assert "done=false" in fake.asked[-1].path
+    done = diwan("erasure", "list", "--without-case", "--status", "done")
+    assert "searches/2020-01" in done.stdout
+    assert "done=true" in fake.asked[-1].path
+    for wrong in (("--status", "asked"), ("--ground", "order")):
+        refused = diwan("erasure", "list", "--without-case", *wrong)
+        assert refused.exit_code == 2
+        assert "nobody asks for it" in " ".join(refused.output.split())
+
+
 def test_erasure_list_reads_page_after_page_with_its_filters(diwan: Diwan, fake: FakeService) -> None:
     row = {"number": "DW-2026-000001", "classes": ["exchange"], "ground": "retention", "status": "asked"}
 

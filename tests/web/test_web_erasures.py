@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
+from datetime import date
 from html import escape
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from diwan.documents.story_page import Line, story_page
 from diwan.documents.story_words import WORDS
 from diwan.domain.actor import Actor, rule
-from diwan.domain.erasure import LONGEST_BASIS, Ground
+from diwan.domain.erasure import LONGEST_BASIS, Ground, ScopeRule
 from diwan.domain.event import PIECES_SUPPLIED, FollowUp
 from diwan.domain.ports import Cipher, RetentionClass
 from diwan.domain.task import ActInput, TaskAct
@@ -26,6 +27,7 @@ from diwan.store.change import change_case
 from diwan.store.database import Database
 from diwan.store.erasures import BY_SCHEDULE, Wanted, ask_erasure
 from diwan.store.intake import accept_event
+from diwan.store.scope_erasures import ScopeErasure, begin, finish
 from diwan.store.tasks import get_task, task_id_of
 from tests.store.whole_case import drain, whole_case
 from tests.support.factories import AUDITOR, AUTHORITY, CLERK, SUPERVISOR, TENANT, envelope, sender
@@ -228,3 +230,34 @@ def test_its_story_is_told_in_three_languages() -> None:
             assert escape(words.in_(language)) in page
             assert kind in page
     assert len(WORDS) >= 7
+
+
+async def test_what_belongs_to_no_case_is_listed_while_it_goes_and_when_it_is_gone(
+    service: Service, worker: Database
+) -> None:
+    months = [
+        ScopeErasure(f"searches/2020-0{month}", ScopeRule.SEARCHES, date(2020, month, 28), date(2023, month, 28))
+        for month in (1, 2, 3)
+    ]
+    async with worker.transaction(TENANT) as conn:
+        for each in months:
+            await begin(conn, TENANT, each, legal_basis="", now=service.clock.now)
+    async with worker.transaction(TENANT) as conn:
+        await finish(conn, TENANT, months[1], [months[1].scope], now=service.clock.now)
+
+    async def listed(actor: Actor = AUDITOR, **params: Any) -> list[Any]:
+        found: list[Any] = []
+        while True:
+            page = (await service.get("/v1/erasures/without-case", actor, params={"limit": 1, **params})).json()
+            found += page["items"]
+            if page["next"] is None:
+                return found
+            params["cursor"] = page["next"]
+
+    started, done = await listed(), await listed(SUPERVISOR, done="true")
+    assert [each["scope"] for each in started] == ["searches/2020-01", "searches/2020-03"]
+    assert [each["scope"] for each in done] == ["searches/2020-02"]
+    (gone,) = done
+    assert (gone["rule"], gone["kept_from"], gone["kept_until"]) == ("searches", "2020-02-28", "2023-02-28")
+    assert None not in (gone["started_at"], gone["done_at"])
+    assert started[0]["done_at"] is None

@@ -100,6 +100,10 @@ async def read(service: Service, log: Grower) -> Read:
         "GET /v1/cases/{case}/receipt": (f"{own}/receipt", reads.LETTER, {**of_case, "letter": letter.id}),
         "GET /v1/tasks": ("/v1/tasks?limit=1", reads.LIST, {"of": "tasks", "found": 1}),
         "GET /v1/erasures": ("/v1/erasures", reads.LIST, {"of": "erasures", "found": 0}),
+        "GET /v1/erasures/without-case": (
+            *("/v1/erasures/without-case", reads.LIST),
+            {"of": "erasures_without_case", "found": 0},
+        ),
         "GET /v1/tasks/{task}": (f"/v1/tasks/{task['id']}", reads.TASK, {"task": task["id"]}),
         "GET /v1/tasks/{task}/documents/{document}": (
             *(f"/v1/tasks/{task['id']}/documents/{a_file}", reads.DOCUMENT),

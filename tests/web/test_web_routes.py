@@ -59,6 +59,7 @@ ROLES: dict[str, set[Role]] = {
     "GET /ledger/tile/entries/{path:path}": {Role.AUDITOR},
     "GET /ledger/{shard}/tile/entries/{path:path}": {Role.AUDITOR},
     "GET /v1/erasures": {Role.SUPERVISOR, Role.AUTHORITY, Role.AUDITOR},
+    "GET /v1/erasures/without-case": {Role.SUPERVISOR, Role.AUTHORITY, Role.AUDITOR},
     "POST /v1/erasures/{erasure}/approval": {Role.SUPERVISOR, Role.AUTHORITY},
     "POST /v1/erasures/{erasure}/refusal": {Role.SUPERVISOR, Role.AUTHORITY},
     "POST /v1/cases/{case}/erasures": {Role.SUPERVISOR, Role.AUTHORITY},

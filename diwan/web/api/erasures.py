@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -13,7 +14,7 @@ from diwan.domain.erasure import ErasureStatus, Ground
 from diwan.domain.ports import Cipher
 from diwan.store.cases import numbers_of
 from diwan.store.change import Change, change_case
-from diwan.store.erasure_lists import list_erasures
+from diwan.store.erasure_lists import list_erasures, list_without_case
 from diwan.store.erasures import (
     UNDER_WAY,
     ErasureRow,
@@ -31,7 +32,7 @@ from diwan.web.api.case_views import erasure_view, hold_view
 from diwan.web.api.examples import ERASURE, REASON
 from diwan.web.api.pages import Cursor, Size
 from diwan.web.api.reads import Reading
-from diwan.web.api.views import AskErasureBody, ErasureView, HoldView, Page, ReasonBody
+from diwan.web.api.views import AskErasureBody, ErasureView, HoldView, Page, ReasonBody, ScopeErasureView
 from diwan.web.dependencies import Dependencies, Deps
 from diwan.web.limits import Limits
 from diwan.web.openapi import json_body, reference
@@ -73,6 +74,26 @@ async def list_(
         numbers = await numbers_of(conn, actor.tenant, {row.case_id for row in page.erasures})
         await reading.record(conn, actor, reads.LIST, of="erasures", found=len(page.erasures))
     return Page(items=[erasure_view(row, numbers[row.case_id]) for row in page.erasures], next=page.next or None)
+
+
+@router.get(
+    "/v1/erasures/without-case",
+    summary="What belongs to no case and goes by a rule",
+    description="Nobody asks for it or approves it: uploads that no event named, events that were put away, for whom "
+    "auditors searched. By scope; what is noted or under way, or with `done` what is gone.",
+)
+async def without_case(
+    deps: Deps,
+    actor: ApproverOrAuditor,
+    reading: Reading,
+    done: Annotated[bool, Query(description="what is gone, in place of what is under way")] = False,
+    cursor: Cursor = "",
+    limit: Size = Limits.page_size,
+) -> Page[ScopeErasureView]:
+    async with deps.db.transaction(actor.tenant) as conn:
+        rows, after = await list_without_case(conn, actor.tenant, done=done, after=cursor, limit=limit)
+        await reading.record(conn, actor, reads.LIST, of="erasures_without_case", found=len(rows))
+    return Page(items=[ScopeErasureView(**asdict(row)) for row in rows], next=after or None)
 
 
 def _grounds(only: GroundFilter | None) -> Collection[Ground]:

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from diwan.domain.case import CaseStatus, PeriodState, Result, StepKind
 from diwan.domain.clock import Finding
 from diwan.domain.decision import Proposal
-from diwan.domain.erasure import LONGEST_BASIS, ErasureStatus, Ground
+from diwan.domain.erasure import LONGEST_BASIS, ErasureStatus, Ground, ScopeRule
 from diwan.domain.facts import Fact
 from diwan.domain.party import Party
 from diwan.domain.ports import RetentionClass
@@ -113,6 +113,18 @@ class ErasureView(BaseModel):
     asked_at: datetime
     decided_by: str
     decided_at: datetime | None
+    started_at: datetime | None
+    done_at: datetime | None
+
+
+class ScopeErasureView(BaseModel):
+    """Keys of what belongs to no case, by their scope: `kept_from` and `kept_until` are the first and last day of the
+    rule's period; `started_at` and `done_at` stand on the ledger's chain of that name."""
+
+    scope: str
+    rule: ScopeRule
+    kept_from: date
+    kept_until: date | None
     started_at: datetime | None
     done_at: datetime | None
 

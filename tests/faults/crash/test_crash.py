@@ -129,7 +129,7 @@ ONLY_READ = {
     ),
     *("entries._found", "entry_index.catch_up", "reads.Reads.record_apart"),  # an auditor's search; its other reads
     "rerun_bell.RerunBell.pass_once",
-    *("erasures.ask", "erasures.place", "erasures.lift", "erasures._decided"),
+    *("erasures.without_case", "erasures.ask", "erasures.place", "erasures.lift", "erasures._decided"),
     *("tenants.over_all", "erasing.Erasures._of_tenant", "erasing.Erasures._carried_out"),
     "histories.Histories.pass_once",
 }
