@@ -29,6 +29,7 @@ from diwan.store.database import Database
 from diwan.store.histories import RunRow, runs_of
 from diwan.store.reconcile import cases_of, kept_histories, open_receipts, orphans, read_case
 from diwan.store.sealing import is_destroyed
+from diwan.store.signatures import compare_signatures
 
 # A run that has just begun has done nothing yet, and is not known; one that has just ended is still to be kept.
 _JUST_BEGUN, _KEPT_WITHIN = timedelta(minutes=2), timedelta(days=1)
@@ -137,6 +138,7 @@ class Reconciliation:
             else:
                 compare_keys(data, {each for each in RetentionClass if is_destroyed(cipher, each)}, found)
             await open_receipts(conn, tenant, data, cipher, found)
+            await compare_signatures(conn, tenant, data, cipher, found)
             kept = await kept_histories(conn, tenant, data, cipher, found)
         by_now = {row["run_id"] for row in data.rows["workflow_run"]}
         for run_id in unknown - by_now:

@@ -14,7 +14,7 @@ from diwan.procedures.periods import calendar_of
 from diwan.procedures.steps import APPROVED
 from diwan.store.change import CaseRow
 from diwan.store.connection import Connection
-from diwan.store.delegations import valid_delegation
+from diwan.store.delegations import Delegation, valid_delegation
 from diwan.store.grants import GRANTS, promised_elsewhere
 from diwan.store.procedures import Published
 from diwan.store.proposals import ProposalRow
@@ -147,13 +147,13 @@ def _to_set(assessment: Assessment) -> list[str]:
 
 async def check_signature(
     conn: Connection, standing: Standing, case: CaseRow, procedure: Published, now: datetime
-) -> str:
-    """The delegation under which a decision is signed; empty for other acts. Raises `Refused` where there is none.
+) -> Delegation | None:
+    """The delegation under which a decision is signed; None for other acts. Raises `Refused` where there is none.
 
     It must hold on the day of signing, in the office's calendar, for this procedure, result and amount.
     """
     if standing.task.kind is not TaskKind.SIGN or standing.act is not TaskAct.APPROVE:
-        return ""
+        return None
     assert standing.proposal is not None, "check_act demands a determined proposal"
     assessment = standing.proposal.proposal.assessment
     assert assessment.result is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from sqlalchemy import text
 
 from diwan.domain.actor import Actor
@@ -26,6 +26,7 @@ from diwan.store.act_records import StoredAct, insert_act, stored_act, update_ta
 from diwan.store.change import Change, change_case
 from diwan.store.connection import Connection
 from diwan.store.database import Database
+from diwan.store.delegations import Delegation
 from diwan.store.digests import keyed_digest
 from diwan.store.entries import EntryFields, append_entry
 from diwan.store.procedures import Published, published_by_hash
@@ -136,7 +137,7 @@ async def _effect(
     standing: Standing,
     procedure: Published,
     request: _Request,
-    delegation: str,
+    delegation: Delegation | None,
 ) -> TaskRow:
     if request.act is TaskAct.EDIT:
         after = await edits.revise(change, cipher, standing, procedure.procedure)
@@ -155,7 +156,7 @@ async def _effect(
             "at": request.now.isoformat(),
             "reason": request.given.reason,
             "proposal": after.proposal_id,
-            "delegation": delegation,
+            "delegation": delegation.id if delegation else "",
         }
         await inbox.insert_event(
             change.conn,
@@ -185,7 +186,7 @@ async def _without_case(conn: Connection, cipher: Cipher, task_id: str, request:
     after = _next(task, request)
     await update_task(conn, after)
     await _store_act(conn, cipher, after, request)
-    said = _said(task, after, None, request, cipher, "")
+    said = _said(task, after, None, request, cipher, None)
     await append_entry(conn, tenant, task.scope, "task:act:recorded", request.actor, now=request.now, **said)
     return view_of(after)
 
@@ -216,7 +217,7 @@ async def _assigned(db: Database, keyring: Keyring, cipher: Cipher, task_id: str
         seq = await stray_events.file_event(change, filing)
         await update_task(conn, after)
         await _store_act(conn, cipher, after, request)
-        said = _said(task, after, None, request, cipher, "")
+        said = _said(task, after, None, request, cipher, None)
         there = {"chain": task.scope, "type": event.row.type, "inbox_seq": seq, "documents": len(filing.documents)}
         change.record(
             "event:event:assigned",
@@ -279,21 +280,23 @@ def _said(
     proposal: ProposalRow | None,
     request: _Request,
     cipher: Cipher,
-    delegation: str,
+    delegation: Delegation | None,
 ) -> EntryFields:
     result = proposal.proposal.assessment.result if proposal else None
     detail = {"task": task.id, "kind": task.kind.value, "act": request.act.value, "status": after.status.value}
     if proposal is not None:
         detail["proposal"] = proposal.id
         detail["proposal_commitment"] = proposal.commitment
-    if delegation:
-        detail["delegation"] = delegation
+    body: dict[str, JsonValue] = {"reason": request.given.reason, "changes": request.given.changes}
+    if delegation is not None:
+        detail["delegation"] = delegation.id
+        body["delegation"] = delegation.terms  # as they were used: the row is compared with them (store/reconcile.py)
     fields: EntryFields = {
         "cipher": cipher,
         "step": task.step,
         "visit": task.visit,
         "detail": detail,
-        "body": {"reason": request.given.reason, "changes": request.given.changes},
+        "body": body,
     }
     if request.act not in (TaskAct.CLAIM, TaskAct.RELEASE):
         fields["approval"] = EntryApproval(

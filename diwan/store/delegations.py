@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
-from sqlalchemy import or_, select, update
+from pydantic import JsonValue
+from sqlalchemy import Row, or_, select, update
 from sqlalchemy.dialects import postgresql
 
 from diwan.domain.case import Result
@@ -32,6 +34,20 @@ class Delegation:
     reference: str
     revoked_on: date | None = None
 
+    @property
+    def terms(self) -> dict[str, JsonValue]:
+        """What never changes of it, as the entry of a signature says under what was signed."""
+        return {
+            "id": self.id,
+            "subject": self.subject,
+            "procedure": self.procedure,
+            "results": [str(result) for result in self.results],
+            "amount_limit": self.amount_limit,
+            "valid_from": self.valid_from.isoformat(),
+            "valid_to": self.valid_to.isoformat(),
+            "reference": self.reference,
+        }
+
 
 async def add_delegation(conn: Connection, tenant: str, given: Delegation) -> None:
     """Stores a delegation; one of this id stays as it is. The owner's role only."""
@@ -51,11 +67,11 @@ async def revoke_delegation(conn: Connection, tenant: str, id_: str, *, on: date
 
 async def valid_delegation(
     conn: Connection, tenant: str, subject: str, procedure: str, result: Result, amount: int | None, *, on: date
-) -> str | None:
-    """The id of a delegation under which `subject` may sign this decision on this day; None where there is none."""
+) -> Delegation | None:
+    """A delegation under which `subject` may sign this decision on this day; None where there is none."""
     d = delegation.c
     found = await conn.execute(
-        select(d.id)
+        select(*_COLUMNS)
         .where(
             d.tenant == tenant,
             d.subject == subject,
@@ -69,7 +85,22 @@ async def valid_delegation(
         .order_by(d.id)
         .limit(1)
     )
-    return found.scalar_one_or_none()
+    row = found.one_or_none()
+    return _given(row) if row else None
+
+
+async def delegations_of(conn: Connection, tenant: str) -> dict[str, Delegation]:
+    """All that were ever given, as they stand, by their ids."""
+    rows = await conn.execute(select(*_COLUMNS).where(delegation.c.tenant == tenant))
+    return {row.id: _given(row) for row in rows}
+
+
+_COLUMNS = [delegation.c[name] for name in Delegation.__dataclass_fields__]
+
+
+def _given(row: Row[Any]) -> Delegation:
+    given = Delegation(*row)
+    return replace(given, results=[Result(each) for each in given.results])
 
 
 async def reference_of(conn: Connection, tenant: str, id_: str) -> str:

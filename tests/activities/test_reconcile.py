@@ -298,6 +298,37 @@ async def test_a_fact_a_page_or_a_party_that_its_entry_does_not_count_is_named(
     assert (await auditor.case(case)).findings == []
 
 
+# What a superuser does to the delegation under which a case was signed, and what of it is named.
+REWRITTEN: dict[LiteralString, set[str]] = {
+    "update delegation set amount_limit = amount_limit - 1": {"delegation.terms_differ"},
+    "update delegation set results = '{{granted}}', valid_to = valid_to - 1": {"delegation.terms_differ"},
+    "update delegation set revoked_on = '2026-01-01'": {"delegation.revoked_before"},
+    "update delegation set revoked_on = '2026-12-24'": set(),
+    "delete from delegation": {"delegation.row_missing"},
+}
+
+
+async def test_a_signature_under_other_terms_than_its_delegations_is_named(auditor: Auditor, office: Office) -> None:
+    """Widened, signed under, and put back: the entry says the terms that were used."""
+    case = await office.reviewed("signed-under")
+    await office.act(CLERK, case, TaskAct.APPROVE)
+    await office.drain(case)
+    await office.act(AUTHORITY, case, TaskAct.APPROVE)
+    whole = await auditor.case(case)
+    assert (whole.findings, whole.counts["signatures compared"]) == ([], 1)
+    with office.database.superuser() as connection:
+        connection.execute("set session_replication_role = replica")
+        connection.execute("create temp table kept as select * from delegation")
+        for rewritten, names in REWRITTEN.items():
+            connection.execute(SQL(rewritten).format())
+            assert await auditor.names(case) == names, rewritten
+            connection.execute("delete from delegation")
+            connection.execute("insert into delegation select * from kept")
+    told = await auditor.work(keyring=Forgetful()).of_case(TENANT, case)
+    assert (told.counts["signatures erased"], "delegation.terms_differ" in told.by_name) == (1, False)
+    assert (await auditor.case(case)).findings == []
+
+
 @dataclass
 class Listed:
     """What Temporal lists of a case: a run of each name, with its history or what is raised where it is fetched."""
