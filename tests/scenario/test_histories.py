@@ -150,7 +150,7 @@ def _taken_out(table: str, where: str) -> list[sql.Composed]:
 
 
 def _put_back(connection: psycopg.Connection[Any], table: str) -> sql.Composed:
-    """Without the columns that are computed."""
+    """Without the columns that are computed or gone."""
     rows = connection.execute(
         "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and attgenerated = '' "
         "and not attisdropped",
