@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from diwan.ledger.checkpoint import Checkpoint
     from diwan.ledger.policy import Policy
-    from diwan.ledger.verify import BadEntry
+    from diwan.ledger.verify import BadEntry, OddDate
     from diwan.settings import Settings
     from diwan.store.ledger_check import Report
     from diwan.store.ledger_leaf_check import BadTree
@@ -98,6 +98,10 @@ def verify(
         raise NotFound("ledger.empty", f"There are no entries of {tenant}.", "Check --tenant and --case.")
     data = checked.as_json()
     emit(output, data, lambda width: record([(name.replace("_", " "), value) for name, value in data.items()]))
+    count, first = checked.odd_dates
+    if count:
+        said = "".join(f"\n  {odd}" for odd in first)
+        say(f"{count} dates to ask about, which is no finding (docs/ledger.md); the first:{said}")
     if checked.first_bad is not None:
         say(f"The first that does not hold: {checked.first_bad}")
         raise typer.Exit(1)
@@ -130,13 +134,21 @@ class Checked:
         return self.report.first_bad or (self.tree.first_bad if self.tree else None)
 
     @property
+    def odd_dates(self) -> tuple[int, list[OddDate]]:
+        """How many, and the first of them."""
+        found = [self.report.odd_dates, *([self.tree.odd_dates] if self.tree else [])]
+        return sum(each.count for each in found), [odd for each in found for odd in each.first]
+
+    @property
     def is_signed(self) -> bool:
         """Whether every entry has its place, in a tree whose last checkpoint has all of it."""
         return self.tree is not None and self.tree.waiting == 0 and self.tree.leaves == self.tree.signed > 0
 
     def as_json(self) -> Json:
         told = asdict(self.report) | (asdict(self.tree) if self.tree else {})
-        return {**told, "first_bad": None if self.first_bad is None else asdict(self.first_bad)}
+        count, first = self.odd_dates
+        said = {"odd_dates": count, "first_odd_dates": [asdict(each) for each in first]}
+        return {**told, **said, "first_bad": None if self.first_bad is None else asdict(self.first_bad)}
 
 
 async def check(

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+# Clocks of two machines may differ by so much; by more, one is wrong, and neither is corrected by the other.
+SKEW = timedelta(hours=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

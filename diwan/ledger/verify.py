@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from diwan.domain.clock import SKEW
 from diwan.domain.errors import Tampered
 from diwan.ledger.entry import EntryHeader, check_header, entry_hash
 
@@ -36,6 +37,70 @@ class BadEntry:
 
     def __str__(self) -> str:
         return f"tenant {self.tenant}, chain {self.chain}, entry {self.seq}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class OddDate:
+    """An entry whose date is not where its place in the ledger would have it. No finding: a clock that was wrong, or
+    was set back, makes the same, and the service stamps what comes with the time that it is told."""
+
+    tenant: str
+    chain: str
+    seq: int
+    reason: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"tenant {self.tenant}, chain {self.chain}, entry {self.seq}: {self.text}"
+
+
+@dataclass(slots=True)
+class OddDates:
+    """How many there are, and the first of them."""
+
+    count: int = 0
+    first: list[OddDate] = field(default_factory=list[OddDate])
+
+    def add(self, found: OddDate | None) -> None:
+        if found is not None:
+            self.count += 1
+            self.first += [found][: _TOLD - len(self.first)]
+
+
+_TOLD = 20
+
+
+def dated_back(entry: StoredEntry, previous: StoredEntry | None) -> OddDate | None:
+    """An entry that is older than the one before it in its chain, by more than machines' clocks may differ."""
+    if previous is None or previous.at - entry.at <= SKEW:
+        return None
+    why = (
+        f"it is dated {_said(entry.at)}, and the entry before it {_said(previous.at)}: one of the two is wrong. "
+        "The chain clock/watch may say that a clock was."
+    )
+    return OddDate(entry.tenant, entry.chain, entry.seq, "date.before_predecessor", why)
+
+
+def dated_outside(
+    place: tuple[str, str, int], at: datetime, added_at: datetime, year: int, *, is_oldest: bool
+) -> OddDate | None:
+    """An entry (tenant, chain, number) of the log of `year` that is dated after it, or before it though the database
+    took it in (`added_at`) within it.
+
+    What was written in the year before and waited for its place stands in the log of the year after; the oldest log
+    has what was written before there was a tree.
+    """
+    at = at.astimezone(UTC)
+    if at.year > year and (at - SKEW).year > year:
+        return OddDate(*place, "date.after_its_log", f"it is dated {_said(at)}, and stands in the log of {year}")
+    if not is_oldest and at.year < year and (at + SKEW).year < year <= added_at.astimezone(UTC).year:
+        why = f"it is dated {_said(at)}, and came into the log of {year} on {_said(added_at)}"
+        return OddDate(*place, "date.before_its_log", why)
+    return None
+
+
+def _said(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def verify_chain(entries: Iterable[StoredEntry]) -> BadEntry | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Unpack
 
 import orjson
@@ -17,6 +17,7 @@ from sqlalchemy import RowMapping
 
 from diwan.domain.actor import Actor
 from diwan.domain.case import CaseState, CaseStatus, StepKind
+from diwan.domain.clock import SKEW
 from diwan.domain.errors import Conflict, Final, NotFound
 from diwan.ledger.entry import Scalar, canonical
 from diwan.store.connection import ONE_ROW, Connection, Statement
@@ -206,16 +207,12 @@ def _changed() -> Conflict:
     return Conflict("case.changed", "The case has changed meanwhile.", "Read it again and retry.")
 
 
-# Clocks of two machines may differ by so much; by more, one is wrong, and neither is corrected by the other.
-_SKEW = timedelta(hours=1)
-
-
 def _after(last: datetime | None, now: datetime) -> datetime:
     """`now`, or the instant of the change before where the two waited for the lock in another order than they came.
 
     So within a case the order of instants is that of the commits: what a date decided stays before what came after it.
     """
-    return last if last is not None and now < last <= now + _SKEW else now
+    return last if last is not None and now < last <= now + SKEW else now
 
 
 def _entry_and(setting: str) -> Statement:

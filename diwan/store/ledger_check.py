@@ -16,7 +16,7 @@ from sqlalchemy import text
 from diwan.domain.errors import Final, NotFound, Tampered
 from diwan.domain.ports import Cipher, Keyring
 from diwan.ledger.entry import canonical, digest_of
-from diwan.ledger.verify import BadEntry, StoredEntry, check_entry
+from diwan.ledger.verify import BadEntry, OddDates, StoredEntry, check_entry, dated_back
 from diwan.store.change import SELECT_CASE, CaseRow, case_row, standing
 from diwan.store.connection import Connection
 from diwan.store.entries import keys_scope, open_entry
@@ -30,7 +30,7 @@ class Report:
     """What was checked; `first_bad` is None where all of it holds.
 
     `bodies` counts sealed bodies that were opened and match; `erased` those whose key was destroyed; `procedures`
-    versions that are as an entry published them.
+    versions that are as an entry published them. `odd_dates` are of entries older than those before them: no finding.
     """
 
     tenant: str
@@ -41,6 +41,7 @@ class Report:
     erased: int
     procedures: int
     first_bad: BadEntry | None
+    odd_dates: OddDates
 
 
 async def verify_tenant(
@@ -74,10 +75,11 @@ class _Check:
         self._states: Mapping[str, Any] = {}
         self._entries = self._chains = self._cases = self._bodies = self._erased = 0
         self._procedures = ProcedureCheck()
+        self._odd_dates = OddDates()
 
     def report(self, bad: BadEntry | None) -> Report:
         counts = (self._entries, self._chains, self._cases, self._bodies, self._erased, self._procedures.count)
-        return Report(self._tenant, *counts, first_bad=bad)
+        return Report(self._tenant, *counts, first_bad=bad, odd_dates=self._odd_dates)
 
     async def entry(self, entry: StoredEntry, body: bytes | None) -> BadEntry | None:
         previous = self._previous
@@ -98,6 +100,7 @@ class _Check:
         bad = check_entry(entry, previous) or self._body(entry, body)
         if bad is None:
             self._procedures.entry(entry)
+            self._odd_dates.add(dated_back(entry, previous))
         self._previous = entry
         self._entries += 1
         return bad

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Row, text
 
 from diwan.ledger.checkpoint import Checkpoint
-from diwan.ledger.verify import BadEntry
+from diwan.ledger.verify import BadEntry, OddDates, dated_outside
 from diwan.store.connection import Connection
 from diwan.store.ledger_tree import Shard
 
@@ -60,8 +60,11 @@ class LeafCheck:
         self.reached: dict[str, int] = {}
         self.unknown: set[str] = set()
         self.placed = 0
+        self.odd_dates = OddDates()
+        self._oldest = ""
 
     async def shard(self, shard: Shard) -> BadEntry | BadTree | None:
+        self._oldest = self._oldest or shard.name
         return await self._every_leaf_is_somebodys(shard) or await self._own_hold(shard)
 
     def differ_from(self, others: Mapping[str, int | None]) -> BadTree | None:
@@ -125,6 +128,9 @@ class LeafCheck:
                     return bad
                 self._last[row.chain] = row.seq
                 self.placed += 1
+                place, year = (self._tenant, row.chain, row.seq), int(shard.name[:4])
+                is_oldest = shard.name == self._oldest
+                self.odd_dates.add(dated_outside(place, row.at, row.added_at, year, is_oldest=is_oldest))
             if len(rows) < _BATCH:
                 return None
             after = rows[-1].idx
@@ -148,7 +154,7 @@ _ALL = text(
     "LEFT JOIN ledger_tile t ON (t.shard, t.level, t.idx) = (:shard, 0, l.idx / 256) ORDER BY l.idx"
 )
 _LEAVES = text(
-    "SELECT l.idx, l.chain, l.seq, l.hash, e.hash AS entry "
+    "SELECT l.idx, l.chain, l.seq, l.hash, l.added_at, e.hash AS entry, e.at "
     "FROM ledger_leaf l LEFT JOIN entry e USING (tenant, chain, seq) "
     "WHERE l.tenant = :tenant AND l.shard = :shard AND l.idx > :after ORDER BY l.idx LIMIT :limit"
 )

@@ -16,7 +16,7 @@ from diwan.ledger.note import parse_note
 from diwan.ledger.policy import Policy
 from diwan.ledger.tiles import WIDTH, Tile, hashes_in, of_size
 from diwan.ledger.tree import root_at, root_of
-from diwan.ledger.verify import BadEntry
+from diwan.ledger.verify import BadEntry, OddDates
 from diwan.store.connection import Connection
 from diwan.store.ledger_cosigned import witnessed
 from diwan.store.ledger_leaf_check import BadTree, LeafCheck, reach_of
@@ -30,6 +30,7 @@ class TreeReport:
     """`placed` entries of the tenant are in the tree, `waiting` wait; `leaves` there are in all, `signed` of them;
     `witnessed` of them by a checkpoint that satisfies the auditor's policy; `of_others` says how many are whose else:
     what these say is for their own auditors to recompute. `unknown` are those among them that were never set up.
+    `odd_dates` are of the tenant's entries that are dated in another year than their log's: no finding.
     `at_checkpoint` counts each ministry's leaves, the tenant's too, as far as the checkpoints go that were kept."""
 
     placed: int
@@ -41,6 +42,7 @@ class TreeReport:
     first_bad: BadEntry | BadTree | None
     unknown: tuple[str, ...] = ()
     at_checkpoint: Mapping[str, int] = field(default_factory=dict[str, int])
+    odd_dates: OddDates = field(default_factory=OddDates)
 
 
 async def verify_tree(
@@ -64,7 +66,8 @@ async def verify_tree(
     def report(bad: BadEntry | BadTree | None, waiting: int = 0) -> TreeReport:
         of_others = {name: count for name, count in check.leaves.items() if name != tenant}
         at = check.reached if kept else {}
-        return TreeReport(check.placed, waiting, leaves, signed, seen, of_others, bad, tuple(sorted(check.unknown)), at)
+        counts = (check.placed, waiting, leaves, signed, seen, of_others)
+        return TreeReport(*counts, bad, tuple(sorted(check.unknown)), at, check.odd_dates)
 
     for shard in reversed(there):
         bad: BadEntry | BadTree | None = await _tiles_hold(conn, shard)

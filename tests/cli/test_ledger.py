@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from diwan.domain.actor import system
 from diwan.store.database import Database
+from diwan.store.entries import append_entry
 from diwan.store.intake import accept_event
 from tests.cli.conftest import DiwanProcess
 from tests.support.databases import TestDatabase
@@ -57,6 +59,22 @@ def test_without_an_auditors_database_it_says_what_to_set(diwan_process: DiwanPr
     assert "DIWAN_DATABASE_URL_AUDITOR" in done.stderr
 
 
+async def test_dates_to_ask_about_are_told_with_0(
+    diwan_process: DiwanProcess, database: TestDatabase, web: Database, now: datetime
+) -> None:
+    async with web.transaction("dates") as conn:
+        for at in (now, now - timedelta(hours=2)):
+            await append_entry(conn, "dates", "tests/dates", "tests:entry:written", system("dates", "t"), now=at)
+    url = database.url("diwan_auditor")
+    for options in ((), ("--case", "tests/dates")):
+        done = diwan_process(
+            *("ledger", "verify", "--tenant", "dates", "--output", "json", *options), DIWAN_DATABASE_URL_AUDITOR=url
+        )
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["odd_dates"], report["first_bad"]) == (0, 1, None)
+        assert (report["first_odd_dates"][0]["seq"], "no finding" in done.stderr) == (2, True)
+
+
 async def test_leaves_of_other_ministries_are_told_apart_and_may_be_ruled_out(
     diwan_process: DiwanProcess, database: TestDatabase, tmp_path: Path
 ) -> None:
@@ -71,12 +89,12 @@ async def test_leaves_of_other_ministries_are_told_apart_and_may_be_ruled_out(
         )
         return done.returncode, done.stderr, json.loads(done.stdout or "{}")
 
-    code, said, report = verified("--other", "second=3", "--other", TENANT)
+    code, said, report = verified("--other", "second=3", "--other", TENANT, "--other", "dates")
     assert (code, report["of_others"]["second"], "first" in report["of_others"]) == (0, 3, False)
     assert "second" in report["unknown"]
     assert "second" in said, "it was never set up here"
     assert verified("--no-others")[0] == 1
-    code, said, _ = verified("--other", "second=2", "--other", TENANT)
+    code, said, _ = verified("--other", "second=2", "--other", TENANT, "--other", "dates")
     assert (code, "second has 3 leaves, not 2" in said) == (1, True)
     for wrong in (("--other", "second=many"), ("--other", "=2"), ("--other", "second", "--no-others")):
         assert verified(*wrong)[0] == 2

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diwan.ledger.entry import EntryActor, EntryHeader, encode, entry_hash
-from diwan.ledger.verify import StoredEntry, verify_chain
+from diwan.ledger.verify import StoredEntry, dated_back, dated_outside, verify_chain
 
 
 def chain_of(length: int, name: str = "c-1") -> list[StoredEntry]:
@@ -115,3 +115,30 @@ def test_a_header_that_names_another_place_is_found() -> None:
     bad = verify_chain([replace(entry, header=header, hash=entry_hash(header))])
     assert bad is not None
     assert bad.reason == "entry.case_differs"
+
+
+@pytest.mark.parametrize(("back", "told"), [(timedelta(hours=1), False), (timedelta(hours=1, seconds=1), True)])
+def test_a_date_is_odd_where_it_is_before_the_last_by_more_than_clocks_may_differ(back: timedelta, told: bool) -> None:
+    first, second = chain_of(2)
+    odd = dated_back(replace(second, at=first.at - back), first)
+    assert (odd is not None) is told
+    assert dated_back(first, None) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "added", "oldest", "told"),
+    [
+        ("2027-01-01T00:59:59", "2026-12-31T23:59:59", False, None),
+        ("2027-01-01T01:00:00", "2026-12-31T23:59:59", False, "date.after_its_log"),
+        ("9999-12-31T23:59:59", "2026-06-01T00:00:00", True, "date.after_its_log"),
+        ("2025-12-31T23:00:00", "2026-01-01T00:00:00", False, None),
+        ("2025-12-31T22:59:59", "2026-01-01T00:00:00", False, "date.before_its_log"),
+        ("2025-12-31T22:59:59", "2025-12-31T23:59:59", False, None),
+        ("0001-01-01T00:00:00", "2026-06-01T00:00:00", False, "date.before_its_log"),
+        ("0001-01-01T00:00:00", "2026-06-01T00:00:00", True, None),
+    ],
+)
+def test_a_date_is_odd_where_it_is_not_of_its_logs_year(at: str, added: str, oldest: bool, told: str | None) -> None:
+    instants = [datetime.fromisoformat(each).replace(tzinfo=UTC) for each in (at, added)]
+    odd = dated_outside(("demo", "tests/a", 1), instants[0], instants[1], 2026, is_oldest=oldest)
+    assert (odd and odd.reason) == told

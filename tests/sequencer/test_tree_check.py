@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from diwan.domain.actor import system
 from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
 from diwan.ledger.note import new_key, parse_vkey
 from diwan.ledger.policy import Policy
-from diwan.ledger.tree import root_of
+from diwan.ledger.tree import EMPTY_ROOT, root_of
 from diwan.sequencer import Sequencer
 from diwan.store.database import Database
+from diwan.store.entries import append_entry
 from diwan.store.ledger_tree_check import TreeReport, verify_tree
 from tests.sequencer.conftest import Write
 from tests.support.databases import TestDatabase
@@ -271,3 +274,42 @@ async def test_what_was_done_to_it_is_named(
     reason, where = DONE[statement]
     assert bad.reason == reason
     assert where in str(bad)
+
+
+async def test_a_date_that_is_not_of_its_logs_year_is_told_and_is_no_finding(
+    full: None, connect: Callable[[str], Database], database: TestDatabase, sequencer: Sequencer, worker: Database
+) -> None:
+    """Appended by whoever may write entries. One that waited for its place over the turn of the year is as it should
+    be, and so is what came before there was a tree, in the first log of all."""
+    year = datetime.now(UTC).year
+
+    async def appended(chain: str, at: datetime) -> None:
+        async with worker.transaction(TENANT) as conn:
+            await append_entry(conn, TENANT, chain, "tests:entry:written", system(TENANT, "test"), now=at)
+
+    async def told() -> list[tuple[str, str]]:
+        await sequencer.grow_once()
+        report = await checked(connect)
+        assert report.first_bad is None
+        return [(each.chain, each.reason) for each in report.odd_dates.first]
+
+    await appended("tests/first", datetime(year - 1, 12, 31, 12, tzinfo=UTC))
+    await appended("tests/eve", datetime(year + 1, 1, 1, 0, 30, tzinfo=UTC))
+    assert await told() == []
+    with psycopg.connect(database.url("postgres")) as connection:
+        connection.execute(
+            "insert into ledger_shard (name, origin, root, opened_at) values ('1999', 'ledger.example/log/1999', %s, "
+            "'1999-01-01')",
+            (EMPTY_ROOT,),
+        )
+        await appended("tests/waited", datetime(year - 1, 12, 31, 12, tzinfo=UTC))
+        connection.execute(
+            "update ledger_pending set added_at = make_timestamptz(%s, 12, 31, 12, 0, 1, 'UTC')", (year - 1,)
+        )
+    await appended("tests/after", datetime(year + 1, 1, 1, 1, 30, tzinfo=UTC))
+    await appended("tests/before", datetime(year - 1, 12, 31, 12, tzinfo=UTC))
+    assert await told() == [
+        ("tests/first", "date.before_its_log"),
+        ("tests/after", "date.after_its_log"),
+        ("tests/before", "date.before_its_log"),
+    ]

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import orjson
 import psycopg
 import pytest
 
+from diwan.domain.actor import system
 from diwan.domain.errors import Final
 from diwan.domain.ports import RetentionClass
 from diwan.ledger.entry import canonical, check_header, digest_of, encode, entry_hash
+from diwan.store.change import change_case
 from diwan.store.database import Database
-from diwan.store.entries import body_context
+from diwan.store.entries import append_entry, body_context
 from diwan.store.ledger_check import Report, verify_tenant
+from tests.store.conftest import NOW
 from tests.support.databases import TestDatabase
 from tests.support.factories import TENANT
 from tests.support.keyring import MemoryKeyring
@@ -174,3 +177,47 @@ async def test_a_row_changed_past_the_ledger_shows(
     bad = (await verify(auditor, keyring)).first_bad
     assert bad is not None
     assert (bad.seq, bad.reason) == (12, "case.state_differs")
+
+
+async def test_a_date_before_that_of_the_entry_before_is_told_and_is_no_finding(
+    auditor: Database, whole: str, worker: Database, now: datetime
+) -> None:
+    """Appended with a false date by whoever may write entries; and by the service itself after its clock was set back,
+    which stamps what comes with the time that it is then. The two look alike."""
+
+    async def appended(at: datetime) -> None:
+        async with worker.transaction(TENANT) as conn:
+            await append_entry(conn, TENANT, "tests/dates", "tests:entry:written", system(TENANT, "t"), now=at)
+
+    assert (await verify(auditor)).odd_dates.count == 0
+    for minutes in (0, 30, -30):  # what waited for another, or another machine's clock
+        await appended(now + timedelta(minutes=minutes))
+    assert (await verify(auditor)).odd_dates.count == 0
+    await appended(now - timedelta(days=40))
+    await appended(now)
+    report = await verify(auditor)
+    assert (report.first_bad, report.odd_dates.count) == (None, 1)
+    (odd,) = report.odd_dates.first
+    assert (odd.chain, odd.seq, odd.reason) == ("tests/dates", 4, "date.before_predecessor")
+    assert "clock/watch" in str(odd)
+
+    async with (
+        worker.transaction(TENANT) as conn,
+        change_case(conn, TENANT, whole, now=NOW - timedelta(hours=2)) as change,
+    ):
+        change.record("case:step:moved", system(TENANT, "worker"))
+    report = await verify(auditor)
+    assert (report.first_bad, [each.chain for each in report.odd_dates.first]) == (None, [whole, "tests/dates"])
+    alone = await verify(auditor, chain=whole)
+    assert [(each.chain, each.seq) for each in alone.odd_dates.first] == [(whole, 13)]
+
+
+async def test_many_odd_dates_are_counted_and_the_first_of_them_named(
+    auditor: Database, worker: Database, now: datetime
+) -> None:
+    async with worker.transaction(TENANT) as conn:
+        for n in range(30):
+            at = now - timedelta(hours=2 * n)
+            await append_entry(conn, TENANT, "tests/back", "tests:entry:written", system(TENANT, "t"), now=at)
+    report = await verify(auditor, chain="tests/back")
+    assert (report.odd_dates.count, len(report.odd_dates.first)) == (29, 20)
