@@ -143,6 +143,7 @@ HISTORIES_OLDEST = Gauge(
 LEDGER_SIZE = Gauge("diwan_ledger_size", "Entries that have their place in the tree.", "shard")
 LEDGER_SIGNED = Gauge("diwan_ledger_signed", "Entries of the tree as it was signed last.", "shard")
 LEDGER_PLACED = Histogram("diwan_ledger_placed_seconds", "Time until an entry had its place: the oldest of a pass.")
+LEDGER_MOVED = Counter("diwan_ledger_moved_total", "Entries placed anew, out of a log that was left unsigned.", "shard")
 LEDGER_WITNESSED = Gauge(
     "diwan_ledger_witnessed", "Entries of the tree as a witness cosigned it last.", "shard", "witness"
 )

@@ -7,18 +7,20 @@ log whose key was exchanged is signed anew as it stands: what is handed out bear
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from diwan import metrics
-from diwan.domain.errors import DiwanError, NeedsPerson
+from diwan.domain.errors import DiwanError, NeedsPerson, Unavailable
 from diwan.ledger.checkpoint import Checkpoint, parse_checkpoint
 from diwan.ledger.note import Note, VerifierKey, parse_note, parse_vkey
 from diwan.ledger.tree import consistency_proof
+from diwan.store.connection import Connection
 from diwan.store.database import Database
+from diwan.store.ledger_tails import Tail, move_tail, unsigned_tails
 from diwan.store.ledger_tree import (
     Published,
     Shard,
@@ -29,6 +31,7 @@ from diwan.store.ledger_tree import (
     published,
     read_tree,
     shards,
+    went_back,
 )
 
 log = structlog.get_logger()
@@ -39,6 +42,12 @@ AT_MOST = 5_000
 
 # What is said of a log that has fewer entries than were signed.
 _BEHIND = ("ledger.went_back", "signer.went_back")
+# Why the rest of a log that was left is signed no more: its signer remembers another, is another, or remembers nothing.
+_NEVER_SIGNED = {
+    *_BEHIND,
+    *("signer.split_view", "proof.not_consistent"),
+    *("ledger.signer_forgot", "signer.not_my_log", "signer.memory_lost", "signer.key_lost", "signer.other_key"),
+}
 
 
 class SigningNow(Protocol):
@@ -72,6 +81,24 @@ class _Signed:
     note: Note
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """`entries` of a log's tail wait for a place again, because it could not be signed; None: they could not wait."""
+
+    tail: Tail
+    entries: int | None
+    why: str
+
+    def say(self) -> None:
+        shard = self.tail.shard
+        was = {"shard": shard.name, "size": shard.size, "root": shard.root.hex(), "signed": self.tail.signed}
+        if self.entries is None:
+            log.error("ledger.tail_stays", why=self.why, **was)
+        else:
+            metrics.LEDGER_MOVED.add(self.entries, shard.name)
+            log.warning("ledger.tail_moved", why=self.why, entries=self.entries, **was)
+
+
 class Sequencer:
     """`db` connects as diwan_sequencer; `origin` begins the name of each shard's log."""
 
@@ -81,24 +108,61 @@ class Sequencer:
         self._origin = origin
         self._at_most = at_most
         self._signed: dict[str, _Signed] = {}
+        self._others_ended = False
 
     async def grow_once(self) -> int:
         """Places what waits; how many entries, so 0 says that nothing waits now.
 
+        Before a log is begun under another origin than the last one's, that one is brought to its end, for which the
+        signer must answer: what it does not sign any more is placed anew.
+
         Raises `NeedsPerson` where the ledger went on in a log of another origin.
         """
+        unsigned = {} if self._others_ended else await self._have_others_signed()
         async with self._db.transaction(None) as conn:
-            if not await anything_waits(conn):
+            if not unsigned and not await anything_waits(conn):
                 return 0  # and nothing is locked, which would be written down
             try:
                 shard = await open_shard(conn, self._origin)
             except NeedsPerson as error:
                 log.error("ledger.not_placed", code=error.code, why=error.message, remedy=error.remedy)
                 raise
+            moved: list[_Moved] = []
+            if not self._others_ended or not shard.size:  # a log that begins is after another, in a restored backup too
+                self._others_ended = False
+                moved = await self._take_over(conn, unsigned)
             done = await grow(conn, shard, at_most=self._at_most)
+        self._others_ended = True
+        for each in moved:
+            each.say()
         if done.entries:
             metrics.LEDGER_PLACED.observe(done.waited_s)
         return done.entries
+
+    async def _have_others_signed(self) -> dict[str, str]:
+        """Has the logs of other origins signed to their ends, where their signer is this one and agrees; of the others
+        why not. Raises what may pass."""
+        async with self._db.transaction(None) as conn:
+            tails = await unsigned_tails(conn, self._origin)
+        unsigned: dict[str, str] = {}
+        for each in tails:
+            try:
+                await self._publish(each.shard)
+            except DiwanError as error:
+                if error.code not in _NEVER_SIGNED:
+                    raise
+                if error.code in _BEHIND and await self._grew(each.shard):
+                    raise _still_grows(each.shard) from None
+                unsigned[each.shard.name] = error.code
+        return unsigned
+
+    async def _take_over(self, conn: Connection, unsigned: Mapping[str, str]) -> list[_Moved]:
+        """What no checkpoint covers of the logs before waits for a place in this one, which is locked."""
+        tails = await unsigned_tails(conn, self._origin)
+        for each in tails:
+            if each.shard.name not in unsigned:
+                raise _still_grows(each.shard)
+        return [_Moved(each, await move_tail(conn, each.shard.name), unsigned[each.shard.name]) for each in tails]
 
     async def publish_once(self) -> int:
         """Has every shard of this origin signed that is not as it was signed last, or by another key than signs now; 0:
@@ -159,11 +223,7 @@ class Sequencer:
         old = 0 if before is None else parse_checkpoint(parse_note(before).text).size
         metrics.LEDGER_SIGNED.set(old, shard.name)
         if old > shard.size:
-            raise NeedsPerson(
-                "ledger.went_back",
-                f"The log has {shard.size} entries and was signed at {old}: the database is older than that.",
-                "Entries were lost, as by restoring an old backup. docs/ledger.md says what to do.",
-            )
+            raise went_back(shard.size, old)
         checkpoint = Checkpoint(shard.origin, shard.size, shard.root)
         async with self._db.transaction(None) as conn:
             proof = await read_tree(
@@ -174,6 +234,14 @@ class Sequencer:
             await publish(conn, Published(shard.name, checkpoint.size, checkpoint.root, note))
         metrics.LEDGER_SIGNED.set(checkpoint.size, shard.name)
         return _Signed(checkpoint, parse_note(note))
+
+
+def _still_grows(shard: Shard) -> Unavailable:
+    return Unavailable(
+        "ledger.still_grows",
+        f"The log {shard.origin} still grows, under another origin than this sequencer's.",
+        "Stop the sequencers of the other DIWAN_LEDGER_ORIGIN.",
+    )
 
 
 def _forgot(signed: Published) -> NeedsPerson:

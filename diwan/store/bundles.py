@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Row, text
 
-from diwan.domain.errors import InvalidInput, NotFound, Refused, Retry
+from diwan.domain.errors import InvalidInput, NotFound, Refused
 from diwan.domain.ports import Cipher
 from diwan.ledger.bundle import Bundle, Grown, Opened, PlacedEntry
 from diwan.ledger.checkpoint import parse_checkpoint
@@ -24,7 +24,7 @@ from diwan.store.connection import Connection
 from diwan.store.entries import open_entry
 from diwan.store.histories import RunRow, open_history, runs_of, sealed_history
 from diwan.store.ledger_cosigned import witnessed
-from diwan.store.ledger_proofs import not_witnessed
+from diwan.store.ledger_proofs import not_signed, not_witnessed
 from diwan.store.ledger_tree import Published, published, tiles
 
 # Entries by number, with the pointers of the fields that stay sealed; with none, all that the entry commits to does.
@@ -112,7 +112,8 @@ async def case_file(
     """Read in one snapshot; `since` are checkpoints that somebody kept, at most one of a log.
 
     Raises `Retry` while no checkpoint has the case's last entry (`ledger.not_yet`), or none that satisfies the policy
-    (`ledger.not_witnessed`); `InvalidInput` where what was kept is of no log that the case is in.
+    (`ledger.not_witnessed`); `NeedsPerson` where none will (`ledger.log_left`); `InvalidInput` where what was kept is
+    of no log that the case is in.
     """
     rows = (await conn.execute(_ENTRIES, {"tenant": case.tenant, "chain": case.id})).all()
     notes: dict[str, Published] = {}
@@ -123,7 +124,7 @@ async def case_file(
         last = await published(conn, shard) if shard else None
         indexes = [row.idx for row in rows if (row.shard or "") == shard]
         if last is None or last.size <= max(indexes):
-            raise Retry("ledger.not_yet", "No checkpoint has all entries of this case yet.", "Try again in a second.")
+            raise await not_signed(conn, shard or None, "all entries of this case")
         mine = kept.pop(parse_checkpoint(parse_note(last.note).text).origin, None)
         old = 0 if mine is None else parse_checkpoint(mine.text).size
         if old > last.size:

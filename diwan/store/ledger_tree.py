@@ -206,11 +206,19 @@ _PUBLISHED = text(
 
 async def publish(conn: Connection, checkpoint: Published) -> None:
     """Keeps a checkpoint that was signed in place of the one before it in this hour; the same again changes nothing,
-    whatever the hour, but a key that signed it as well."""
+    whatever the hour, but a key that signed it as well.
+
+    Raises `NeedsPerson` (`ledger.went_back`) where the log has fewer entries by now: it was left, and they were moved.
+    """
+    size = (await conn.execute(_KEEP_SIZE, {"shard": checkpoint.shard})).scalar_one()
+    if size < checkpoint.size:
+        raise went_back(size, checkpoint.size)
     values = {name: getattr(checkpoint, name) for name in Published.__dataclass_fields__}
     await conn.execute(_PUBLISH, values)
 
 
+# Nothing is moved out of a log (ledger_tails.py) while a checkpoint of it is being kept.
+_KEEP_SIZE = text("SELECT size FROM ledger_shard WHERE name = :shard FOR KEY SHARE")
 _PUBLISH = text(
     "INSERT INTO ledger_checkpoint AS c (shard, hour, size, root, note) "
     "SELECT n.shard, date_trunc('hour', now()), n.size, n.root, n.note "
@@ -220,6 +228,14 @@ _PUBLISH = text(
     "SET size = excluded.size, root = excluded.root, note = excluded.note, published_at = clock_timestamp() "
     "WHERE excluded.size > c.size OR (excluded.size = c.size AND octet_length(excluded.note) > octet_length(c.note))"
 )
+
+
+def went_back(size: int, signed: int) -> NeedsPerson:
+    return NeedsPerson(
+        "ledger.went_back",
+        f"The log has {size} entries and was signed at {signed}: the database is older than that.",
+        "Entries were lost, as by restoring an old backup. docs/ledger.md says what to do.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,6 +222,8 @@ async def _signed_well(
     """The last checkpoint is signed; how many entries the newest one has that witnesses enough cosigned."""
     if policy is None:
         return 0, None
+    if not note and not shard.size:
+        return 0, None  # it was left before anything of it was signed, or has just begun
     if not note:
         return 0, BadTree(shard.name, "note.not_signed", "the log has no checkpoint")
     try:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from diwan.domain.errors import NotFound, Retry, Unavailable
+from diwan.domain.errors import NeedsPerson, NotFound, Retry, Unavailable
 from diwan.domain.ports import Cipher
 from diwan.ledger.receipt import pack
 from diwan.ledger.receipt_code import chain_of, read_code
@@ -87,8 +87,8 @@ async def _told(deps: Dependencies, place: Place, chain: str, cipher: Cipher) ->
         try:
             receipt = pack(await read_receipt(conn, place.tenant, place.letter, cipher))
             proof = bytes(await prove_entry(conn, place.tenant, chain, found.seq)).decode()
-        except Retry as error:
-            if error.code != "ledger.not_yet":
+        except (Retry, NeedsPerson) as error:
+            if error.code not in ("ledger.not_yet", "ledger.log_left"):
                 raise
             return said
     return said.model_copy(update={"receipt": receipt, "proof": proof})

@@ -13,12 +13,12 @@ from tests.support.databases import TestDatabase
 
 
 def test_the_newest_migration_is_the_one_we_think(database: TestDatabase) -> None:
-    assert migrate.head() == "0026"
-    assert migrate.current(database.url("diwan_owner")) == "0026"
+    assert migrate.head() == "0027"
+    assert migrate.current(database.url("diwan_owner")) == "0027"
 
 
 def test_migrating_again_changes_nothing(database: TestDatabase) -> None:
-    assert migrate.upgrade(database.url("diwan_owner")) == "0026"
+    assert migrate.upgrade(database.url("diwan_owner")) == "0027"
 
 
 def test_the_tables_are_those_of_the_code(database: TestDatabase) -> None:
@@ -33,4 +33,4 @@ def test_the_tables_are_those_of_the_code(database: TestDatabase) -> None:
 def test_every_role_reads_the_revision(database: TestDatabase) -> None:
     for role in ("diwan_web", "diwan_worker", "diwan_pool", "diwan_relay", "diwan_sequencer", "diwan_auditor"):
         with psycopg.connect(database.url(role)) as connection:
-            assert connection.execute("select version_num from alembic_version").fetchall() == [("0026",)]
+            assert connection.execute("select version_num from alembic_version").fetchall() == [("0027",)]
