@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from diwan.cli import ledger_bundles, ledger_growth, ledger_proofs, ledger_receipts, ledger_reconcile, ledger_search
+from diwan.cli import (
+    ledger_bundles,
+    ledger_growth,
+    ledger_keys,
+    ledger_proofs,
+    ledger_receipts,
+    ledger_reconcile,
+    ledger_search,
+)
 from diwan.cli.lazy import command_group
 from diwan.cli.output import Output, OutputOption, emit, record, say
 from diwan.domain.errors import InvalidInput, NotFound
@@ -49,6 +57,7 @@ def register(app: typer.Typer) -> None:
     group.command("reconcile")(ledger_reconcile.reconcile)
     group.command("checkpoint")(ledger_proofs.checkpoint)
     group.command("vkey")(ledger_proofs.vkey)
+    group.command("keys")(ledger_keys.keys)
     group.command("grown")(ledger_growth.grown)
     group.command("verify-grown")(ledger_growth.verify_grown)
     group.command("cosign")(ledger_growth.cosign)
