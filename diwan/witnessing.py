@@ -75,6 +75,7 @@ class Witnessing:
         self._chosen_at: float | None = None
         self._known: dict[tuple[str, str], int] = {}
         self._why: dict[tuple[str, str], str] = {}
+        self._refused_end: set[tuple[str, str]] = set()
 
     async def ask_once(self, witness: Witness) -> int:
         """Has every log's last checkpoint cosigned that this witness has not cosigned; 0: nothing more to do now.
@@ -98,8 +99,7 @@ class Witnessing:
             now = self._clock()
             if self._chosen_at is None or now - self._chosen_at >= self._pace_s:
                 async with self._db.transaction(None) as conn:
-                    ours = [each for each in await shards(conn) if each.origin.rpartition("/")[0] == self._origin]
-                    found = [await published(conn, each.name) for each in ours]
+                    found = [await published(conn, each.name) for each in await shards(conn)]
                 self._chosen = [each for each in found if each is not None and each.size]
                 self._chosen_at = now
             return self._chosen
@@ -110,7 +110,9 @@ class Witnessing:
         if which not in self._known:
             async with self._db.transaction(None) as conn:
                 self._known[which] = await cosigned_by(conn, target.shard, witness.key)
-        cosigned = self._known[which]
+        cosigned, left = self._known[which], checkpoint.origin.rpartition("/")[0] != self._origin
+        if left and (not cosigned or which in self._refused_end):
+            return  # of a log that was left its end alone is asked for, of those who followed it, once
         metrics.LEDGER_WITNESSED.set(cosigned, target.shard, witness.name)
         if cosigned >= checkpoint.size:
             return
@@ -118,6 +120,12 @@ class Witnessing:
         try:
             line = await self._cosigned(witness, target.shard, checkpoint, signed, cosigned)
         except NeedsPerson as error:
+            if left:
+                self._refused_end.add(which)
+                log.error(
+                    "ledger.witness_refuses", witness=witness.name, shard=target.shard, code=error.code, left=True
+                )
+                return
             self._refused(witness, target, error)
             raise
         if line is None:

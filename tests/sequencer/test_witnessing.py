@@ -302,6 +302,38 @@ async def test_our_own_witness_says_so_at_the_same_size_too(
     assert outside.cosigned("court") == size
 
 
+async def test_the_end_of_a_log_that_was_left_is_cosigned_by_those_who_followed_it(
+    outside: Outside, ask: Ask, grow: Grow, connect: Callable[[str], Database]
+) -> None:
+    """Under another origin the ledger goes on elsewhere, and nobody would ask for these cosignatures ever again. Who
+    refuses one is asked no more: the log that goes on waits for no other."""
+    await ask("court")
+    await grow(4)
+    size, before = parse_checkpoint(parse_note((await served(connect)).note).text).size, outside.cosigned("university")
+    asked: list[bytes] = []
+
+    async def refuse(request: Request) -> Response:
+        asked.append(await request.body())
+        return Response(b"", 422)
+
+    async with http_client() as http:
+        db = connect("diwan_sequencer")
+
+        def renamed() -> Witnessing:
+            return Witnessing(db, http, outside.policy, "ledger.example/renamed", lambda: 0.0, pace_s=0.0)
+
+        right = outside.urls["court"]
+        outside.answer("court", refuse)
+        one = renamed()
+        for _ in range(3):
+            assert await one.ask_once(outside.witness("court")) == 0
+        assert len(asked) == 1
+        outside.urls["court"] = right
+        for name in NAMES:
+            await renamed().ask_once(outside.witness(name))
+    assert (outside.cosigned("court"), outside.cosigned("university")) == (size, before)
+
+
 async def test_a_witness_that_saw_more_than_the_log_has_is_heard(outside: Outside, ask: Ask, signer: OwnSigner) -> None:
     """As after an old backup was restored together with the signer's folder."""
     more = MemoryLog(key_of(signer))
