@@ -21,11 +21,11 @@ from diwan.ledger.tiles import Tile, TiledTree, wanted
 from diwan.ledger.tree import consistency_proof, inclusion_proof
 from diwan.store.change import CaseRow
 from diwan.store.connection import Connection
-from diwan.store.entries import open_entry
 from diwan.store.histories import RunRow, open_history, runs_of, sealed_history
 from diwan.store.ledger_cosigned import witnessed
 from diwan.store.ledger_proofs import not_signed, not_witnessed
 from diwan.store.ledger_tree import Published, published, tiles
+from diwan.store.opened_entry import open_entry
 
 # Entries by number, with the pointers of the fields that stay sealed; with none, all that the entry commits to does.
 Withheld = Mapping[int, Collection[str]]

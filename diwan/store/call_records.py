@@ -20,7 +20,7 @@ from diwan.domain.ports import Cipher
 from diwan.domain.rerun import Known, Side
 from diwan.ledger.entry import SALT_BYTES, commit_digest, digest_of, entry_hash
 from diwan.store.connection import Connection
-from diwan.store.entries import open_entry
+from diwan.store.opened_entry import open_entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from diwan.domain.ports import Cipher, Keyring, RetentionClass
 from diwan.domain.task import TaskKind
 from diwan.store.connection import Connection
 from diwan.store.documents import open_blob, sealed_blob, staging_scope
-from diwan.store.entries import body_context, keys_scope
+from diwan.store.entries import body_context
+from diwan.store.opened_entry import keys_scope
 from diwan.store.sealing import context
 from diwan.store.tables import metadata
 from diwan.store.tasks import stray_scope, task_id_of

@@ -19,7 +19,7 @@ from diwan.ledger.entry import canonical, digest_of
 from diwan.ledger.verify import BadEntry, OddDates, StoredEntry, check_entry, dated_back
 from diwan.store.change import SELECT_CASE, CaseRow, case_row, standing
 from diwan.store.connection import Connection
-from diwan.store.entries import keys_scope, open_entry
+from diwan.store.opened_entry import keys_scope, open_entry
 from diwan.store.procedure_check import ProcedureCheck
 
 _BATCH = 2_000

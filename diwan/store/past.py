@@ -24,11 +24,11 @@ from diwan.store.change import CaseRow, standing
 from diwan.store.connection import Connection
 from diwan.store.decisions import DecisionRow, decision_of
 from diwan.store.documents import DocumentRow, documents_of
-from diwan.store.entries import open_entry
 from diwan.store.facts import open_fact
 from diwan.store.kept import unless_erased
 from diwan.store.letters import LetterRow, letters_of
 from diwan.store.notifications import NotificationRow, notifications_of
+from diwan.store.opened_entry import open_entry
 from diwan.store.parties import PartyRow, parties_of
 from diwan.store.proposals import ProposalRow, get_proposal
 from diwan.store.tables import fact

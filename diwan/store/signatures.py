@@ -11,7 +11,7 @@ from diwan.domain.ports import Cipher
 from diwan.ledger.twins import CaseData, Found, Said
 from diwan.store.connection import Connection
 from diwan.store.delegations import Delegation, delegations_of
-from diwan.store.entries import open_entry
+from diwan.store.opened_entry import open_entry
 
 
 async def compare_signatures(

@@ -9,7 +9,7 @@ import pytest
 from diwan.documents.readback import missing_from, text_of
 from diwan.domain.errors import NotFound
 from diwan.domain.task import TaskAct
-from diwan.store.entries import open_entry
+from diwan.store.opened_entry import open_entry
 from diwan.web.api.explanations import KIND, explain
 from diwan.web.dependencies import Dependencies
 from tests.activities.office import PIECES, Office

@@ -12,7 +12,8 @@ from diwan.domain.errors import Final, Tampered
 from diwan.domain.ports import RetentionClass
 from diwan.ledger.entry import canonical, commit, commit_digest, digest_of
 from diwan.ledger.fields import commit_fields
-from diwan.store.entries import RESERVED, EntryDraft, OpenedEntry, Place, body_context, build_entry, open_entry
+from diwan.store.entries import RESERVED, EntryDraft, Place, body_context, build_entry
+from diwan.store.opened_entry import OpenedEntry, open_entry
 from tests.support.factories import CLERK
 from tests.support.keyring import MemoryKeyring
 

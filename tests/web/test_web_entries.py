@@ -14,8 +14,9 @@ from diwan.domain.actor import Role, system
 from diwan.domain.errors import Erased
 from diwan.domain.fold import fold
 from diwan.domain.ports import RetentionClass
-from diwan.store.entries import append_entry, open_entry
+from diwan.store.entries import append_entry
 from diwan.store.ledger_check import Report, verify_tenant
+from diwan.store.opened_entry import open_entry
 from tests.support.databases import TestDatabase
 from tests.support.factories import CLERK, SOURCE, TENANT, person
 from tests.support.growing import Grower, growing
