@@ -30,6 +30,8 @@ from temporalio.worker import WorkerDeploymentConfig
 import agents
 import diwan
 import diwan.domain
+import diwan.procedures
+import diwan.temporal
 import workflows
 from diwan.domain.errors import Conflict, Unavailable
 from diwan.temporal import CASE_QUEUE
@@ -54,12 +56,20 @@ _LACKING = frozenset(
 def build_id() -> str:
     """Diwan's version and a digest of all code that a history is replayed through."""
     digest = hashlib.sha256()
-    for package in (workflows, agents, diwan.domain):
-        folder = Path(str(package.__file__)).parent
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(f"{package.__name__}/{path.relative_to(folder)}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    root = Path(diwan.__file__).parent.parent
+    for path in replayed():
+        digest.update(f"{path.relative_to(root)}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return f"{diwan.__version__}-{digest.hexdigest()[:12]}"
+
+
+def replayed() -> list[Path]:
+    """The files that a workflow's code is in, or imports."""
+    found: list[Path] = []
+    for module in (workflows, agents, diwan.domain, diwan.procedures, diwan.temporal):
+        file = Path(str(module.__file__))
+        found += sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    return found
 
 
 def deployment(build: str) -> WorkerDeploymentConfig:

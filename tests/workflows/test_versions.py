@@ -6,8 +6,10 @@ On a server of its own: what is current is the whole namespace's.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -168,3 +170,17 @@ def test_a_build_is_the_code_that_histories_are_replayed_through() -> None:
     release, _, digest = build_id().rpartition("-")
     assert release == versions.diwan.__version__
     assert len(digest) == 12
+    code = {str(path) for path in versions.replayed()}
+    imported = json.loads(subprocess.run([sys.executable, "-c", _IMPORTED], capture_output=True, check=True).stdout)
+    assert any(each.endswith("workflows/case.py") for each in imported)
+    assert set(imported) - code == {str(versions.diwan.__file__)}, "which only says the release"
+
+
+# What a process has loaded of ours that has imported every workflow and nothing else.
+_IMPORTED = """
+import importlib, json, pkgutil, sys, workflows
+for each in pkgutil.iter_modules(workflows.__path__):
+    importlib.import_module(f"workflows.{each.name}")
+ours = ("workflows", "agents", "activities", "diwan")
+print(json.dumps([m.__file__ for name, m in sys.modules.items() if name.partition(".")[0] in ours]))
+"""
