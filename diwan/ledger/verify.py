@@ -26,8 +26,8 @@ class StoredEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class BadEntry:
-    """Where a chain stops holding, and why (`reason` is a machine name, `text` is for people)."""
+class _OfEntry:
+    """What is said of one entry: `reason` is a machine name, `text` is for people."""
 
     tenant: str
     chain: str
@@ -39,19 +39,17 @@ class BadEntry:
         return f"tenant {self.tenant}, chain {self.chain}, entry {self.seq}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class OddDate:
+class BadEntry(_OfEntry):
+    """Where a chain stops holding, and why."""
+
+    __slots__ = ()
+
+
+class OddDate(_OfEntry):
     """An entry whose date is not where its place in the ledger would have it. No finding: a clock that was wrong, or
     was set back, makes the same, and the service stamps what comes with the time that it is told."""
 
-    tenant: str
-    chain: str
-    seq: int
-    reason: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"tenant {self.tenant}, chain {self.chain}, entry {self.seq}: {self.text}"
+    __slots__ = ()
 
 
 @dataclass(slots=True)
